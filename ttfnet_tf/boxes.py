@@ -1,0 +1,32 @@
+"""Box formats and the frames they live in; NumPy only.
+
+xyxy: corners x1, y1, x2, y2 in pixels of the picture named beside it. Corners follow the reference: COCO's [x, y, w, h]
+becomes x2 = x + w - 1, so a box one pixel wide has x1 == x2 and widths carry a +1 (golden/README.md of the reference data;
+mmdetection 1.0 `CocoDataset`). Cells are the stride-4 map; cell (row i, column j) stands for the point (4 j, 4 i).
+"""
+
+import numpy as np
+
+
+def xywh_to_xyxy(boxes: np.ndarray) -> np.ndarray:
+    """[N, 4] COCO x, y, width, height -> [N, 4] inclusive corners."""
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:] - 1], axis=1)
+
+
+def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
+    """[N, 4] inclusive corners -> [N, 4] COCO x, y, width, height; the inverse of `xywh_to_xyxy`."""
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2] + 1], axis=1)
+
+
+def resize_boxes(boxes: np.ndarray, from_size: tuple[int, int], to_size: tuple[int, int]) -> np.ndarray:
+    """[N, 4] xyxy in a picture of `from_size` (H, W) -> xyxy in one of `to_size`, clipped to [0, W-1] x [0, H-1].
+
+    Corners are multiplied by the ratio of the sizes, as the reference does (mmdetection 1.0 `Resize`).
+    """
+    height, width = to_size
+    scale_x, scale_y = width / from_size[1], height / from_size[0]
+    scaled = np.asarray(boxes, np.float32) * np.array([scale_x, scale_y, scale_x, scale_y], np.float32)
+    limit = np.array([width - 1, height - 1, width - 1, height - 1], np.float32)
+    return np.clip(scaled, 0, limit)

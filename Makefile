@@ -1,0 +1,51 @@
+.DEFAULT_GOAL := help
+.PHONY: help env demo test parity lint format types clean
+
+# The first Python of a supported version; name another with `make PYTHON=...`.
+PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3; do \
+  $$p -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+BIN := .venv/bin
+DEMO ?= demo
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+help: ## these lines
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+env: .venv/installed ## the environment in .venv/, once
+
+# The stamp is older than setup.cfg after its requirements changed; then pip looks again.
+.venv/installed: setup.cfg pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python 3.9, 3.10 or 3.11 found; name one with: make PYTHON=/path/to/python3.11"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: env ## synthetic pictures -> trained detector -> measured -> drawings, in demo/
+	$(BIN)/python tools/data.py shapes $(DEMO)/shapes --overwrite
+	$(BIN)/python tools/train.py configs/demo.yaml --work-dir $(DEMO)/run \
+	  data.train.annotations=$(DEMO)/shapes/annotations/train.json data.train.images=$(DEMO)/shapes/train \
+	  data.val.annotations=$(DEMO)/shapes/annotations/val.json data.val.images=$(DEMO)/shapes/val
+	$(BIN)/python tools/evaluate.py $(DEMO)/run
+	$(BIN)/python tools/predict.py $(DEMO)/run $(DEMO)/shapes/val --out $(DEMO)/drawings
+	@echo "Look at the drawings in $(DEMO)/drawings and the curves with: $(BIN)/tensorboard --logdir $(DEMO)/run"
+
+test: lint ## lint, then every test
+	$(BIN)/python -m pytest
+
+parity: env ## only the comparison with stored arrays of the official implementation
+	$(BIN)/python -m pytest -m parity
+
+lint: env ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: env ## ruff puts everything in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: env ## mypy on settings and plumbing
+	$(BIN)/mypy
+
+clean: ## what the above made, the environment too
+	rm -rf .venv $(DEMO) build dist *.egg-info .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,174 @@
+"""Training targets of one picture, in NumPy: the specified meaning; `targets_tf` draws the same maps with TensorFlow operations.
+
+Cells are those of the stride-4 map. Boxes are painted from the largest to the smallest, so that a small object lying on a large one
+keeps its cells. Equations and their oddities are those of the official implementation (ZJULearning/ttfnet 700ad90,
+`ttf_head.py`: `target_single_image`, `draw_truncate_gaussian`, `calc_region`); decisions that round are taken in float32 as there.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+STRIDE = 4  # input pixels per cell
+
+
+def paint_targets(
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    *,
+    image_size: tuple[int, int],
+    num_classes: int,
+    alpha: float = 0.54,
+    beta: float = 0.54,
+    area: str = "gaussian",
+    weight: str = "log",
+    box_per_class: bool = False,
+) -> dict[str, np.ndarray]:
+    """Draws the heatmap and the regression targets of one picture.
+
+    Args:
+        boxes: [N, 4] inclusive corners x1, y1, x2, y2 in input pixels; they may reach beyond the picture.
+        labels: [N] classes from 0; rows with a negative label are padding.
+        image_size: height and width of the input in pixels. The maps have h = height // 4 rows and w = width // 4 columns.
+        num_classes: C, channels of the heatmap.
+        alpha: size of the heatmap kernel relative to the box.
+        beta: size of the area that regresses the box, relative to the box.
+        area: "gaussian": that area is the support of a kernel, which also weighs its cells; "rectangle": all its cells weigh the same.
+        weight: what the weights of one box add up to, with a = (x2 - x1 + 1) (y2 - y1 + 1): "none" a, "norm" 1, "sqrt" sqrt(a), "log" log(a).
+        box_per_class: one box target for each class (G = C groups) instead of one for each cell (G = 1).
+
+    Returns:
+        "heatmap": float32 [h, w, C] in [0, 1], exactly 1 at the centre of an object.
+        "box_target": float32 [h, w, 4 G] corners in input pixels, channel 4 g + k; -1 in cells that no object owns.
+        "box_weight": float32 [h, w, G], 0 in cells that no object owns. A box of one pixel has weight log(1) = 0, and one with
+            x2 < x1 may get a negative or NaN weight, as in the reference; `losses.box_giou_sum` says what becomes of them.
+
+    Raises:
+        ValueError: an unknown `area` or `weight`, arrays of other shapes, or a label beyond the classes.
+
+    Reference: TTFNet (arXiv:1909.00700) equations 1, 5, 6 and section 4.3; differences are in docs/deviations.md.
+    """
+    boxes, labels = np.asarray(boxes, np.float32), np.asarray(labels)
+    check_settings(area, weight)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or labels.shape != boxes.shape[:1]:
+        raise ValueError(f"boxes must be [N, 4] and labels [N], received {boxes.shape} and {labels.shape}")
+    if labels.size and labels.max() >= num_classes:
+        raise ValueError(f"label {labels.max()} is beyond the {num_classes} classes")
+    height, width = image_size[0] // STRIDE, image_size[1] // STRIDE
+    groups = num_classes if box_per_class else 1
+    heatmap = np.zeros((height, width, num_classes), np.float32)
+    box_target = np.full((height, width, 4 * groups), -1, np.float32)
+    box_weight = np.zeros((height, width, groups), np.float32)
+    maps = {"heatmap": heatmap, "box_target": box_target, "box_weight": box_weight}
+
+    boxes, labels = boxes[labels >= 0], labels[labels >= 0]
+    areas = box_areas(boxes)
+    order = paint_order(areas, weight)
+    boxes, labels, totals = boxes[order], labels[order], area_weights(areas[order], weight).tolist()
+    centres = ((boxes[:, :2] + boxes[:, 2:]) / 2 / STRIDE).astype(np.int32).tolist()  # truncated toward 0, never clamped
+    on_map = np.clip(boxes / STRIDE, 0, np.array([width - 1, height - 1] * 2, np.float32))
+    half_sides = (on_map[:, 2:] - on_map[:, :2]) / 2
+    heat_radii = (half_sides * np.float32(alpha)).astype(np.int32).tolist()  # truncated, so 0 (one cell) is possible
+    if area == "gaussian":
+        box_radii = (half_sides * np.float32(beta)).astype(np.int32).tolist()
+    else:
+        rectangles = sub_rectangles(boxes, beta, height, width).tolist()
+
+    for k, label in enumerate(labels.tolist()):
+        kernel, rows, columns = _kernel_on_map(centres[k], heat_radii[k], height, width)
+        if kernel is not None:
+            cells = heatmap[rows, columns, label]
+            np.maximum(cells, kernel, out=cells)
+        group = label if box_per_class else 0
+        if area == "gaussian":
+            if box_radii[k] != heat_radii[k]:
+                kernel, rows, columns = _kernel_on_map(centres[k], box_radii[k], height, width)
+            if kernel is None:
+                continue
+            weights = kernel * np.float32(totals[k] / kernel.sum(dtype=np.float64))
+        else:
+            top, left, bottom, right = rectangles[k]
+            rows, columns = slice(top, bottom), slice(left, right)
+            cells_owned = max(bottom - top, 0) * max(right - left, 0)
+            if cells_owned == 0:
+                continue
+            weights = totals[k] / cells_owned
+        box_target[rows, columns, 4 * group : 4 * group + 4] = boxes[k]
+        box_weight[rows, columns, group] = weights
+    return maps
+
+
+def check_settings(area: str, weight: str) -> None:
+    """Raises ValueError unless both name a known form."""
+    if area not in ("gaussian", "rectangle"):
+        raise ValueError(f"area must be gaussian or rectangle, received {area!r}")
+    if weight not in ("none", "norm", "sqrt", "log"):
+        raise ValueError(f"weight must be none, norm, sqrt or log, received {weight!r}")
+
+
+def box_areas(boxes: np.ndarray) -> np.ndarray:
+    """[N, 4] inclusive corners -> [N] areas in pixels, float32."""
+    return (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
+
+
+def paint_order(areas: np.ndarray, weight: str) -> np.ndarray:
+    """[N] indices: largest first, equal ones in the order given.
+
+    The reference sorts by the weight of a box with `torch.topk`, whose order of ties is undefined; here the area itself is the key.
+    Negative areas have a NaN for logarithm and root, and `torch.topk` takes NaN for the largest number.
+    """
+    if weight in ("sqrt", "log"):
+        areas = np.where(areas < 0, np.float32(np.inf), areas)
+    return np.argsort(-areas, kind="stable")
+
+
+def area_weights(areas: np.ndarray, weight: str) -> np.ndarray:
+    """[N] sums of the weights that boxes of these areas get: a, 1, sqrt(a) or log(a), as `weight` says."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if weight == "log":
+            return np.log(areas)
+        if weight == "sqrt":
+            return np.sqrt(areas)
+    return np.ones_like(areas) if weight == "norm" else areas
+
+
+def sub_rectangles(boxes: np.ndarray, beta: float, height: int, width: int) -> np.ndarray:
+    """[N, 4] boxes -> [N, 4] int (top, left, bottom, right) half-open ranges of the cells in the middle `beta` of each box.
+
+    Rounded half to even twice, first in pixels and then in cells, and limited above only, as the reference does. A negative bound
+    counts from the far end, as a Python slice does; boxes inside the picture have none.
+    """
+    ratio, rest = np.float32((1 - beta) / 2), np.float32(1 - (1 - beta) / 2)
+    first = np.round(np.round(rest * boxes[:, :2] + ratio * boxes[:, 2:]) / STRIDE).astype(np.int32)  # x, y
+    last = np.round(np.round(ratio * boxes[:, :2] + rest * boxes[:, 2:]) / STRIDE).astype(np.int32)
+    size = np.array([width, height], np.int32)
+    start, stop = np.minimum(first, size - 1), np.minimum(last, size - 1) + 1
+    start = np.where(start < 0, np.maximum(start + size, 0), start)
+    stop = np.where(stop < 0, np.maximum(stop + size, 0), stop)
+    return np.stack([start[:, 1], start[:, 0], stop[:, 1], stop[:, 0]], axis=1)
+
+
+def _kernel_on_map(centre, radius, height, width):
+    """The part of a kernel that lies on the map, and its row and column slices; (None, None, None) if there is none."""
+    (x, y), (radius_x, radius_y) = centre, radius
+    top, bottom = max(y - radius_y, 0), min(y + radius_y + 1, height)
+    left, right = max(x - radius_x, 0), min(x + radius_x + 1, width)
+    if top >= bottom or left >= right:
+        return None, None, None
+    kernel = _kernel(radius_x, radius_y)
+    if kernel.shape != (bottom - top, right - left):
+        kernel = kernel[top - y + radius_y : bottom - y + radius_y, left - x + radius_x : right - x + radius_x]
+    return kernel, slice(top, bottom), slice(left, right)
+
+
+def _kernel(radius_x, radius_y):
+    """[2 radius_y + 1, 2 radius_x + 1] Gaussian with sigma = side / 6, computed in float64; 1 in the middle, never 0."""
+    return np.multiply.outer(_profile(radius_y), _profile(radius_x)).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=4096)
+def _profile(radius):
+    offsets, sigma = np.arange(-radius, radius + 1, dtype=np.float64), (2 * radius + 1) / 6
+    return np.exp(-(offsets**2) / (2 * sigma**2))

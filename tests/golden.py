@@ -34,13 +34,13 @@ def folder(family: str) -> Path:
     raise FileNotFoundError(f"no golden family {family} in {complete} or {SUBSET}")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def document(family: str) -> dict:
     """The whole `<family>.json`: `cases`, and in some families more keys."""
     return json.loads((folder(family) / f"{family}.json").read_text())
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def load(family: str) -> tuple[list[dict], Mapping[str, np.ndarray]]:
     """All cases of a family (dicts of settings; `case` is the name) and its arrays (`arrays["<case>/<name>"]`, read on access)."""
     return document(family)["cases"], np.load(folder(family) / f"{family}.npz")

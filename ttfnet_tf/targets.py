@@ -36,7 +36,7 @@ def paint_targets(
         alpha: size of the heatmap kernel relative to the box.
         beta: size of the area that regresses the box, relative to the box.
         area: "gaussian": that area is the support of a kernel, which also weighs its cells; "rectangle": all its cells weigh the same.
-        weight: what the weights of one box add up to, with a = (x2 - x1 + 1) (y2 - y1 + 1): "none" a, "norm" 1, "sqrt" sqrt(a), "log" log(a).
+        weight: what the weights of one box add up to, with a = (x2 - x1 + 1) (y2 - y1 + 1): "none" a, "norm" 1, "sqrt" or "log" of a.
         box_per_class: one box target for each class (G = C groups) instead of one for each cell (G = 1).
 
     Returns:

@@ -1,0 +1,126 @@
+"""From settings to objects: the one place that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from ttfnet_tf.config import Config, SplitConfig, effective_lr
+from ttfnet_tf.data.coco import CocoSplit, load_coco
+from ttfnet_tf.data.pipeline import build_train_dataset
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.model import build_model
+from ttfnet_tf.optim import ReferenceSGD, learning_rate
+from ttfnet_tf.parameters import named_parameters
+
+
+def model_of(config: Config, num_classes: int) -> tf.keras.Model:
+    """The network, initialised by `train.seed`; pretrained weights are not loaded here."""
+    settings = config.model
+    return build_model(
+        num_classes,
+        backbone=settings.backbone,
+        neck=settings.neck,
+        sampler=settings.sampler,
+        neck_channels=tuple(settings.neck_channels),
+        shortcut=tuple(settings.shortcut),
+        heatmap_head=(settings.heatmap_head.width, settings.heatmap_head.depth),
+        box_head=(settings.box_head.width, settings.box_head.depth),
+        box_per_class=settings.box_per_class,
+        frozen_stages=settings.frozen_stages,
+        zero_init_residual=settings.zero_init_residual,
+        batch_norm=settings.batch_norm,
+        seed=config.train.seed,
+    )
+
+
+def trainable_parameters(model: tf.keras.Model) -> dict[str, tf.Variable]:
+    """Official name -> variable, without frozen ones."""
+    trainable = {id(variable) for variable in model.trainable_variables}
+    return {name: variable for name, variable in named_parameters(model).items() if id(variable) in trainable}
+
+
+def optimizer_of(config: Config, parameters: Mapping[str, tf.Variable]) -> ReferenceSGD:
+    """The optimizer of the official recipe for `parameters`."""
+    return ReferenceSGD(
+        parameters,
+        momentum=config.optim.momentum,
+        weight_decay=config.optim.weight_decay,
+        bias_lr_multiplier=config.optim.bias_lr_multiplier,
+        bias_weight_decay=config.optim.bias_weight_decay,
+    )
+
+
+def learning_rate_at(config: Config, step: int, steps_per_epoch: int) -> float:
+    """Learning rate of `step`, counted from 0."""
+    return learning_rate(
+        step,
+        base_lr=effective_lr(config),
+        steps_per_epoch=steps_per_epoch,
+        epochs=config.train.epochs,
+        schedule=config.optim.schedule,
+        drop_epochs=config.optim.drop_epochs,
+        drop_factor=config.optim.drop_factor,
+        warmup_steps=config.optim.warmup_steps,
+        warmup_ratio=config.optim.warmup_ratio,
+    )
+
+
+def target_settings(config: Config, num_classes: int) -> dict[str, Any]:
+    """Keywords of `targets.paint_targets` and `targets_tf.render_targets`."""
+    return {
+        "image_size": tuple(config.data.image_size),
+        "num_classes": num_classes,
+        "alpha": config.targets.alpha,
+        "beta": config.targets.beta,
+        "area": config.targets.area,
+        "weight": config.targets.weight,
+        "box_per_class": config.model.box_per_class,
+    }
+
+
+def load_split(config: Config, name: str) -> CocoSplit:
+    """Annotations of `data.train` or `data.val`.
+
+    Args:
+        config: settings.
+        name: "train" (pictures that cannot be trained on are left out) or "val" (every picture stays).
+
+    Raises:
+        UserError: a path is not set, or what `load_coco` finds wrong.
+    """
+    paths: SplitConfig = getattr(config.data, name)
+    for key in ("annotations", "images"):
+        if not getattr(paths, key):
+            raise UserError(f"data.{name}.{key} is not set; name it in the configuration or as data.{name}.{key}=PATH")
+    return load_coco(
+        paths.annotations,
+        paths.images,
+        crowd=config.data.crowd,
+        min_box_size=config.data.min_box_size,
+        min_image_size=config.data.min_image_size,
+        empty_images=config.data.empty_images,
+        training=name == "train",
+    )
+
+
+def train_dataset(
+    config: Config, split: CocoSplit, *, start_step: int = 0, num_shards: int = 1, shard_index: int = 0
+) -> tf.data.Dataset:
+    """Batches from `start_step` on; one shard gets its rows of every global batch."""
+    return build_train_dataset(
+        split,
+        image_size=tuple(config.data.image_size),
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        flip=config.augment.flip,
+        targets=target_settings(config, len(split.class_names)),
+        backend=config.targets.backend,
+        broken_pictures=config.data.broken_pictures,
+        workers=config.data.workers,
+        start_step=start_step,
+        num_shards=num_shards,
+        shard_index=shard_index,
+    )

@@ -1,0 +1,102 @@
+"""Which devices a run uses, and the distribution strategy over them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from ttfnet_tf.errors import UserError
+
+
+def build_strategy(kind: str, devices: Sequence[str]) -> tf.distribute.Strategy:
+    """The strategy of `train.strategy`.
+
+    Args:
+        kind: "mirrored" (one process) or "multi_worker" (one process for each worker, from TF_CONFIG).
+        devices: "gpu:0", "cpu:1", ...; empty takes every GPU, else the CPU. Several CPUs are logical devices on the one there is.
+
+    Raises:
+        UserError: a device that is not there, TF_CONFIG missing or broken, or TensorFlow already started with other devices.
+    """
+    names = [device.lower() for device in devices]
+    logical_cpus = max((int(name.partition(":")[2]) + 1 for name in names if name.startswith("cpu")), default=1)
+    if logical_cpus > len(tf.config.get_logical_device_configuration(_cpu()) or [None]):
+        try:
+            tf.config.set_logical_device_configuration(_cpu(), [tf.config.LogicalDeviceConfiguration()] * logical_cpus)
+        except RuntimeError:
+            raise UserError(f"train.devices={names}: TensorFlow has started with fewer CPU devices; start a fresh process") from None
+    if kind == "multi_worker":
+        return _multi_worker()
+    available = [":".join(d.name.lower().split(":")[-2:]) for d in tf.config.list_logical_devices()]
+    for name in names:
+        if name not in available:
+            raise UserError(f"train.devices: there is no {name} here; available: {', '.join(sorted(available))}")
+    if not names:
+        names = [name for name in available if name.startswith("gpu")] or ["cpu:0"]
+    return tf.distribute.MirroredStrategy([f"/{name}" for name in names])
+
+
+def _cpu():
+    return tf.config.list_physical_devices("CPU")[0]
+
+
+def _multi_worker() -> tf.distribute.Strategy:
+    hint = "train.strategy=multi_worker needs TF_CONFIG"
+    try:
+        cluster = json.loads(os.environ["TF_CONFIG"])
+        workers, task = cluster["cluster"]["worker"], cluster["task"]
+        index = int(task["index"])
+    except KeyError as error:
+        raise UserError(f"{hint}: {error} is not set; see docs/distributed.md") from None
+    except (ValueError, TypeError):
+        raise UserError(f"{hint} as JSON with cluster.worker and task.index; see docs/distributed.md") from None
+    if task.get("type") != "worker" or not 0 <= index < len(workers):
+        raise UserError(f"{hint}: task {task} is none of the {len(workers)} workers")
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes files: always, but for the later workers of a multi-worker run."""
+    return (strategy.cluster_resolver.task_id or 0) == 0 if strategy.cluster_resolver else True
+
+
+def any_worker(strategy: tf.distribute.Strategy):
+    """A function of one [] float32 tensor: True on every worker if it is above 0 on any of them."""
+
+    @tf.function
+    def agree(flag):
+        flags = strategy.run(tf.identity, args=(flag,))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None) > 0
+
+    return agree
+
+
+class StopRequest(contextlib.AbstractContextManager):
+    """Turns the first Ctrl-C or SIGTERM into a wish to stop after the step; a second one ends the process as usual."""
+
+    def __init__(self):
+        self.requested = False
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError):  # not the main thread: the caller handles signals
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._restore()
+
+    def _note(self, *_) -> None:
+        self.requested = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}

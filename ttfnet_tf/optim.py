@@ -1,0 +1,211 @@
+"""Learning-rate schedules and the optimizer of the official recipe.
+
+The update is PyTorch's SGD as mmdetection 1.0 drives it (`apis/train.py` build_optimizer, mmcv 0.2 `OptimizerHook`):
+
+    gradient of the whole batch -> clip to a global L2 norm -> g += weight_decay * p -> v = momentum * v + g -> p -= lr * v
+
+The learning rate stands outside the momentum buffer; Keras' SGD keeps it inside, which is another update whenever it changes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+# The reference exempts normalisation layers from its bias rule by this pattern. It misses the unnamed ones ("downsample.1",
+# "deconv_layers.0.1"), whose biases therefore train as ordinary biases; see docs/deviations.md.
+_NORMALISATION = re.compile(r"(bn|gn)(\d+)?.(weight|bias)")
+
+
+def learning_rate(
+    step: int,
+    *,
+    base_lr: float,
+    steps_per_epoch: int,
+    epochs: int,
+    schedule: str = "step",
+    drop_epochs: Sequence[float] = (),
+    drop_factor: float = 0.1,
+    warmup_steps: int = 0,
+    warmup_ratio: float = 1.0,
+) -> float:
+    """Learning rate of one training step, counted from 0.
+
+    `step` multiplies by `drop_factor` from each of `drop_epochs` on; `cosine` falls from `base_lr` to 0 over all steps.
+    During warm-up the scheduled rate is multiplied by a line from `warmup_ratio` to 1.
+
+    Raises:
+        ValueError: unknown schedule.
+
+    Reference: mmcv 0.2.15 `StepLrUpdaterHook` with linear warm-up.
+    """
+    epoch = step / steps_per_epoch
+    if schedule == "step":
+        lr = base_lr * drop_factor ** sum(epoch >= drop for drop in drop_epochs)
+    elif schedule == "cosine":
+        lr = base_lr * 0.5 * (1 + math.cos(math.pi * min(epoch / epochs, 1.0)))
+    else:
+        raise ValueError(f"schedule must be 'step' or 'cosine', received '{schedule}'")
+    if step < warmup_steps:
+        lr *= 1 - (1 - step / warmup_steps) * (1 - warmup_ratio)
+    return lr
+
+
+def parameter_rule(
+    name: str, *, weight_decay: float, bias_lr_multiplier: float, bias_weight_decay: float
+) -> tuple[float, float]:
+    """(learning-rate multiplier, weight decay) of a parameter by its official name.
+
+    Reference: mmdetection 1.0 `build_optimizer` with `paramwise_options`.
+    """
+    if name.endswith(".bias") and not _NORMALISATION.search(name):
+        return bias_lr_multiplier, bias_weight_decay
+    return 1.0, weight_decay
+
+
+class ReferenceSGD(tf.Module):
+    """SGD with the rules of the official recipe.
+
+    Holds one momentum buffer for each parameter, made under the strategy that is current at construction.
+
+    Args:
+        parameters: official name -> trainable variable.
+        momentum: factor of the buffer.
+        weight_decay: of weights and of named normalisation layers.
+        bias_lr_multiplier: for the other biases.
+        bias_weight_decay: for the other biases.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, tf.Variable],
+        *,
+        momentum: float = 0.9,
+        weight_decay: float = 4e-4,
+        bias_lr_multiplier: float = 2.0,
+        bias_weight_decay: float = 0.0,
+    ):
+        super().__init__(name="reference_sgd")
+        self.parameters = list(parameters.values())
+        self.momentum = momentum
+        self.rules = [
+            parameter_rule(
+                name,
+                weight_decay=weight_decay,
+                bias_lr_multiplier=bias_lr_multiplier,
+                bias_weight_decay=bias_weight_decay,
+            )
+            for name in parameters
+        ]
+        # A mapping by name, so that a checkpoint does not depend on the order of the layers.
+        self.buffers = {
+            _attribute(name): tf.Variable(tf.zeros(p.shape, p.dtype), trainable=False, name=f"momentum/{name}")
+            for name, p in parameters.items()
+        }
+
+    def update(self, gradients: Sequence[tf.Tensor], lr: tf.Tensor, scale: tf.Tensor, proceed: tf.Tensor | None = None) -> None:
+        """Applies one update; called in cross-replica context with gradients already summed over replicas.
+
+        Args:
+            gradients: one tensor for each parameter, in the order given at construction.
+            lr: [] learning rate before the bias rule.
+            scale: [] factor on every gradient (clipping, loss scale).
+            proceed: [] bool; where False nothing changes (a step with overflow under mixed precision).
+        """
+        extended = tf.distribute.get_strategy().extended
+        for parameter, buffer, gradient, (lr_multiplier, weight_decay) in zip(
+            self.parameters, self.buffers.values(), gradients, self.rules
+        ):
+            extended.update(
+                parameter,
+                _momentum_update,
+                args=(buffer, gradient, lr, scale, proceed),
+                kwargs={"momentum": self.momentum, "lr_multiplier": lr_multiplier, "weight_decay": weight_decay},
+            )
+
+
+def clip_scale(norm: tf.Tensor, clip_norm: float) -> tf.Tensor:
+    """Factor that brings a gradient of L2 norm `norm` down to `clip_norm`; 1 below it, or when `clip_norm` is 0.
+
+    Reference: `torch.nn.utils.clip_grad_norm_`, which adds 1e-6 to the norm.
+    """
+    if not clip_norm:
+        return tf.ones_like(norm)
+    return tf.minimum(clip_norm / (norm + 1e-6), 1.0)
+
+
+def _momentum_update(parameter, buffer, gradient, lr, scale, proceed, *, momentum, lr_multiplier, weight_decay):
+    gradient = gradient * scale
+    if weight_decay:
+        gradient += weight_decay * parameter
+    if proceed is not None:  # keeps buffer and parameter exactly: v = 1 v + 0, p -= 0 v
+        gradient = tf.where(proceed, gradient, tf.zeros_like(gradient))
+        momentum = tf.where(proceed, momentum, 1.0)
+        lr = tf.where(proceed, lr, 0.0)
+    # accum = momentum * accum + grad; var -= lr * accum: PyTorch's form, in one pass over memory.
+    tf.raw_ops.ResourceApplyMomentum(
+        var=parameter.handle, accum=buffer.handle, lr=lr * lr_multiplier, grad=gradient, momentum=momentum
+    )
+
+
+class MovingAverage(tf.Module):
+    """Exponential moving average of the trainable parameters.
+
+    The decay rises as (1 + t) / (10 + t) until it reaches `decay`, so that early averages are not held by the initial weights.
+    BN running statistics are averages already and are left out.
+
+    Reference: `tf.train.ExponentialMovingAverage` with `num_updates`.
+    """
+
+    def __init__(self, parameters: Mapping[str, tf.Variable], decay: float):
+        super().__init__(name="moving_average")
+        self.parameters = list(parameters.values())
+        self.decay = decay
+        self.averages = {
+            _attribute(name): tf.Variable(tf.zeros(p.shape, p.dtype), trainable=False, name=f"average/{name}")
+            for name, p in parameters.items()
+        }
+
+    def reset(self) -> None:
+        """Sets the averages to the parameters of the moment; call it once they are initialised or loaded."""
+        for average, parameter in zip(self.averages.values(), self.parameters):
+            average.assign(parameter)
+
+    def update(self, step: tf.Tensor) -> None:
+        """Moves the averages after training step `step` (int64, counted from 0); cross-replica context."""
+        extended = tf.distribute.get_strategy().extended
+        count = tf.cast(step, tf.float32)
+        decay = tf.minimum(self.decay, (1.0 + count) / (10.0 + count))
+        for average, parameter in zip(self.averages.values(), self.parameters):
+            extended.update(average, _move_average, args=(parameter, decay))
+
+
+def _move_average(average, parameter, decay):
+    average.assign_add((1.0 - decay) * (parameter - average))
+
+
+class LossScale(tf.Module):
+    """Dynamic loss scale for float16: halved at an overflow, doubled after `growth_steps` steps without one."""
+
+    def __init__(self, initial: float = 2.0**15, growth_steps: int = 2000):
+        super().__init__(name="loss_scale")
+        self.growth_steps = growth_steps
+        options = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
+        self.value = tf.Variable(initial, dtype=tf.float32, name="loss_scale", **options)
+        self.good_steps = tf.Variable(0, dtype=tf.int64, name="good_steps", **options)
+
+    def update(self, finite: tf.Tensor) -> None:
+        """Adjusts the scale after a step whose gradients were `finite` ([] bool) or not."""
+        good_steps = tf.where(finite, self.good_steps + 1, 0)
+        grow = good_steps >= self.growth_steps
+        value = tf.where(finite, tf.where(grow, 2.0 * self.value, self.value), tf.maximum(0.5 * self.value, 1.0))
+        self.value.assign(value)
+        self.good_steps.assign(tf.where(grow, tf.zeros_like(good_steps), good_steps))
+
+
+def _attribute(name: str) -> str:
+    """A parameter's official name as a key of a tracked mapping; dots would read as nesting in checkpoint listings."""
+    return name.replace(".", "/")

@@ -1,0 +1,196 @@
+"""The work directory of a run: what lies in it, and what may be in it already.
+
+    config.yaml         settings, resolved
+    labels.json         {"class_names": [...], "category_ids": [...]}, in the order of the heatmap's channels
+    environment.json    versions, devices, command and commit of the latest start
+    metrics.jsonl       one JSON object a line
+    checkpoints/        the latest ones, and best/ by AP
+    train/ eval/        events for TensorBoard; eval/<step>/ holds detections.json
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ttfnet_tf.config import Config, dump_config, load_config
+from ttfnet_tf.errors import UserError
+
+# Settings that change how a run is watched, stored or placed, but not the numbers it computes: free to differ when it resumes.
+_FREE_KEYS = {
+    "data.workers",
+    "data.val.annotations",
+    "data.val.images",
+    "decode.score_threshold",
+    "decode.top_k",
+    "train.checkpoint_every",
+    "train.devices",
+    "train.epochs",
+    "train.evaluate_every",
+    "train.keep_checkpoints",
+    "train.log_every",
+    "train.steps_per_call",
+    "train.strategy",
+    "train.summary_pictures",
+}
+_PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless", "pycocotools", "omegaconf", "ttfnet_tf")
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Names and COCO category ids of the classes, in the order of the heatmap's channels."""
+
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+
+
+class RunFolder:
+    """A work directory, made or checked at construction.
+
+    Args:
+        path: the directory; made if missing.
+        config: settings of the run that is about to start or go on.
+        labels: classes of its training data.
+        writes: False for the workers of a multi-worker run that are not the chief.
+
+    Raises:
+        UserError: the directory cannot be written, or holds a run with other settings or classes.
+    """
+
+    def __init__(self, path: str | Path, config: Config, labels: Labels, *, writes: bool = True):
+        self.path = Path(path)
+        self.writes = writes
+        if (self.path / "config.yaml").exists():
+            _refuse_other_run(self.path, config, labels)
+        if not writes:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_text(self.path / "config.yaml", dump_config(config))
+            write_text(self.path / "labels.json", json.dumps(dataclasses.asdict(labels), ensure_ascii=False, indent=1))
+            write_text(self.path / "environment.json", json.dumps(_environment(), indent=1))
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written ({error.strerror}); choose another --work-dir") from None
+
+    def append_metrics(self, line: dict[str, Any]) -> None:
+        """Adds one line to metrics.jsonl."""
+        if self.writes:
+            with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def drop_metrics_after(self, step: int) -> None:
+        """Removes the lines of later steps, which a resumed run is about to write again."""
+        file = self.path / "metrics.jsonl"
+        if self.writes and file.exists():
+            kept = [line for line in _whole_lines(file) if json.loads(line)["step"] <= step]
+            write_text(file, "".join(kept))
+
+    def evaluation(self, step: int) -> Path:
+        """Folder of the evaluation at `step`, made if missing."""
+        folder = self.path / "eval" / str(step)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def read_labels(path: Path) -> Labels:
+    """Labels of a work directory.
+
+    Raises:
+        UserError: the file is missing or is not what training writes.
+    """
+    file = path / "labels.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return Labels(tuple(content["class_names"]), tuple(content["category_ids"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{file}: is missing or broken; name a work directory that training has written") from None
+
+
+def read_config(path: Path) -> Config:
+    """Settings of a work directory.
+
+    Raises:
+        UserError: there is none, or its config.yaml does not load.
+    """
+    if not (path / "config.yaml").is_file():
+        raise UserError(f"{path}: holds no config.yaml; name a work directory that training has written")
+    return load_config(path / "config.yaml")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes beside and renames, so that a kill leaves the old file or the new one, never half of one."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _refuse_other_run(path: Path, config: Config, labels: Labels) -> None:
+    stored = _flatten(dataclasses.asdict(read_config(path)))
+    for key, value in _flatten(dataclasses.asdict(config)).items():
+        if key not in _FREE_KEYS and stored.get(key) != value:
+            raise UserError(
+                f"{path}: holds a run with {key}={stored.get(key)}, this one has {key}={value}; "
+                "resume with the same settings or choose another --work-dir"
+            )
+    if (path / "labels.json").exists() and (stored_labels := read_labels(path)) != labels:
+        raise UserError(
+            f"{path}: holds a run with {len(stored_labels.class_names)} classes {_some(stored_labels.class_names)}, the annotations have "
+            f"{len(labels.class_names)} {_some(labels.class_names)}; choose another --work-dir"
+        )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return "(" + ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") + ")"
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat.update(_flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat
+
+
+def _whole_lines(file: Path) -> list[str]:
+    """Lines that end in a newline; a kill while writing leaves half a line at the end."""
+    return [line for line in file.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _environment() -> dict[str, Any]:
+    import tensorflow as tf
+
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "command": sys.argv,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "devices": [f"{device.name} {_device_name(tf, device)}" for device in tf.config.list_physical_devices()],
+        "packages": versions,
+    }
+
+
+def _device_name(tf, device) -> str:
+    return tf.config.experimental.get_device_details(device).get("device_name", device.device_type)
+
+
+def _commit() -> str | None:
+    """Commit of the clone that this package runs from; None outside a clone."""
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

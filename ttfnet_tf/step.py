@@ -1,0 +1,102 @@
+"""One training step, the same on one device, several replicas or several workers.
+
+The order is fixed: targets, normalisers of the whole batch, forward, losses in float32, gradients, sum over replicas, clip, update.
+Normalisers are known before the forward pass, for they depend on the targets alone; so one step is three calls into the
+replicas with reductions between them, and no collective operation stands inside the network (synchronised BN apart).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from ttfnet_tf.losses import detection_losses, normalizers
+from ttfnet_tf.optim import LossScale, MovingAverage, ReferenceSGD, clip_scale
+from ttfnet_tf.targets_tf import render_targets
+
+TARGET_KEYS = ("heatmap", "box_target", "box_weight")
+METRICS = ("loss", "heatmap_loss", "box_loss", "gradient_norm")
+
+
+def build_train_function(
+    strategy: tf.distribute.Strategy,
+    model: tf.keras.Model,
+    parameters: Sequence[tf.Variable],
+    optimizer: ReferenceSGD,
+    *,
+    target_settings: Mapping[str, Any],
+    heatmap_weight: float = 1.0,
+    box_weight: float = 5.0,
+    normalizer: str = "global",
+    clip_norm: float = 35.0,
+    average: MovingAverage | None = None,
+    loss_scale: LossScale | None = None,
+) -> Callable:
+    """A compiled function that runs as many steps as it is given learning rates.
+
+    Args:
+        strategy: the strategy under which model and optimizer were made.
+        model: maps images to the outputs that `model.build_model` documents.
+        parameters: trainable variables in the optimizer's order.
+        optimizer: receives gradients already summed over replicas.
+        target_settings: keywords of `targets_tf.render_targets`, used for batches that carry boxes only.
+        heatmap_weight: weight of the heatmap loss.
+        box_weight: weight of the box loss.
+        normalizer: "global" divides by the counts of the whole batch, so that any number of replicas makes the same update;
+            "replica" divides by each replica's own and takes the mean, as the official 8-GPU arithmetic does.
+        clip_norm: global L2 norm, 0 is off.
+        average: moved after each update.
+        loss_scale: for float16; a step whose gradients overflow changes nothing but the scale.
+
+    Returns:
+        train(iterator, learning_rates [n], first_step []) -> {name: [n] float32} for each name of METRICS.
+
+    Raises:
+        ValueError: unknown normalizer.
+    """
+    if normalizer not in ("global", "replica"):
+        raise ValueError(f"normalizer must be 'global' or 'replica', received '{normalizer}'")
+    reduce_op = tf.distribute.ReduceOp.SUM if normalizer == "global" else tf.distribute.ReduceOp.MEAN
+
+    def replica_targets(batch):
+        targets = batch if "heatmap" in batch else render_targets(batch["boxes"], batch["labels"], **target_settings)
+        targets = {key: targets[key] for key in TARGET_KEYS}
+        return targets, normalizers(targets)
+
+    def replica_gradients(image, targets, counts, scale):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            for parameter in parameters:
+                tape.watch(parameter)
+            outputs = model(image, training=True)  # float32 whatever the precision policy
+            losses = detection_losses(outputs, targets, heatmap_weight=heatmap_weight, box_weight=box_weight, **counts)
+            scaled_loss = losses["loss"] * scale
+        return losses, tape.gradient(scaled_loss, parameters)
+
+    def one_step(batch, lr, step):
+        targets, counts = strategy.run(replica_targets, args=(batch,))
+        counts = {key: strategy.reduce(reduce_op, value, axis=None) for key, value in counts.items()} if normalizer == "global" else {}
+        scale = tf.ones([]) if loss_scale is None else tf.identity(loss_scale.value)
+        losses, gradients = strategy.run(replica_gradients, args=(batch["image"], targets, counts, scale))
+        gradients = strategy.extended.batch_reduce_to(reduce_op, list(zip(gradients, parameters)))
+        norm = strategy.experimental_local_results(strategy.run(tf.linalg.global_norm, args=(gradients,)))[0] / scale
+        finite = None if loss_scale is None else tf.math.is_finite(norm)
+        optimizer.update(gradients, lr, clip_scale(norm, clip_norm) / scale, finite)
+        if average is not None:
+            average.update(step)
+        if loss_scale is not None:
+            loss_scale.update(finite)
+        metrics = {key: strategy.reduce(reduce_op, value, axis=None) for key, value in losses.items()}
+        return {**metrics, "gradient_norm": norm}
+
+    @tf.function(reduce_retracing=True)
+    def train(iterator, learning_rates, first_step):
+        count = tf.size(learning_rates)
+        history = {key: tf.TensorArray(tf.float32, count, element_shape=[]) for key in METRICS}
+        for i in tf.range(count):
+            metrics = one_step(next(iterator), learning_rates[i], first_step + tf.cast(i, tf.int64))
+            history = {key: array.write(i, metrics[key]) for key, array in history.items()}
+        return {key: array.stack() for key, array in history.items()}
+
+    return train

@@ -1,0 +1,254 @@
+"""The training run: data, step, log, evaluation, checkpoints, in a loop that can stop and go on anywhere.
+
+A run is a function of its settings: the batch of step s depends on (seed, s) alone, and a checkpoint holds everything else
+that the next step reads. Killed at any moment, the same command goes on from the last checkpoint and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from ttfnet_tf import build
+from ttfnet_tf.checkpoint import CheckpointStore
+from ttfnet_tf.config import Config, dump_config, effective_lr
+from ttfnet_tf.data import pipeline
+from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.devices import StopRequest, any_worker, build_strategy, is_chief
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.evaluator import Evaluator
+from ttfnet_tf.optim import LossScale, MovingAverage
+from ttfnet_tf.progress import ProgressMeter
+from ttfnet_tf.run_folder import Labels, RunFolder
+from ttfnet_tf.step import METRICS, build_train_function
+from ttfnet_tf.summaries import Summaries
+from ttfnet_tf.weights import load_npz
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a call of `run_training` ended."""
+
+    step: int  # steps done in all
+    finished: bool  # False when a signal stopped it; the same call goes on
+    metrics: dict[str, float]  # of the last evaluation in this call, empty if there was none
+
+
+def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
+    """Trains until `train.epochs` or a signal; goes on by itself where `work_dir` holds the same run.
+
+    Raises:
+        UserError: whatever the user can mend: data, settings, work directory, devices, divergence.
+    """
+    strategy = build_strategy(config.train.strategy, config.train.devices)
+    if config.train.batch_size % strategy.num_replicas_in_sync:
+        raise UserError(f"train.batch_size={config.train.batch_size} must be a multiple of the {strategy.num_replicas_in_sync} replicas")
+    tf.keras.mixed_precision.set_global_policy(config.train.precision)
+    train_split = build.load_split(config, "train")
+    val_split = build.load_split(config, "val") if config.train.evaluate_every else None
+    _refuse_other_categories(train_split, val_split)
+    labels = Labels(tuple(train_split.class_names), tuple(train_split.category_ids))
+    folder = RunFolder(work_dir, config, labels, writes=is_chief(strategy))
+    with StopRequest() as stop:
+        return _Run(config, strategy, folder, train_split, val_split).run(stop)
+
+
+class _Run:
+    """State of one call of `run_training`."""
+
+    def __init__(
+        self,
+        config: Config,
+        strategy: tf.distribute.Strategy,
+        folder: RunFolder,
+        train_split: CocoSplit,
+        val_split: CocoSplit | None,
+    ):
+        self.config, self.strategy, self.folder, self.train_split = config, strategy, folder, train_split
+        self.steps_per_epoch = pipeline.steps_per_epoch(len(train_split.pictures), config.train.batch_size)
+        self.total_steps = config.train.epochs * self.steps_per_epoch
+        num_classes = len(train_split.class_names)
+        with strategy.scope():
+            self.model = build.model_of(config, num_classes)
+            self.parameters = build.trainable_parameters(self.model)
+            self.optimizer = build.optimizer_of(config, self.parameters)
+            self.average = MovingAverage(self.parameters, config.optim.ema_decay) if config.optim.ema_decay else None
+            self.loss_scale = LossScale() if config.train.precision == "mixed_float16" else None
+            # Sums since the last log line: METRICS and the number of steps. Saved, so that a stop inside a line is not seen in it.
+            self.window = tf.Variable(np.zeros(len(METRICS) + 1), dtype=tf.float64, trainable=False, name="window")
+        self.train = build_train_function(
+            strategy,
+            self.model,
+            list(self.parameters.values()),
+            self.optimizer,
+            target_settings=build.target_settings(config, num_classes),
+            heatmap_weight=config.losses.heatmap_weight,
+            box_weight=config.losses.box_weight,
+            normalizer=config.losses.normalizer,
+            clip_norm=config.optim.clip_norm,
+            average=self.average,
+            loss_scale=self.loss_scale,
+        )
+        state = {"model": self.model, "optimizer": self.optimizer, "window": self.window}
+        state.update({name: part for name in ("average", "loss_scale") if (part := getattr(self, name)) is not None})
+        self.store = CheckpointStore(folder.path / "checkpoints", state, keep=config.train.keep_checkpoints, writes=folder.writes)
+        self.summaries = Summaries(folder.path, writes=folder.writes)
+        self.evaluator = Evaluator(config, val_split) if val_split is not None else None
+        self._shown: dict[str, float] = {}  # losses of the last log line, for the live progress
+        self._must_stop = lambda stop: stop.requested
+        if config.train.strategy == "multi_worker":  # one answer for all, or one worker would wait for the others forever
+            agree = any_worker(strategy)
+            self._must_stop = lambda stop: bool(agree(tf.constant(float(stop.requested))))
+
+    def run(self, stop: StopRequest) -> TrainingResult:
+        step = self._begin()
+        sums = self.window.numpy()
+        metrics: dict[str, float] = {}
+        pending: list[dict[str, tf.Tensor]] = []
+        meter = ProgressMeter("train", self.total_steps, start=step, pictures_per_step=self.config.train.batch_size)
+        with meter:
+            iterator = iter(self._dataset(step)) if step < self.total_steps else None
+            clock, clock_step = time.monotonic(), step
+            while step < self.total_steps and not self._must_stop(stop):
+                count = min(self.config.train.steps_per_call, self._next_boundary(step) - step)
+                pending.append(self._call(iterator, step, count, meter))
+                step += count
+                at_line, at_epoch = self._at_line(step), step % self.steps_per_epoch == 0
+                if at_line:
+                    sums = _add(sums, pending)
+                    speed = (step - clock_step) * self.config.train.batch_size / (time.monotonic() - clock)
+                    self._log(step, sums, speed, meter)
+                    sums, pending = np.zeros_like(sums), []
+                    clock, clock_step = time.monotonic(), step
+                if at_epoch:
+                    metrics = self._evaluate(step, meter) or metrics
+                    self._save_at_epoch(step, sums)
+                    clock, clock_step = time.monotonic(), step
+            if step % self.steps_per_epoch:  # stopped inside an epoch
+                self._save(step, _add(sums, pending))
+        self.summaries.flush()
+        return TrainingResult(step, step >= self.total_steps, metrics)
+
+    def _begin(self) -> int:
+        """Restores or initialises; returns the first step to do."""
+        step = self.store.restore_latest()
+        say = print if self.folder.writes else lambda _: None
+        say(self.train_split.summary())
+        config = self.config
+        if effective_lr(config) != config.optim.lr:
+            say(
+                f"learning rate {effective_lr(config):g}: optim.lr={config.optim.lr:g} is for batches of {config.optim.lr_batch_size}, "
+                f"train.batch_size is {config.train.batch_size} (optim.scale_lr=false keeps {config.optim.lr:g})"
+            )
+        if step is None:
+            if config.model.pretrained:
+                say(str(load_npz(self.model, config.model.pretrained, prefix="backbone.")))
+            if self.average is not None:  # made before the pretrained weights came
+                self.average.reset()
+            self.summaries.text("config", dump_config(config))
+            self.folder.drop_metrics_after(-1)
+            return 0
+        say(f"{self.folder.path}: goes on from step {step} of {self.total_steps}")
+        self.folder.drop_metrics_after(step)
+        return step
+
+    def _dataset(self, start_step: int) -> tf.distribute.DistributedDataset:
+        def worker_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            dataset = build.train_dataset(
+                self.config,
+                self.train_split,
+                start_step=start_step,
+                num_shards=context.num_input_pipelines,
+                shard_index=context.input_pipeline_id,
+            )
+            replicas = self.strategy.num_replicas_in_sync // context.num_input_pipelines
+            if replicas == 1:
+                return dataset
+            return dataset.rebatch(context.get_per_replica_batch_size(self.config.train.batch_size), drop_remainder=True)
+
+        return self.strategy.distribute_datasets_from_function(worker_dataset)
+
+    def _call(self, iterator, step: int, count: int, meter: ProgressMeter) -> dict[str, tf.Tensor]:
+        rates = [build.learning_rate_at(self.config, s, self.steps_per_epoch) for s in range(step, step + count)]
+        try:
+            with self.strategy.scope():
+                history = self.train(iterator, tf.constant(rates, tf.float32), tf.constant(step, tf.int64))
+        except tf.errors.OpError as error:
+            raise pipeline.reraise(error) from None
+        meter.update(step + count, self._figures(step + count, rates[-1]))
+        return history
+
+    def _figures(self, step: int, lr: float) -> dict[str, float | str]:
+        return {"epoch": f"{step / self.steps_per_epoch:.1f}", **self._shown, "lr": lr}
+
+    def _next_boundary(self, step: int) -> int:
+        """The next step at which something is logged; epoch ends are among them."""
+        log_every = self.config.train.log_every
+        return min((step // log_every + 1) * log_every, (step // self.steps_per_epoch + 1) * self.steps_per_epoch)
+
+    def _at_line(self, step: int) -> bool:
+        return step % self.config.train.log_every == 0 or step % self.steps_per_epoch == 0
+
+    def _log(self, step: int, sums: np.ndarray, speed: float, meter: ProgressMeter) -> None:
+        means = {name: float(value) for name, value in zip(METRICS, sums[:-1] / sums[-1])}
+        lr = build.learning_rate_at(self.config, step - 1, self.steps_per_epoch)
+        if not math.isfinite(means["loss"]):
+            raise UserError(
+                f"{self.folder.path}: the loss is {means['loss']} at step {step}; the last checkpoint is from before. "
+                f"Lower optim.lr (now {lr:g}) or raise optim.warmup_steps"
+            )
+        self._shown = {"loss": means["loss"], "heatmap": means["heatmap_loss"], "box": means["box_loss"]}
+        line = {"step": step, "epoch": step / self.steps_per_epoch, **means, "lr": lr, "images_per_second": speed}
+        self.folder.append_metrics(line)
+        self.summaries.scalars("train", step, {**means, "lr": lr, "images_per_second": speed})
+        meter.update(step, self._figures(step, lr))
+
+    def _evaluate(self, step: int, meter: ProgressMeter) -> dict[str, float] | None:
+        epoch = step // self.steps_per_epoch
+        if self.evaluator is None or (epoch % self.config.train.evaluate_every and step < self.total_steps):
+            return None
+        self.evaluator.take_weights(self.model, self.average)  # by every worker: it may read variables of all
+        if not self.folder.writes:
+            return {}
+        result = self.evaluator.evaluate()
+        result.write(self.folder.evaluation(step))
+        self.folder.append_metrics({"step": step, "epoch": epoch, **result.metrics, "per_class": result.per_class})
+        self.summaries.scalars("eval", step, {**result.metrics, **{f"AP/{name}": ap for name, ap in result.per_class.items()}})
+        self.summaries.pictures(step, self.evaluator.panels(self.config.train.summary_pictures))
+        is_best = self.store.save_if_best(self.evaluator.model, step, result.metrics["AP"])
+        meter.message(
+            f"epoch {epoch}: AP {result.metrics['AP']:.3f}  AP50 {result.metrics['AP50']:.3f}  "
+            f"AP75 {result.metrics['AP75']:.3f}{'  (best)' if is_best else ''}"
+        )
+        return result.metrics
+
+    def _save_at_epoch(self, step: int, sums: np.ndarray) -> None:
+        if (step // self.steps_per_epoch) % self.config.train.checkpoint_every == 0 or step >= self.total_steps:
+            self._save(step, sums)
+
+    def _save(self, step: int, sums: np.ndarray) -> None:
+        self.window.assign(sums)
+        self.store.save(step)
+        self.summaries.flush()
+
+
+def _add(sums: np.ndarray, pending: list[dict[str, tf.Tensor]]) -> np.ndarray:
+    """Adds steps one after the other, so that the sum does not depend on how they were grouped into calls."""
+    sums = sums.copy()
+    for history in pending:
+        for values in np.stack([history[name].numpy() for name in METRICS], axis=1).astype(np.float64):
+            sums += np.append(values, 1.0)
+    return sums
+
+
+def _refuse_other_categories(train_split: CocoSplit, val_split: CocoSplit | None) -> None:
+    if val_split is not None and (val_split.category_ids, val_split.class_names) != (train_split.category_ids, train_split.class_names):
+        raise UserError(
+            f"{val_split.annotations}: its categories differ from those of {train_split.annotations} "
+            f"({len(val_split.class_names)} and {len(train_split.class_names)}); both files must list the same ids and names"
+        )

@@ -1,0 +1,206 @@
+"""The command line: `ttfnet train|evaluate|predict|data ...`; the files in tools/ are the same verbs.
+
+Arguments and settings are checked before TensorFlow is imported, so that a typing error answers at once.
+Exit codes: 0 success; 2 a mistake of the user, told in one line; 130 interrupted; 1 a fault of ours (`--debug` shows where).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from ttfnet_tf import __version__
+from ttfnet_tf.config import load_config
+from ttfnet_tf.errors import UserError
+
+_RUN_HELP = "work directory of a training run, or one checkpoint such as runs/x/checkpoints/step-370"
+# Keys that evaluation may set; the others define the trained network and stay as they were.
+_EVALUATION_KEYS = ("data.", "decode.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
+    try:
+        args = _parse([argument for argument in argv if argument != "--debug"])
+        # Before TensorFlow is imported; its start-up notes hide ours.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        return args.command(args) or 0
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"ttfnet: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ttfnet: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        message = " ".join(str(error).split())[:300]
+        hint = "" if debug else "; this is a fault of ttfnet, --debug shows where"
+        print(f"ttfnet: {type(error).__name__}: {message}{hint}", file=sys.stderr)
+        return 1
+
+
+def train(args: argparse.Namespace) -> None:
+    """Trains, or goes on with the run in the work directory."""
+    config = load_config(args.config, args.rest)
+    from ttfnet_tf.train import run_training
+
+    work_dir = Path(args.work_dir or Path("runs") / Path(args.config).stem)
+    result = run_training(config, work_dir)
+    if result.finished:
+        print(
+            f"{work_dir}: done, {result.step} steps; measure with ttfnet evaluate {work_dir}, use with ttfnet predict {work_dir} PICTURE --out DIR"
+        )
+    else:
+        print(f"{work_dir}: stopped and saved at step {result.step}; the same command goes on from there")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Prints the 12 COCO numbers and the AP of each class; writes detections.json."""
+    folder = _run_folder(args.run)
+    for override in args.rest:
+        if not override.startswith(_EVALUATION_KEYS):
+            raise UserError(f"override '{override}': evaluation takes data.* and decode.* keys; the rest is part of the trained model")
+    config = load_config(folder / "config.yaml", args.rest)
+    batch_size = _positive(args.batch_size, "--batch-size")
+
+    from ttfnet_tf import build
+    from ttfnet_tf.checkpoint import load_run
+    from ttfnet_tf.evaluate import check_classes
+    from ttfnet_tf.evaluate import evaluate as run_evaluation
+    from ttfnet_tf.progress import ProgressMeter
+
+    split = build.load_split(config, "val")
+    run = load_run(args.run)
+    check_classes(split, run.labels.class_names, run.labels.category_ids)
+    with ProgressMeter("evaluate", len(split.pictures)) as meter:
+        result = run_evaluation(
+            run.model,
+            split,
+            image_size=tuple(config.data.image_size),
+            batch_size=batch_size,
+            top_k=config.decode.top_k,
+            score_threshold=config.decode.score_threshold,
+            broken_pictures=config.data.broken_pictures,
+            workers=config.data.workers,
+            on_batch=meter.update,
+        )
+    file = result.write(args.out or folder / "eval" / str(run.step))
+    print(f"{args.run}, step {run.step}, on {split.annotations} ({result.num_pictures} pictures)")
+    print(result.table())
+    print(f"written: {file}")
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Draws the detections on pictures and writes them to one JSON."""
+    folder = _run_folder(args.run)
+    load_config(folder / "config.yaml")
+    batch_size = _positive(args.batch_size, "--batch-size")
+    if not 0 <= args.score_threshold < 1:
+        raise UserError(f"--score-threshold {args.score_threshold:g} must lie in 0..1, 1 excluded")
+
+    from ttfnet_tf.predict import find_pictures, predict_files, prepare_output
+    from ttfnet_tf.progress import ProgressMeter
+
+    pictures, failures = find_pictures([*args.sources, *args.rest])
+    for failure in failures:
+        print(f"ttfnet: {failure.reason}", file=sys.stderr)
+    if not pictures:
+        raise UserError(f"no picture found in {len(failures)} source{'s' * (len(failures) != 1)}")
+    prepare_output(args.out)
+
+    from ttfnet_tf.detector import Detector
+
+    detector = Detector.load(args.run, score_threshold=args.score_threshold)
+    with ProgressMeter("predict", len(pictures)) as meter:
+        done, found = predict_files(
+            detector.batch,
+            pictures,
+            args.out,
+            colour_of={category_id: index for index, category_id in enumerate(detector.category_ids)},
+            about={"run": str(args.run), "score_threshold": args.score_threshold},
+            failures=failures,
+            batch_size=min(batch_size, len(pictures)),
+            on_failure=lambda line: meter.message(f"ttfnet: {line}"),
+            on_batch=meter.update,
+        )
+    failed = len(pictures) - done + len(failures)
+    print(f"{done} pictures, {found} detections, {failed} failed; drawings and detections.json in {args.out}")
+    if not done:
+        raise UserError("none of the pictures could be read")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells its errors like every other mistake: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = _Parser(prog="ttfnet", description="TTFNet object detection on TensorFlow 2.")
+    parser.add_argument("--version", action="version", version=f"ttfnet-tf {__version__}")
+    verbs = parser.add_subparsers(metavar="train | evaluate | predict | data", required=True)
+
+    verb = _add_verb(verbs, "train", train, "train, or go on with the run in the work directory", "key=value")
+    verb.add_argument("config", metavar="CONFIG", help="YAML file, e.g. configs/demo.yaml")
+    verb.add_argument("--work-dir", metavar="DIR", help="for checkpoints and figures; default runs/<name of CONFIG>")
+
+    verb = _add_verb(verbs, "evaluate", evaluate, "the 12 COCO numbers and the AP of each class", "key=value")
+    verb.add_argument("run", metavar="RUN", help=_RUN_HELP)
+    verb.add_argument("--out", metavar="DIR", help="for detections.json; default RUN/eval/<step>")
+    verb.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures of one call; does not change the result")
+
+    verb = _add_verb(verbs, "predict", predict, "draw the detections on pictures", "SOURCE")
+    verb.add_argument("run", metavar="RUN", help=_RUN_HELP)
+    verb.add_argument("sources", metavar="SOURCE", nargs="+", help="picture, folder of pictures or quoted pattern")
+    verb.add_argument("--out", metavar="DIR", required=True, help="for the drawings and detections.json")
+    verb.add_argument("--score-threshold", type=float, default=0.3, metavar="S", help="only detections above it; default 0.3")
+    verb.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures of one call; default 8")
+
+    # Overrides and sources may stand before and after options, which argparse's own "any number" positionals refuse.
+    args, rest = parser.parse_known_args(argv)
+    for argument in rest:
+        if argument.startswith("-"):
+            raise UserError(f"unknown option {argument}; see ttfnet {argv[0]} --help")
+    args.rest = rest
+    return args
+
+
+def _add_verb(verbs, name: str, command, summary: str, rest: str) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+    verb.set_defaults(command=command)
+    verb.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    if rest == "key=value":
+        verb.epilog = "Settings follow as key=value, e.g. decode.top_k=50; docs/settings.md lists them."
+    return verb
+
+
+def _run_folder(run: str) -> Path:
+    """The work directory of RUN, by its files alone: TensorFlow is not there yet."""
+    path = Path(run)
+    for folder in (path, path.parent.parent, path.parent.parent.parent):
+        if (folder / "config.yaml").is_file():
+            return folder
+    if not path.exists() and not path.with_name(f"{path.name}.index").exists():
+        raise UserError(f"{run}: no such run or checkpoint; name a work directory that training has written")
+    raise UserError(f"{run}: holds no config.yaml; name a work directory that training has written")
+
+
+def _positive(value: int, option: str) -> int:
+    if value < 1:
+        raise UserError(f"{option} {value} must be 1 or more")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

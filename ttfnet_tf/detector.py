@@ -1,0 +1,172 @@
+"""Detection in Python: a trained run in, boxes of any picture out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from ttfnet_tf import decode
+from ttfnet_tf.boxes import xyxy_to_xywh
+from ttfnet_tf.checkpoint import load_run
+from ttfnet_tf.data.pictures import read_rgb
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference import predict_function, to_original
+
+# A file name, the bytes of a picture file, or uint8 [H, W, 3] RGB.
+PictureLike = Union[str, Path, bytes, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One object."""
+
+    box: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the picture
+    score: float  # 0..1
+    class_id: int  # category id of the training annotations
+    class_name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The objects of one picture, best first; `len()`, iteration and indexing give `Detection`s."""
+
+    boxes: np.ndarray  # float32 [N, 4] xyxy in pixels of the picture, inclusive corners
+    scores: np.ndarray  # float32 [N], falling
+    class_ids: np.ndarray  # int32 [N], category ids of the training annotations
+    class_names: tuple[str, ...]  # [N]
+    size: tuple[int, int]  # (height, width) of the picture
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, index: int) -> Detection:
+        box = tuple(float(value) for value in self.boxes[index])
+        return Detection(box, float(self.scores[index]), int(self.class_ids[index]), self.class_names[index])
+
+    def __iter__(self) -> Iterator[Detection]:
+        return (self[index] for index in range(len(self)))
+
+    def above(self, score: float) -> Detections:
+        """Those with a score above `score`."""
+        keep = np.flatnonzero(self.scores > score)
+        names = tuple(self.class_names[index] for index in keep)
+        return Detections(self.boxes[keep], self.scores[keep], self.class_ids[keep], names, self.size)
+
+    def to_coco(self, image_id: int) -> list[dict]:
+        """COCO results: image_id, category_id, bbox [x, y, width, height], score."""
+        return [
+            {"image_id": image_id, "category_id": int(class_id), "bbox": [float(v) for v in box], "score": float(score)}
+            for box, score, class_id in zip(xyxy_to_xywh(self.boxes), self.scores, self.class_ids)
+        ]
+
+    def to_json(self) -> list[dict]:
+        """Plain lists and numbers for `json.dumps`: box [x1, y1, x2, y2], score, class_id, class_name."""
+        return [{"box": list(one.box), "score": one.score, "class_id": one.class_id, "class_name": one.class_name} for one in self]
+
+
+class Detector:
+    """A model with what it takes to go from pictures to named boxes in their own pixels.
+
+    `detector(picture)` takes a file name, the bytes of a picture file or a uint8 [H, W, 3] RGB array. The first call compiles.
+
+    Args:
+        model: see `model.build_model`.
+        class_names: of the heatmap's channels, in order.
+        category_ids: of the same.
+        image_size: (H, W) in pixels that pictures are resized to.
+        top_k: detections of a picture at most.
+        score_threshold: only scores above it are returned.
+    """
+
+    def __init__(
+        self,
+        model: tf.keras.Model,
+        class_names: Sequence[str],
+        category_ids: Sequence[int],
+        *,
+        image_size: tuple[int, int],
+        top_k: int = 100,
+        score_threshold: float = 0.3,
+    ):
+        self.model = model
+        self.class_names, self.category_ids = tuple(class_names), tuple(category_ids)
+        self.image_size, self.top_k, self.score_threshold = tuple(image_size), top_k, score_threshold
+        self._predict: dict = {}  # batch size -> compiled function
+
+    @classmethod
+    def load(cls, run: str | Path, *, score_threshold: float = 0.3) -> Detector:
+        """Reads a work directory that training has written (its best checkpoint, else the latest), or one checkpoint of it.
+
+        Args:
+            run: e.g. `runs/my_run` or `runs/my_run/checkpoints/step-370`.
+            score_threshold: only scores above it are returned; evaluation uses 0.01, people like 0.3 and more.
+
+        Raises:
+            UserError: there is no run or checkpoint, or it does not fit its settings.
+        """
+        loaded = load_run(run)
+        return cls(
+            loaded.model,
+            loaded.labels.class_names,
+            loaded.labels.category_ids,
+            image_size=tuple(loaded.config.data.image_size),
+            top_k=loaded.config.decode.top_k,
+            score_threshold=score_threshold,
+        )
+
+    def __call__(self, picture: PictureLike) -> Detections:
+        """Detects on one picture.
+
+        Raises:
+            UserError: the picture is missing, broken, or no uint8 RGB array.
+        """
+        return self.batch([picture], batch_size=1)[0]
+
+    def batch(self, pictures: Sequence[PictureLike], *, batch_size: int = 8) -> list[Detections]:
+        """Detects on several pictures, `batch_size` at a time; each may have its own size.
+
+        Raises:
+            UserError: a picture is missing, broken, or no uint8 RGB array.
+        """
+        results: list[Detections] = []
+        for start in range(0, len(pictures), batch_size):
+            results += self._detect([_as_rgb(picture) for picture in pictures[start : start + batch_size]], batch_size)
+        return results
+
+    def _detect(self, pictures: list[np.ndarray], batch_size: int) -> list[Detections]:
+        if batch_size not in self._predict:
+            self._predict[batch_size] = predict_function(self.model, image_size=self.image_size, batch_size=batch_size, top_k=self.top_k)
+        height, width = self.image_size
+        batch = np.zeros((batch_size, height, width, 3), np.uint8)  # rows beyond the pictures stay black and are not looked at
+        for row, picture in enumerate(pictures):
+            # The same resize as in training and evaluation, see data.transforms.resize.
+            same = picture.shape[:2] == (height, width)
+            batch[row] = picture if same else cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
+        found = {name: value.numpy() for name, value in self._predict[batch_size](batch).items()}
+        return [
+            self._detections({name: value[row] for name, value in found.items()}, picture.shape[:2]) for row, picture in enumerate(pictures)
+        ]
+
+    def _detections(self, found: dict[str, np.ndarray], size: tuple[int, int]) -> Detections:
+        found = decode.select(found, self.score_threshold)
+        return Detections(
+            boxes=to_original(found["boxes"], image_size=self.image_size, original_size=size),
+            scores=np.asarray(found["scores"], np.float32),
+            class_ids=np.array([self.category_ids[index] for index in found["classes"]], np.int32),
+            class_names=tuple(self.class_names[index] for index in found["classes"]),
+            size=(int(size[0]), int(size[1])),
+        )
+
+
+def _as_rgb(picture: PictureLike) -> np.ndarray:
+    if not isinstance(picture, np.ndarray):
+        return read_rgb(picture)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
+        raise UserError(f"picture must be a uint8 array [height, width, 3] in RGB, received {picture.dtype} {list(picture.shape)}")
+    return picture

@@ -1,0 +1,49 @@
+"""From pictures to boxes in one compiled call, and from input pixels back to those of the picture.
+
+Evaluation and the Python API share these, so that what is measured is what is used.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from ttfnet_tf import decode
+
+
+def predict_function(model: tf.keras.Model, *, image_size: tuple[int, int], batch_size: int, top_k: int = 100):
+    """Compiles model and decoding into one graph of fixed shapes.
+
+    Args:
+        model: takes uint8 or float32 [B, H, W, 3] RGB 0..255, gives `heatmap` and `box`, see `model.build_model`.
+        image_size: (H, W) of the model's input in pixels.
+        batch_size: B; a fixed one is traced once, where the short last batch of a data set would trace again.
+        top_k: detections of a picture at most.
+
+    Returns:
+        Function of uint8 [B, H, W, 3] -> {"boxes": float32 [B, K, 4] xyxy input pixels, "scores": float32 [B, K] falling,
+        "classes": int32 [B, K] 0-based}; weights are read at each call, so one function serves a whole training run.
+    """
+    height, width = image_size
+
+    @tf.function(input_signature=[tf.TensorSpec([batch_size, height, width, 3], tf.uint8)])
+    def predict(images):
+        return decode.decode(model(images, training=False), image_size=(height, width), top_k=top_k)
+
+    return predict
+
+
+def to_original(boxes: np.ndarray, *, image_size: tuple[int, int], original_size: tuple[int, int]) -> np.ndarray:
+    """[N, 4] xyxy in input pixels -> xyxy in pixels of the original picture.
+
+    Corners are divided by the ratio of the sizes, one ratio per axis, in float32 and without another clip.
+
+    Args:
+        image_size: (H, W) of the model's input.
+        original_size: (H, W) of the picture.
+
+    Reference:
+        mmdetection 1.0 `ttf_head.get_bboxes`: `det_bboxes / scale_factor`, a float32 array of (w, h, w, h) ratios.
+    """
+    scale_x, scale_y = image_size[1] / original_size[1], image_size[0] / original_size[0]
+    return np.asarray(boxes, np.float32) / np.array([scale_x, scale_y, scale_x, scale_y], np.float32)

@@ -1,0 +1,75 @@
+"""Weights under the names and in the layouts of the official checkpoints.
+
+Layer names are module paths already; this file adds the leaf (`weight`, `bias`, `running_mean`, `running_var`) and converts
+layouts: kernels are [H, W, in, out] here and [out, in, H, W] there; offsets are 9 dy then 9 dx here, dy and dx interleaved there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from ttfnet_tf.batch_norm import SyncBatchNormalization
+from ttfnet_tf.deform_conv import DeformableConv2D
+
+_BATCH_NORMS = (tf.keras.layers.BatchNormalization, SyncBatchNormalization)
+
+
+def named_parameters(model: tf.keras.Model, *, trainable_only: bool = False) -> dict[str, tf.Variable]:
+    """Official name -> variable that training may change.
+
+    Args:
+        model: from `build_model`.
+        trainable_only: whether the variables of frozen layers are left out.
+    """
+    named = {}
+    for layer in model.layers:
+        if layer.trainable or not trainable_only:
+            named.update(_parameters_of(layer))
+    return named
+
+
+def named_buffers(model: tf.keras.Model) -> dict[str, tf.Variable]:
+    """Official name -> running statistic of a batch normalisation."""
+    named = {}
+    for layer in model.layers:
+        if isinstance(layer, _BATCH_NORMS):
+            named[f"{layer.name}.running_mean"] = layer.moving_mean
+            named[f"{layer.name}.running_var"] = layer.moving_variance
+    return named
+
+
+def to_official(name: str, array) -> np.ndarray:
+    """An array of this package in the layout that official checkpoints have under `name`."""
+    array = np.asarray(array)
+    if "conv_offset_mask" in name:
+        array = array[..., np.argsort(_deinterleaved(array.shape[-1]))]
+    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+
+
+def from_official(name: str, array) -> np.ndarray:
+    """The inverse of `to_official`."""
+    array = np.asarray(array)
+    if array.ndim == 4:
+        array = array.transpose(2, 3, 1, 0)
+    return array[..., _deinterleaved(array.shape[-1])] if "conv_offset_mask" in name else array
+
+
+def _parameters_of(layer):
+    if isinstance(layer, _BATCH_NORMS):
+        return {f"{layer.name}.weight": layer.gamma, f"{layer.name}.bias": layer.beta}
+    named = {}
+    if isinstance(layer, (tf.keras.layers.Conv2D, DeformableConv2D)):
+        named[f"{layer.name}.weight"] = layer.kernel
+        if layer.use_bias:
+            named[f"{layer.name}.bias"] = layer.bias
+    if isinstance(layer, DeformableConv2D):
+        named[f"{layer.name}.conv_offset_mask.weight"] = layer.offset_mask.kernel
+        named[f"{layer.name}.conv_offset_mask.bias"] = layer.offset_mask.bias
+    return named
+
+
+def _deinterleaved(channels):
+    """Positions of the official 3 K channels in the order K dy, K dx, K masks."""
+    shifts = np.arange(2 * channels // 3)
+    return np.concatenate([shifts[0::2], shifts[1::2], np.arange(len(shifts), channels)])

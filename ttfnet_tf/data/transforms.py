@@ -1,0 +1,56 @@
+"""Picture and boxes together: resize and flip; NumPy and OpenCV only.
+
+Randomness is an argument: `picture_rng` gives the generator of one picture in one epoch, so that any example can be made again.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from ttfnet_tf.boxes import resize_boxes
+
+
+def picture_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The random numbers of picture `index` of the split in `epoch`; a pure function of its arguments."""
+    return np.random.default_rng((seed, epoch, index))
+
+
+def resize(image: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Resizes to `size` without keeping the ratio.
+
+    Args:
+        image: uint8 [H, W, 3].
+        boxes: float32 [N, 4] xyxy in pixels of `image`.
+        size: (height, width) of the result in pixels.
+
+    Returns:
+        uint8 [height, width, 3] by OpenCV's bilinear rule on bytes, and the boxes in its pixels, clipped to it.
+
+    Reference: mmdetection 1.0 `Resize` with keep_ratio=False (mmcv `imresize`).
+    """
+    boxes = resize_boxes(boxes, image.shape[:2], size)
+    if image.shape[:2] != tuple(size):
+        image = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return image, boxes
+
+
+def flip(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mirrors left and right: column x becomes W - 1 - x, in the picture and in the boxes.
+
+    Args:
+        image: uint8 [H, W, 3].
+        boxes: float32 [N, 4] xyxy in its pixels.
+
+    Reference: mmdetection 1.0 `RandomFlip`.
+    """
+    last = np.float32(image.shape[1] - 1)
+    mirrored = boxes.copy()
+    mirrored[:, 0] = last - boxes[:, 2]
+    mirrored[:, 2] = last - boxes[:, 0]
+    return cv2.flip(image, 1), mirrored
+
+
+def random_flip(image: np.ndarray, boxes: np.ndarray, probability: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """`flip` with the given probability; takes one number from `rng` whatever the outcome."""
+    return flip(image, boxes) if rng.random() < probability else (image, boxes)

@@ -1,0 +1,324 @@
+"""Batches for training and evaluation: tf.data around one NumPy function a picture.
+
+Order and randomness are functions of (seed, epoch, index): the batch of step s never depends on what was read before, so a run may start at any
+step and goes on bit for bit. The dictionaries that come out are described in docs/data_contract.md and at the `build_*` functions.
+
+A mistake of the user inside tf.data (a picture that is missing or broken) travels as one marked line in TensorFlow's error; `iterate` and
+`reraise` turn it back into the UserError.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from ttfnet_tf.data.coco import CocoSplit, Picture
+from ttfnet_tf.data.pictures import read_rgb
+from ttfnet_tf.data.transforms import picture_rng, random_flip, resize
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.targets import STRIDE, paint_targets
+from ttfnet_tf.targets_tf import render_targets
+
+_MARK, _END = "UserError<<", ">>UserError"  # around a UserError's line inside a TensorFlow error
+_PREFETCH = 2  # batches; a batch of 512 px targets with 80 classes is 85 MB at 16 pictures
+
+
+class PictureNotes:
+    """What was noticed about pictures while reading them; each picture is counted and named once. Safe across threads."""
+
+    def __init__(self) -> None:
+        self.broken: dict[int, str] = {}  # image id -> line
+        self.resized: dict[int, str] = {}  # image id -> line; pictures of another size than the annotations say
+        self._unread: list[str] = []
+        self._lock = threading.Lock()
+
+    def add_broken(self, picture: Picture, line: str) -> None:
+        self._add(self.broken, picture, line)
+
+    def add_resized(self, picture: Picture, size: tuple[int, int]) -> None:
+        expected, found = (f"{width}x{height}" for height, width in (picture.size, size))
+        where = f"{picture.path} (image id {picture.id})"
+        self._add(self.resized, picture, f"{where}: is {found}, not {expected} as annotated; its boxes may be of another orientation or size")
+
+    def new_lines(self) -> list[str]:
+        """Lines that no earlier call returned, one a picture."""
+        with self._lock:
+            lines, self._unread = self._unread, []
+        return lines
+
+    def _add(self, group: dict[int, str], picture: Picture, line: str) -> None:
+        with self._lock:
+            if picture.id not in group:
+                group[picture.id] = line
+                self._unread.append(line)
+
+
+def steps_per_epoch(num_pictures: int, batch_size: int) -> int:
+    """Batches until every picture was seen; the last one is filled up from the start of the epoch's order."""
+    return -(-num_pictures // batch_size)
+
+
+def epoch_order(seed: tf.Tensor, epoch: tf.Tensor, positions: tf.Tensor, num_pictures: int) -> tf.Tensor:
+    """Indices of the pictures at `positions` (int64 [P], from 0, taken modulo `num_pictures`) of the permutation of (seed, epoch)."""
+    key = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    last = tf.constant(num_pictures - 1, tf.int64)
+    return tf.random.experimental.index_shuffle(tf.math.floormod(positions, last + 1), key, last)
+
+
+def build_train_dataset(
+    split: CocoSplit,
+    *,
+    image_size: tuple[int, int],
+    batch_size: int,
+    seed: int,
+    targets: dict[str, Any],
+    flip: float = 0.5,
+    backend: str = "py_function",
+    broken_pictures: str = "raise",
+    workers: int = 0,
+    start_step: int = 0,
+    num_shards: int = 1,
+    shard_index: int = 0,
+    notes: PictureNotes | None = None,
+) -> tf.data.Dataset:
+    """Endless batches; element n is the batch of step `start_step + n`.
+
+    Args:
+        split: what to train on.
+        image_size: (H, W) of the input in pixels.
+        batch_size: B pictures of a global batch, a multiple of `num_shards`.
+        seed: of order and augmentation.
+        targets: keywords of `targets.paint_targets`; image_size and num_classes are set here.
+        flip: probability of a horizontal flip.
+        backend: "py_function" paints targets in NumPy and "graph" in TensorFlow, both here; "device" leaves them to the training step.
+        broken_pictures: "raise" stops at a picture that cannot be read; "skip" takes the next of the epoch's order that can, and notes it.
+        workers: pictures in work at a time; 0 lets tf.data choose.
+        start_step: first step.
+        num_shards: input pipelines that share a global batch.
+        shard_index: k takes the rows k B / num_shards up to (k + 1) B / num_shards.
+        notes: collects what is noticed about pictures.
+
+    Returns:
+        Dataset of dictionaries of static shape, with b = B / num_shards and M = `split.max_boxes`:
+        "image" uint8 [b, H, W, 3] RGB; "boxes" float32 [b, M, 4] xyxy in its pixels; "labels" int32 [b, M], -1 in padding rows;
+        "image_id" int64 [b]; "original_size" int32 [b, 2] height and width of the file's picture; and unless backend="device"
+        "heatmap" float32 [b, H/4, W/4, C], "box_target" float32 [b, H/4, W/4, 4 G], "box_weight" float32 [b, H/4, W/4, G].
+
+    Raises:
+        UserError: a picture file is missing (unless skipped), or no picture of the split exists.
+        ValueError: an argument outside its choices.
+    """
+    _check_choice("backend", backend, ("py_function", "graph", "device"))
+    _check_choice("broken_pictures", broken_pictures, ("raise", "skip"))
+    if batch_size % num_shards or not 0 <= shard_index < num_shards:
+        raise ValueError(f"batch_size {batch_size} must be a multiple of num_shards {num_shards}, and shard_index {shard_index} below it")
+    notes = notes or PictureNotes()
+    _check_files(split, broken_pictures)
+    count = len(split.pictures)
+    epoch_steps = steps_per_epoch(count, batch_size)
+    rows = batch_size // num_shards
+    settings = {**targets, "image_size": tuple(image_size), "num_classes": split.num_classes}
+
+    def shard_of_step(step):
+        epoch, step_in_epoch = step // epoch_steps, step % epoch_steps
+        positions = step_in_epoch * batch_size + shard_index * rows + tf.range(rows, dtype=tf.int64)
+        return tf.fill([rows], epoch), positions, epoch_order(seed, epoch, positions, count)
+
+    def make_example(epoch, position, index):
+        """One row of the batch, in NumPy."""
+        image, picture, index = _read(split, int(epoch), int(position), int(index), seed=seed, policy=broken_pictures, notes=notes)
+        original_size = image.shape[:2]
+        image, boxes = resize(image, picture.boxes, image_size)
+        image, boxes = random_flip(image, boxes, flip, picture_rng(seed, int(epoch), index))
+        example = _example(image, boxes, picture, original_size, split.max_boxes)
+        if backend == "py_function":
+            example.update(paint_targets(boxes, picture.labels, **settings))
+        return example
+
+    signature = _signature(split, image_size)
+    if backend == "py_function":
+        signature.update(_target_signature(split, image_size, settings.get("box_per_class", False)))
+    dataset = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
+    dataset = dataset.map(shard_of_step).unbatch()
+    dataset = dataset.map(_in_graph(make_example, signature), num_parallel_calls=workers or tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.batch(rows, drop_remainder=True)
+    if backend == "graph":
+        dataset = dataset.map(lambda batch: {**batch, **render_targets(batch["boxes"], batch["labels"], **settings)})
+    return _finish(dataset)
+
+
+def build_eval_dataset(
+    split: CocoSplit,
+    *,
+    image_size: tuple[int, int],
+    batch_size: int,
+    broken_pictures: str = "raise",
+    workers: int = 0,
+    notes: PictureNotes | None = None,
+) -> tf.data.Dataset:
+    """Every picture of the split once, in its order.
+
+    The last batch is filled up with black rows of image_id -1. So is, with broken_pictures="skip", the row of a picture that cannot
+    be read: it counts in the evaluation as one without detections.
+
+    Args and Returns are those of `build_train_dataset` with backend="device".
+
+    Raises:
+        UserError: a picture file is missing (unless skipped), or no picture of the split exists.
+    """
+    _check_choice("broken_pictures", broken_pictures, ("raise", "skip"))
+    notes = notes or PictureNotes()
+    _check_files(split, broken_pictures)
+    nothing = Picture(-1, split.annotations, tuple(image_size), np.zeros([0, 4], np.float32), np.zeros([0], np.int32))
+    black = np.zeros([*image_size, 3], np.uint8)
+
+    def make_example(index):
+        if index >= len(split.pictures):
+            return _example(black, nothing.boxes, nothing, image_size, split.max_boxes)
+        picture = split.pictures[int(index)]
+        image = _read_picture(picture, broken_pictures, notes)
+        if image is None:
+            return _example(black, nothing.boxes, nothing, image_size, split.max_boxes)
+        resized, boxes = resize(image, picture.boxes, image_size)
+        return _example(resized, boxes, picture, image.shape[:2], split.max_boxes)
+
+    dataset = tf.data.Dataset.range(steps_per_epoch(len(split.pictures), batch_size) * batch_size)
+    dataset = dataset.map(_in_graph(make_example, _signature(split, image_size)), num_parallel_calls=workers or tf.data.AUTOTUNE)
+    return _finish(dataset.batch(batch_size, drop_remainder=True))
+
+
+def iterate(dataset: tf.data.Dataset) -> Iterator[Any]:
+    """The elements of `dataset`; an error of its pictures comes as the UserError it was.
+
+    Raises:
+        UserError: a picture cannot be read.
+    """
+    iterator = iter(dataset)
+    while True:
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        except tf.errors.OpError as error:
+            raise reraise(error) from None
+        yield batch
+
+
+def reraise(error: BaseException) -> BaseException:
+    """The UserError inside an error of TensorFlow, or `error` itself; for `raise reraise(error) from None`."""
+    _, mark, rest = str(error).partition(_MARK)
+    line, end, _ = rest.partition(_END)
+    return UserError(line) if mark and end else error
+
+
+def _read(split: CocoSplit, epoch: int, position: int, index: int, *, seed: int, policy: str, notes: PictureNotes):
+    """(image, picture, index) at `position`, or with policy "skip" of the next position whose picture can be read."""
+    count = len(split.pictures)
+    for step in range(count):
+        if step:
+            index = int(epoch_order(seed, epoch, tf.constant(position + step, tf.int64), count))
+        picture = split.pictures[index]
+        image = _read_picture(picture, policy, notes)
+        if image is not None:
+            return image, picture, index
+    raise UserError(f"{split.annotations}: none of its {count} pictures can be read; the first: {next(iter(notes.broken.values()))}")
+
+
+def _read_picture(picture: Picture, policy: str, notes: PictureNotes) -> np.ndarray | None:
+    """uint8 [H, W, 3], or None for a picture to skip."""
+    try:
+        image = read_rgb(picture.path, name=f"{picture.path} (image id {picture.id})")
+    except UserError as error:
+        if policy == "raise":
+            raise UserError(f"{error}; mend or remove it, or set data.broken_pictures=skip") from None
+        notes.add_broken(picture, str(error))
+        return None
+    if image.shape[:2] != picture.size:
+        notes.add_resized(picture, image.shape[:2])
+    return image
+
+
+def _example(image: np.ndarray, boxes: np.ndarray, picture: Picture, original_size: tuple[int, int], max_boxes: int) -> dict[str, np.ndarray]:
+    padded_boxes, padded_labels = np.zeros([max_boxes, 4], np.float32), np.full([max_boxes], -1, np.int32)
+    padded_boxes[: len(boxes)], padded_labels[: len(boxes)] = boxes, picture.labels
+    return {
+        "image": image,
+        "boxes": padded_boxes,
+        "labels": padded_labels,
+        "image_id": np.int64(picture.id),
+        "original_size": np.array(original_size, np.int32),
+    }
+
+
+def _signature(split: CocoSplit, image_size: tuple[int, int]) -> dict[str, tf.TensorSpec]:
+    return {
+        "image": tf.TensorSpec([*image_size, 3], tf.uint8),
+        "boxes": tf.TensorSpec([split.max_boxes, 4], tf.float32),
+        "labels": tf.TensorSpec([split.max_boxes], tf.int32),
+        "image_id": tf.TensorSpec([], tf.int64),
+        "original_size": tf.TensorSpec([2], tf.int32),
+    }
+
+
+def _target_signature(split: CocoSplit, image_size: tuple[int, int], box_per_class: bool) -> dict[str, tf.TensorSpec]:
+    cells = [side // STRIDE for side in image_size]
+    groups = split.num_classes if box_per_class else 1
+    return {
+        "heatmap": tf.TensorSpec([*cells, split.num_classes], tf.float32),
+        "box_target": tf.TensorSpec([*cells, 4 * groups], tf.float32),
+        "box_weight": tf.TensorSpec([*cells, groups], tf.float32),
+    }
+
+
+def _in_graph(make_example: Callable[..., dict[str, np.ndarray]], signature: dict[str, tf.TensorSpec]) -> Callable[..., dict[str, tf.Tensor]]:
+    """The NumPy function as a function of tensors with static shapes.
+
+    A UserError comes out as a string and is raised by an assertion: an exception would bring its stack trace into the log.
+    """
+    nothing = [np.zeros(spec.shape, spec.dtype.as_numpy_dtype) for spec in signature.values()]
+
+    def run(*arguments):
+        try:
+            example = make_example(*arguments)
+        except UserError as error:
+            return [str(error).encode(), *nothing]
+        return [b"", *(example[key] for key in signature)]
+
+    def function(*arguments):
+        fault, *values = tf.numpy_function(run, arguments, [tf.string, *(spec.dtype for spec in signature.values())])
+        fault.set_shape([])
+        message = tf.strings.join([_MARK, fault, _END])
+        with tf.control_dependencies([tf.debugging.Assert(tf.equal(fault, ""), [message])]):
+            values = [tf.identity(value) for value in values]
+        for value, spec in zip(values, signature.values()):
+            value.set_shape(spec.shape)
+        return dict(zip(signature, values))
+
+    return function
+
+
+def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    cv2.setNumThreads(1)  # tf.data works on several pictures at a time; threads of one resize would only compete
+    options = tf.data.Options()
+    # Shards are cut by index, and a second cut would lose rows.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.prefetch(_PREFETCH).with_options(options)
+
+
+def _check_files(split: CocoSplit, policy: str) -> None:
+    """Finds missing files before the first step instead of hours later."""
+    missing = [picture for picture in split.pictures if not picture.path.is_file()]
+    if missing and (policy == "raise" or len(missing) == len(split.pictures)):
+        first, others = missing[0], len(missing) - 1
+        more = f" and {others} more of {len(split.pictures)}" if others else ""
+        raise UserError(f"{first.path} (image id {first.id}){more}: no such file; check the images folder of {split.annotations}")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, received {value!r}")

@@ -83,18 +83,20 @@ def heatmap_focal_sum(logits: tf.Tensor, heatmap: tf.Tensor) -> tuple[tf.Tensor,
     @tf.custom_gradient
     def focal_sum(logits):
         # -log(p) (1 - p)^2 of a centre is -log(1 - p) p^2 with the sign of the logit turned, so one formula serves both.
-        sign = tf.where(heatmap == 1.0, -1.0, 1.0)
-        spared = tf.square(tf.square(1.0 - heatmap))
-        weight = tf.where(heatmap == 1.0, 1.0, spared)
+        # On a CPU every operation is a pass over the whole map; exp and log1p of a clipped number replace sigmoid and softplus.
+        is_centre = heatmap == 1.0
+        sign = tf.where(is_centre, -1.0, 1.0)
         signed = sign * logits
         clipped = tf.clip_by_value(signed, -CLIP, CLIP)
-        prob = tf.sigmoid(clipped)
-        nats = tf.math.softplus(clipped)  # -log(1 - p)
-        scale = weight * tf.square(prob)
-        inside = tf.where(clipped == signed, sign, 0.0)
+        odds = tf.exp(clipped)  # p / (1 - p)
+        nats = tf.math.log1p(odds)  # -log(1 - p)
+        rest = 1.0 / (1.0 + odds)  # 1 - p
+        root = tf.square(1.0 - heatmap) + tf.cast(is_centre, tf.float32)  # of the weight (1 - y)^4, which is 1 in a centre
+        scale = tf.square(root * odds * rest)
 
         def gradient(upstream):
-            return upstream * inside * scale * (prob + 2.0 * (1.0 - prob) * nats)
+            slope = upstream * sign * scale * rest * (odds + 2.0 * nats)
+            return tf.where(clipped == signed, slope, tf.zeros_like(slope))
 
         return tf.reduce_sum(scale * nats), gradient
 
@@ -118,15 +120,15 @@ def box_giou_sum(box: tf.Tensor, box_target: tf.Tensor, box_weight: tf.Tensor) -
     groups = box_weight.shape[-1]
     if not box.shape.is_compatible_with(box_target.shape) or box.shape[-1] != 4 * groups:
         raise ValueError(f"box {box.shape} and box_target {box_target.shape} must be [B, h, w, 4 G] for box_weight {box_weight.shape}")
-    size = tf.shape(box)
-    columns = tf.cast(tf.range(size[2]), tf.float32)[:, None] * STRIDE  # [w, 1]
-    rows = tf.cast(tf.range(size[1]), tf.float32)[:, None, None] * STRIDE  # [h, 1, 1]
-    box = tf.reshape(box, tf.concat([size[:3], [groups, 4]], 0))
-    left, top, right, bottom = tf.unstack(box, axis=-1)  # [B, h, w, G] each
-    predicted = tf.stack([columns - left, rows - top, columns + right, rows + bottom], axis=-1)
-    loss = giou_loss(predicted, tf.reshape(box_target, tf.shape(box)))
-    counted = box_weight > 0
-    return tf.reduce_sum(tf.where(counted, box_weight * tf.where(counted, loss, 0.0), 0.0)), tf.reduce_sum(box_weight)
+    grouped = tf.concat([tf.shape(box_weight), [4]], 0)
+    # Few cells own a box, so looking at those alone costs a fifth, and with one box for each class it is what fits in memory.
+    owned = tf.where(box_weight > 0)  # [n, 4] as picture, row, column, group
+    distances = tf.gather_nd(tf.reshape(box, grouped), owned)  # [n, 4]
+    target = tf.gather_nd(tf.reshape(box_target, grouped), owned)
+    point = tf.cast(owned[:, 2:0:-1], tf.float32) * STRIDE  # [n, 2] x, y
+    predicted = tf.concat([point - distances[:, :2], point + distances[:, 2:]], axis=-1)
+    loss = tf.gather_nd(box_weight, owned) * giou_loss(predicted, target)
+    return tf.reduce_sum(loss), tf.reduce_sum(box_weight)
 
 
 @tf.custom_gradient
@@ -170,7 +172,7 @@ def giou_loss(predicted: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
 
 
 def _count_centres(heatmap):
-    return tf.math.count_nonzero(heatmap == 1.0, dtype=tf.float32)
+    return tf.reduce_sum(tf.cast(heatmap == 1.0, tf.float32))
 
 
 def _product(sides):

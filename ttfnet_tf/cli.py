@@ -29,8 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in argv
     try:
         args = _parse([argument for argument in argv if argument != "--debug"])
-        # Before TensorFlow is imported; its start-up notes hide ours.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        # Before TensorFlow is imported: its start-up notes, some of them at error level on every machine without a GPU, hide our
+        # lines. What goes wrong still arrives as an exception.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
         return args.command(args) or 0
     except UserError as error:
         if debug:
@@ -57,9 +58,7 @@ def train(args: argparse.Namespace) -> None:
     work_dir = Path(args.work_dir or Path("runs") / Path(args.config).stem)
     result = run_training(config, work_dir)
     if result.finished:
-        print(
-            f"{work_dir}: done, {result.step} steps; measure with ttfnet evaluate {work_dir}, use with ttfnet predict {work_dir} PICTURE --out DIR"
-        )
+        print(f"{work_dir}: done, {result.step} steps; next: ttfnet predict {work_dir} PICTURE --out DIR")
     else:
         print(f"{work_dir}: stopped and saved at step {result.step}; the same command goes on from there")
 
@@ -75,6 +74,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
     from ttfnet_tf import build
     from ttfnet_tf.checkpoint import load_run
+    from ttfnet_tf.data.pipeline import PictureNotes
     from ttfnet_tf.evaluate import check_classes
     from ttfnet_tf.evaluate import evaluate as run_evaluation
     from ttfnet_tf.progress import ProgressMeter
@@ -82,6 +82,7 @@ def evaluate(args: argparse.Namespace) -> None:
     split = build.load_split(config, "val")
     run = load_run(args.run)
     check_classes(split, run.labels.class_names, run.labels.category_ids)
+    notes = PictureNotes()
     with ProgressMeter("evaluate", len(split.pictures)) as meter:
         result = run_evaluation(
             run.model,
@@ -92,10 +93,14 @@ def evaluate(args: argparse.Namespace) -> None:
             score_threshold=config.decode.score_threshold,
             broken_pictures=config.data.broken_pictures,
             workers=config.data.workers,
+            notes=notes,
             on_batch=meter.update,
         )
+        for line in notes.new_lines():
+            meter.message(f"ttfnet: {line}")
     file = result.write(args.out or folder / "eval" / str(run.step))
-    print(f"{args.run}, step {run.step}, on {split.annotations} ({result.num_pictures} pictures)")
+    skipped = f", {len(notes.broken)} of them skipped" if notes.broken else ""
+    print(f"{args.run}, step {run.step}, on {split.annotations} ({result.num_pictures} pictures{skipped})")
     print(result.table())
     print(f"written: {file}")
 

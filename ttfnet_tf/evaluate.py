@@ -71,6 +71,7 @@ def evaluate(
     score_threshold: float = 0.01,
     broken_pictures: str = "raise",
     workers: int = 0,
+    notes: pipeline.PictureNotes | None = None,
     predict: Callable | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> EvaluationResult:
@@ -85,6 +86,7 @@ def evaluate(
         score_threshold: only scores above it count.
         broken_pictures: "raise" or "skip"; a skipped picture counts as one without detections.
         workers: parallel calls of the input pipeline; 0 lets tf.data choose.
+        notes: collects what is noticed about pictures, such as skipped ones.
         predict: a `predict_function` of the same sizes made before, so that a training run traces it once.
         on_batch: called with the number of pictures done so far.
 
@@ -99,6 +101,7 @@ def evaluate(
         score_threshold=score_threshold,
         broken_pictures=broken_pictures,
         workers=workers,
+        notes=notes,
         on_batch=on_batch,
     )
     metrics, per_class = coco_metrics(split, detections)
@@ -114,6 +117,7 @@ def detect(
     score_threshold: float,
     broken_pictures: str = "raise",
     workers: int = 0,
+    notes: pipeline.PictureNotes | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> list[dict]:
     """Runs `predict` over a split; arguments as in `evaluate`.
@@ -122,7 +126,7 @@ def detect(
         COCO results in original pixels, ordered by picture and falling score.
     """
     dataset = pipeline.build_eval_dataset(
-        split, image_size=image_size, batch_size=batch_size, broken_pictures=broken_pictures, workers=workers
+        split, image_size=image_size, batch_size=batch_size, broken_pictures=broken_pictures, workers=workers, notes=notes
     )
     detections, done = [], 0
     for batch in pipeline.iterate(dataset):

@@ -1,0 +1,85 @@
+"""Imports inside the package point one way: from later stages to earlier ones."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# Earliest first. A module may import from strictly earlier rows only.
+LAYERS = (
+    {"errors", "boxes", "draw", "progress", "deform_conv", "upsample", "batch_norm", "targets", "losses", "decode", "optim"},
+    {"config", "files", "devices", "targets_tf", "inference", "summaries", "data.coco", "data.pictures", "data.transforms", "data.shapes"},
+    {"run_folder", "predict", "step", "backbones.resnet", "data.pipeline", "cli_data"},
+    {"backbones"},
+    {"model", "evaluate"},
+    {"parameters"},
+    {"weights", "build"},
+    {"checkpoint"},
+    {"detector", "evaluator"},
+    {"train"},
+    {"cli"},
+)
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+# Settings stop here: everything else takes arguments with names and defaults.
+KNOWS_SETTINGS = {"run_folder", "build", "checkpoint", "evaluator", "train", "cli"}
+# What may be imported before settings are checked.
+WITHOUT_TENSORFLOW = ("cli", "config", "run_folder", "predict", "progress", "draw", "boxes", "targets", "data.coco", "data.shapes")
+RETIRED_UPSTREAM = ("tensorflow_addons", "keras_cv")
+
+
+def _name(path):
+    parts = path.relative_to(ROOT / "ttfnet_tf").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def _imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            assert not isinstance(node, ast.ImportFrom), f"{path}: use absolute imports"
+            continue
+        for name in names:
+            inner = name.removeprefix("ttfnet_tf.")
+            if inner not in (name, "__version__"):
+                yield max((m for m in RANK if inner == m or inner.startswith(m + ".")), key=len, default=inner)
+
+
+def _modules():
+    return {_name(path): path for path in sorted((ROOT / "ttfnet_tf").rglob("*.py")) if _name(path) not in ("", "data")}
+
+
+def _loaded_after(statement):
+    code = f"{statement}; import sys; print(*sorted(name for name in sys.modules if '.' not in name))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+
+
+def test_every_module_has_a_layer():
+    assert set(_modules()) == set(RANK)
+
+
+def test_imports_point_to_earlier_layers():
+    wrong = [f"{m} imports {i}" for m, p in _modules().items() for i in _imports(p) if RANK[i] >= RANK[m]]
+    assert wrong == []
+
+
+def test_settings_stop_where_objects_are_built():
+    assert {module for module, path in _modules().items() if "config" in set(_imports(path))} == KNOWS_SETTINGS
+
+
+def test_checking_arguments_and_settings_does_not_import_tensorflow():
+    loaded = _loaded_after("; ".join(f"import ttfnet_tf.{module}" for module in WITHOUT_TENSORFLOW))
+    assert "numpy" in loaded  # the list is one of modules
+    assert "tensorflow" not in loaded
+
+
+@pytest.mark.slow
+def test_packages_without_upstream_are_imported_by_their_one_user_only():
+    loaded = _loaded_after("; ".join(f"import ttfnet_tf.{module}" for module in _modules()))
+    assert "tensorflow" in loaded
+    assert [name for name in RETIRED_UPSTREAM if name in loaded] == []

@@ -1,0 +1,175 @@
+"""Every line that wrong settings give, and that right ones arrive unchanged."""
+
+import dataclasses
+
+import pytest
+
+from ttfnet_tf.config import Config, dump_config, effective_lr, load_config
+from ttfnet_tf.errors import UserError
+
+
+def _message(path, *overrides):
+    with pytest.raises(UserError) as error:
+        load_config(path, overrides)
+    line = str(error.value)
+    assert "\n" not in line
+    return line
+
+
+def test_an_empty_file_gives_the_defaults(write_yaml):
+    assert load_config(write_yaml("a.yaml", "")) == Config()
+
+
+def test_a_file_lists_what_differs_from_its_base_and_overrides_come_last(write_yaml):
+    write_yaml("far.yaml", "optim: {lr: 0.1, momentum: 0.5, clip_norm: 1.0}\nmodel: {shortcut: [1, 1, 1]}")
+    write_yaml("near.yaml", "base: far.yaml\noptim: {lr: 0.2, momentum: 0.6}")
+    config = load_config(write_yaml("run.yaml", "base: near.yaml\noptim: {lr: 0.3}"), ["optim.weight_decay=0", "model.pretrained=x.npz"])
+    assert (config.optim.lr, config.optim.momentum, config.optim.clip_norm) == (0.3, 0.6, 1.0)
+    assert config.optim.weight_decay == 0.0
+    assert config.model.shortcut == [1, 1, 1]  # lists are replaced, not mixed
+    assert config.model.pretrained == "x.npz"
+
+
+def test_a_base_is_looked_up_beside_the_file_that_names_it(write_yaml, tmp_path):
+    (tmp_path / "inner").mkdir()
+    write_yaml("base.yaml", "train: {seed: 4}")
+    inner = tmp_path / "inner" / "run.yaml"
+    inner.write_text("base: ../base.yaml")
+    assert load_config(inner).train.seed == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "expected"),
+    [
+        ("data.image_size=[256, 320]", "image_size", [256, 320]),
+        ("data.train.annotations=a=b.json", "train", "a=b.json"),  # only the first = parts key and value
+    ],
+)
+def test_values_of_overrides_are_yaml(write_yaml, override, key, expected):
+    value = getattr(load_config(write_yaml("a.yaml", ""), [override]).data, key)
+    assert getattr(value, "annotations", value) == expected
+
+
+def test_null_takes_a_base_value_away(write_yaml):
+    write_yaml("base.yaml", "model: {pretrained: x.npz}")
+    assert load_config(write_yaml("a.yaml", "base: base.yaml\nmodel: {pretrained: null}")).model.pretrained is None
+
+
+def test_dumped_settings_load_to_the_same(write_yaml):
+    config = load_config(write_yaml("a.yaml", "train: {epochs: 5, batch_size: 8}\noptim: {drop_epochs: [2.5]}"))
+    text = dump_config(config)
+    assert load_config(write_yaml("b.yaml", text)) == config
+    assert text == dump_config(load_config(write_yaml("c.yaml", text)))
+
+
+def test_settings_cannot_be_changed_after_loading(write_yaml):
+    config = load_config(write_yaml("a.yaml", ""))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.train.seed = 1
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "scale_lr", "expected"),
+    [(128, "true", 0.016), (8, "true", 0.001), (256, "true", 0.032), (8, "false", 0.016)],
+)
+def test_learning_rate_follows_the_batch_size(write_yaml, batch_size, scale_lr, expected):
+    config = load_config(write_yaml("a.yaml", ""), [f"train.batch_size={batch_size}", f"optim.scale_lr={scale_lr}"])
+    assert effective_lr(config) == pytest.approx(expected, rel=1e-12)
+
+
+def test_no_such_file(tmp_path):
+    assert "missing.yaml: cannot be read (No such file or directory)" in _message(tmp_path / "missing.yaml")
+
+
+def test_a_missing_base_is_named(write_yaml, tmp_path):
+    assert f"{tmp_path / 'gone.yaml'}: cannot be read" in _message(write_yaml("a.yaml", "base: gone.yaml"))
+
+
+def test_a_circle_of_bases(write_yaml):
+    write_yaml("b.yaml", "base: a.yaml")
+    assert "base files form a circle" in _message(write_yaml("a.yaml", "base: b.yaml"))
+
+
+def test_a_file_that_is_its_own_base(write_yaml):
+    assert "base files form a circle" in _message(write_yaml("a.yaml", "base: a.yaml"))
+
+
+WRONG_FILES = [
+    ("model: [", "is not YAML"),
+    ("- a\n- b", "must hold sections such as 'model:', found list"),
+    ("base: [a.yaml, b.yaml]", "must be the name of one YAML file"),
+    ("optm: {lr: 0.1}", "unknown key 'optm'; did you mean 'optim'?"),
+    ("optim: {lrr: 0.1}", "unknown key 'optim.lrr'; did you mean 'optim.lr'?"),
+    ("model: {backbonne: resnet18}", "unknown key 'model.backbonne'; did you mean 'model.backbone'?"),
+    ("data: {train: {anotations: a.json}}", "unknown key 'data.train.anotations'; did you mean 'data.train.annotations'?"),
+    ("model: resnet18", "model=resnet18 must be a section with keys, e.g. model.backbone"),
+    ("data: {train: a.json}", "data.train=a.json must be a section with keys, e.g. data.train.annotations"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG_FILES)
+def test_wrong_files(write_yaml, text, expected):
+    line = _message(write_yaml("wrong.yaml", text))
+    assert "wrong.yaml" in line
+    assert expected in line
+
+
+# Each of these names its key; the words after it say what would be right.
+WRONG_VALUES = [
+    ("optim.lr", "must have the form key=value"),
+    ("=3", "must have the form key=value"),
+    ("optim.lr=[", "override 'optim.lr=['"),
+    ("train.epoch=3", "did you mean 'train.epochs'?"),
+    ("lr=0.1", "unknown key 'lr'; did you mean"),
+    ("optim.lr.value=3", "optim.lr"),
+    ("optim.lr=fast", "optim.lr: Value 'fast'"),
+    ("train.epochs=2.5", "train.epochs"),
+    ("train.epochs=null", "train.epochs"),
+    ("optim.scale_lr=perhaps", "optim.scale_lr"),
+    ("model.backbone=resnet50", "model.backbone"),
+    ("model.neck=deform", "model.neck"),
+    ("targets.backend=gpu", "targets.backend"),
+    ("data.image_size=512", "data.image_size"),
+    ("data.image_size=[512, 500]", "both multiples of 32"),
+    ("data.image_size=[512]", "must be [height, width]"),
+    ("data.image_size=[0, 512]", "must be [height, width]"),
+    ("data.min_box_size=-1", "must be 0 or more"),
+    ("augment.flip=1.5", "must lie in 0..1"),
+    ("model.frozen_stages=5", "must lie in -1..4"),
+    ("model.shortcut=[3, 2]", "must be three numbers of layers"),
+    ("model.neck_channels=[256, 128]", "must be three channel counts"),
+    ("model.box_head.width=0", "must be above 0"),
+    ("targets.alpha=0", "must be above 0"),
+    ("targets.beta=.nan", "must be above 0"),
+    ("losses.box_weight=-1", "must be 0 or more"),
+    ("optim.lr=0", "must be above 0"),
+    ("optim.lr=.inf", "must be above 0"),
+    ("optim.momentum=1", "must lie in 0..1, 1 excluded"),
+    ("optim.drop_epochs=[11, 9]", "must be rising epochs"),
+    ("optim.drop_epochs=[9, 12]", "must all lie before the last of train.epochs"),
+    ("optim.warmup_ratio=2", "must lie in 0..1"),
+    ("optim.ema_decay=1", "must lie in 0..1, 1 excluded"),
+    ("train.batch_size=0", "must be above 0"),
+    ("train.devices=[tpu:0]", "must be different devices such as gpu:0"),
+    ("train.devices=[gpu:0, gpu:0]", "must be different devices"),
+    ("train.devices=[gpu:0, cpu:0]", "must be all CPUs or all GPUs"),
+    ("train.devices=[gpu:0, gpu:1, gpu:2]", "must be a multiple of the number of train.devices"),
+    ("train.seed=-1", "must lie in 0..2147483647"),
+    ("train.precision=float64", "train.precision"),
+    ("train.keep_checkpoints=0", "must be above 0"),
+    ("decode.top_k=0", "must be above 0"),
+    ("decode.score_threshold=1", "must lie in 0..1, 1 excluded"),
+]
+
+
+@pytest.mark.parametrize(("override", "expected"), WRONG_VALUES)
+def test_wrong_values(write_yaml, override, expected):
+    line = _message(write_yaml("a.yaml", ""), override)
+    assert expected in line
+    assert override.partition("=")[0] in line
+
+
+def test_a_rectangle_must_stay_inside_its_box(write_yaml):
+    path = write_yaml("a.yaml", "targets: {area: rectangle, beta: 1.2}")
+    assert "targets.beta=1.2 must be at most 1 with targets.area=rectangle" in _message(path)
+    assert load_config(path, ["targets.area=gaussian"]).targets.beta == 1.2

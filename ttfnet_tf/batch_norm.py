@@ -47,14 +47,14 @@ class SyncBatchNormalization(tf.keras.layers.Layer):
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
-        running = dict(
-            shape=shape,
-            dtype=tf.float32,
-            trainable=False,
-            synchronization=tf.VariableSynchronization.ON_READ,
-            aggregation=tf.VariableAggregation.MEAN,
-            experimental_autocast=False,
-        )
+        running = {
+            "shape": shape,
+            "dtype": tf.float32,
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.MEAN,
+            "experimental_autocast": False,
+        }
         self.gamma = self.add_weight(
             name="gamma", shape=shape, dtype=tf.float32, initializer=self.gamma_initializer, experimental_autocast=False
         )

@@ -15,8 +15,8 @@ from ttfnet_tf.deform_conv import DeformableConv2D
 from ttfnet_tf.initializers import bias_of_probability, fan_in_uniform, he_normal, normal
 from ttfnet_tf.upsample import UpsampleBilinear2x
 
-RGB_MEAN = (123.675, 116.28, 103.53)  # of ImageNet, for pixels 0..255
-RGB_STD = (58.395, 57.12, 57.375)
+MEAN = (123.675, 116.28, 103.53)  # of ImageNet, for pixels 0..255
+STD = (58.395, 57.12, 57.375)
 BOX_SCALE = 16.0  # the box head learns distances in units of 16 input pixels (`wh_offset_base`)
 START_PROBABILITY = 0.01  # of every class in every cell before training (`bias_init_with_prob`)
 
@@ -73,7 +73,7 @@ def build_model(
     synchronized = batch_norm == "synchronized"
     inputs = tf.keras.Input([*(image_size or (None, None)), 3], name="image")  # Keras casts uint8 to this float32
     x = layers.Rescaling(
-        [1.0 / std for std in RGB_STD], [-mean / std for mean, std in zip(RGB_MEAN, RGB_STD)], name="normalization", dtype="float32"
+        [1.0 / std for std in STD], [-mean / std for mean, std in zip(MEAN, STD)], name="normalization", dtype="float32"
     )(inputs)
     features = build_backbone(backbone, x, width=width, zero_init_residual=zero_init_residual, synchronized=synchronized, seed=seed)
     x = _neck(features, neck, sampler, neck_channels, shortcut, synchronized, seed)

@@ -78,3 +78,32 @@ def write_subset(family: str, names: list[str]) -> None:
     kept = {key: arrays[key] for key in arrays if any(key.startswith(name + "/") for name in names)}
     np.savez_compressed(SUBSET / f"{family}.npz", **kept)
     (SUBSET / f"{family}.json").write_text(json.dumps({**document(family), "cases": chosen}, indent=1) + "\n")
+
+
+def target_keywords(case: dict) -> dict:
+    """The settings of a `targets` or `losses` case as keywords of `paint_targets`."""
+    settings = case["settings"]
+    return {
+        "image_size": (case["input_h"], case["input_w"]),
+        "num_classes": case["num_fg"],
+        "alpha": settings.get("alpha", 0.54),
+        "beta": settings.get("beta", 0.54),
+        "area": "gaussian" if settings.get("wh_gaussian", True) else "rectangle",
+        "weight": settings.get("wh_area_process", "log") or "none",
+        "box_per_class": not settings.get("wh_agnostic", True),
+    }
+
+
+def dense_targets(case: dict, arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """The maps of a `targets` case: what was recorded and, where the order of equal boxes matters, also the stable order's."""
+    height, width, groups = case["map_h"], case["map_w"], case["groups"]
+    heatmap = np.zeros((height, width, case["num_fg"]), np.float32)
+    heatmap[tuple(arrays["hm_idx"].T)] = arrays["hm_val"]
+    accepted = []
+    for prefix in ("reg", "stable_reg") if case["tie_sensitive"] else ("reg",):
+        box_target = np.full((height, width, groups, 4), -1, np.float32)
+        box_weight = np.zeros((height, width, groups), np.float32)
+        cells = tuple(arrays[f"{prefix}_idx"].T)
+        box_target[cells], box_weight[cells] = arrays[f"{prefix}_box"], arrays[f"{prefix}_w"]
+        accepted.append({"heatmap": heatmap, "box_target": box_target.reshape(height, width, -1), "box_weight": box_weight})
+    return accepted

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ttfnet_tf.config import Config, SplitConfig, effective_lr
 from ttfnet_tf.data.coco import CocoSplit, load_coco
-from ttfnet_tf.data.pipeline import build_train_dataset
+from ttfnet_tf.data.pipeline import PictureNotes, build_train_dataset
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.model import build_model
 from ttfnet_tf.optim import ReferenceSGD, learning_rate
@@ -107,9 +107,15 @@ def load_split(config: Config, name: str) -> CocoSplit:
 
 
 def train_dataset(
-    config: Config, split: CocoSplit, *, start_step: int = 0, num_shards: int = 1, shard_index: int = 0
+    config: Config,
+    split: CocoSplit,
+    *,
+    start_step: int = 0,
+    num_shards: int = 1,
+    shard_index: int = 0,
+    notes: PictureNotes | None = None,
 ) -> tf.data.Dataset:
-    """Batches from `start_step` on; one shard gets its rows of every global batch."""
+    """Batches from `start_step` on; one shard gets its rows of every global batch. `notes` collects what pictures show."""
     return build_train_dataset(
         split,
         image_size=tuple(config.data.image_size),
@@ -123,4 +129,5 @@ def train_dataset(
         start_step=start_step,
         num_shards=num_shards,
         shard_index=shard_index,
+        notes=notes,
     )

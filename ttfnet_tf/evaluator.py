@@ -33,9 +33,7 @@ class Evaluator:
         self.batch_size = min(config.train.batch_size, MAX_BATCH, max(1, len(split.pictures)))
         self.model = build.model_of(config, len(split.class_names))
         self._parameters = build.trainable_parameters(self.model)
-        self._predict = predict_function(
-            self.model, image_size=self.image_size, batch_size=self.batch_size, top_k=config.decode.top_k
-        )
+        self._predict = predict_function(self.model, image_size=self.image_size, batch_size=self.batch_size, top_k=config.decode.top_k)
 
     def take_weights(self, model: tf.keras.Model, average: MovingAverage | None) -> None:
         """Copies the weights of the trained model, and their average over them where there is one."""

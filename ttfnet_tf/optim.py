@@ -54,9 +54,7 @@ def learning_rate(
     return lr
 
 
-def parameter_rule(
-    name: str, *, weight_decay: float, bias_lr_multiplier: float, bias_weight_decay: float
-) -> tuple[float, float]:
+def parameter_rule(name: str, *, weight_decay: float, bias_lr_multiplier: float, bias_weight_decay: float) -> tuple[float, float]:
     """(learning-rate multiplier, weight decay) of a parameter by its official name.
 
     Reference: mmdetection 1.0 `build_optimizer` with `paramwise_options`.
@@ -146,9 +144,7 @@ def _momentum_update(parameter, buffer, gradient, lr, scale, proceed, *, momentu
         momentum = tf.where(proceed, momentum, 1.0)
         lr = tf.where(proceed, lr, 0.0)
     # accum = momentum * accum + grad; var -= lr * accum: PyTorch's form, in one pass over memory.
-    tf.raw_ops.ResourceApplyMomentum(
-        var=parameter.handle, accum=buffer.handle, lr=lr * lr_multiplier, grad=gradient, momentum=momentum
-    )
+    tf.raw_ops.ResourceApplyMomentum(var=parameter.handle, accum=buffer.handle, lr=lr * lr_multiplier, grad=gradient, momentum=momentum)
 
 
 class MovingAverage(tf.Module):

@@ -1,11 +1,11 @@
 """The work directory of a run: what lies in it, and what may be in it already.
 
-    config.yaml         settings, resolved
-    labels.json         {"class_names": [...], "category_ids": [...]}, in the order of the heatmap's channels
-    environment.json    versions, devices, command and commit of the latest start
-    metrics.jsonl       one JSON object a line
-    checkpoints/        the latest ones, and best/ by AP
-    train/ eval/        events for TensorBoard; eval/<step>/ holds detections.json
+config.yaml         settings, resolved
+labels.json         {"class_names": [...], "category_ids": [...]}, in the order of the heatmap's channels
+environment.json    versions, devices, command and commit of the latest start
+metrics.jsonl       one JSON object a line
+checkpoints/        the latest ones, and best/ by AP
+train/ eval/        events for TensorBoard; eval/<step>/ holds detections.json
 """
 
 from __future__ import annotations

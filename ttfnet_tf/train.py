@@ -99,6 +99,7 @@ class _Run:
         self.store = CheckpointStore(folder.path / "checkpoints", state, keep=config.train.keep_checkpoints, writes=folder.writes)
         self.summaries = Summaries(folder.path, writes=folder.writes)
         self.evaluator = Evaluator(config, val_split) if val_split is not None else None
+        self.notes = pipeline.PictureNotes()
         self._shown: dict[str, float] = {}  # losses of the last log line, for the live progress
         self._must_stop = lambda stop: stop.requested
         if config.train.strategy == "multi_worker":  # one answer for all, or one worker would wait for the others forever
@@ -165,6 +166,7 @@ class _Run:
                 start_step=start_step,
                 num_shards=context.num_input_pipelines,
                 shard_index=context.input_pipeline_id,
+                notes=self.notes,
             )
             replicas = self.strategy.num_replicas_in_sync // context.num_input_pipelines
             if replicas == 1:
@@ -180,6 +182,8 @@ class _Run:
                 history = self.train(iterator, tf.constant(rates, tf.float32), tf.constant(step, tf.int64))
         except tf.errors.OpError as error:
             raise pipeline.reraise(error) from None
+        for line in self.notes.new_lines():
+            meter.message(f"note: {line}")
         meter.update(step + count, self._figures(step + count, rates[-1]))
         return history
 

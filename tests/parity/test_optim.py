@@ -38,12 +38,13 @@ def test_rules_of_the_toy_parameters(case):
             assert optim.parameter_rule(name, **RULE) == (group["lr_mult"], group["weight_decay"]), name
 
 
-def _schedules():
-    for schedule in golden.document("optim")["lr_schedules"]:
-        yield pytest.param(schedule, id=f"{schedule['config']}-{schedule['iters_per_epoch']}")
+SCHEDULES = [
+    pytest.param(schedule, id=f"{schedule['config']}-{schedule['iters_per_epoch']}")
+    for schedule in golden.document("optim")["lr_schedules"]
+]
 
 
-@pytest.mark.parametrize("schedule", _schedules())
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_step_schedule_with_warm_up(schedule):
     settings = schedule["lr_config"]
     for iteration, expected in schedule["iter_lr"]:

@@ -1,0 +1,121 @@
+"""One whole training step (batch statistics, targets, losses, gradients, clipping, update) against the official one."""
+
+import re
+
+import golden
+import golden_weights
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ttfnet_tf import build, optim, parameters
+from ttfnet_tf.model import MEAN, STD, build_model
+from ttfnet_tf.step import build_train_function
+
+pytestmark = pytest.mark.parity
+
+MODELS = {"r18": {"backbone": "resnet18", "box_head": (64, 1)}, "r34": {"backbone": "resnet34", "box_head": (64, 2)}}
+CASES = [case for case in golden.cases("trainstep") if case.values[0]["model"] in MODELS]
+# A bias in front of a normalisation with batch statistics has the gradient 0; what both sides compute is rounding (docs/deviations.md).
+NO_GRADIENT = re.compile(r"deconv_layers\.\d\.0\.bias$")
+NUM_CLASSES = 80
+
+
+@pytest.fixture(scope="module", params=[case.values[0] for case in CASES], ids=[case.id for case in CASES])
+def step(request):
+    """The case, its arrays, and parameters, gradients and statistics after one step of ours."""
+    case = request.param
+    arrays = golden.arrays_of("trainstep", case)
+    size = (case["input_h"], case["input_w"])
+    model = build_model(NUM_CLASSES, **MODELS[case["model"]])
+    golden_weights.fill(model)
+    named = build.trainable_parameters(model)
+    before = {name: variable.numpy() for name, variable in named.items()}
+    optimizer = optim.ReferenceSGD(named)
+    train = build_train_function(
+        tf.distribute.get_strategy(),
+        model,
+        list(named.values()),
+        optimizer,
+        target_settings={"image_size": size, "num_classes": NUM_CLASSES},
+    )
+    history = train(iter(tf.data.Dataset.from_tensors(_batch(case, arrays, size))), tf.constant([case["lr"]]), tf.constant(0, tf.int64))
+    metrics = {name: float(values[0]) for name, values in history.items()}
+    # v = clip * g + weight_decay * p after the first step, so the buffers tell the gradients before clipping.
+    clip = float(optim.clip_scale(tf.constant(metrics["gradient_norm"]), 35.0))
+    gradients = {
+        name: (buffer.numpy().astype(np.float64) - rule[1] * before[name]) / clip
+        for name, buffer, rule in zip(named, optimizer.buffers.values(), optimizer.rules)
+    }
+    return case, arrays, metrics, gradients, parameters.named_parameters(model), parameters.named_buffers(model)
+
+
+def _batch(case, arrays, size):
+    image = golden_weights.gen_input("train:" + case["case"], case["batch"], *size) * np.array(STD) + np.array(MEAN)
+    most = max(case["n_boxes"])
+    boxes = np.zeros([case["batch"], most, 4], np.float32)
+    labels = np.full([case["batch"], most], -1, np.int32)
+    for row, count in enumerate(case["n_boxes"]):
+        boxes[row, :count] = arrays[f"boxes{row}"]
+        labels[row, :count] = arrays[f"labels{row}"] - 1  # the reference counts from 1
+    return {"image": image.astype(np.float32), "boxes": boxes, "labels": labels}
+
+
+def _sample(case, name, array):
+    """The stored positions of an array in the reference's layout, 4-D ones as HWIO."""
+    flat = np.asarray(array).reshape(-1)
+    return flat[golden_weights.sample_index(f"{case['case']}/grad/{name}", flat.size, 32)]
+
+
+def _reference_layout(name, array):
+    official = parameters.to_official(name, np.asarray(array))
+    return official.transpose(2, 3, 1, 0) if official.ndim == 4 else official
+
+
+def _relative(actual, expected):
+    return np.linalg.norm(actual - expected) / np.linalg.norm(expected)
+
+
+def test_losses_and_gradient_norm(step):
+    case, arrays, metrics, *_ = step
+    np.testing.assert_allclose(metrics["heatmap_loss"], arrays["hm_loss64"], rtol=1e-5)
+    np.testing.assert_allclose(metrics["box_loss"], arrays["wh_loss64"], rtol=1e-5)
+    np.testing.assert_allclose(metrics["gradient_norm"], case["grad_norm"], rtol=1e-3)
+
+
+def test_gradients(step):
+    case, arrays, _, gradients, *_ = step
+    recorded = {key.partition("/")[2] for key in arrays if key.startswith("grad64/")}
+    assert recorded == set(gradients)
+    wrong = {}
+    for name, gradient in gradients.items():
+        gradient = _reference_layout(name, gradient)
+        if NO_GRADIENT.search(name):
+            assert np.linalg.norm(gradient) < 1e-6 * case["grad_norm"], name
+            continue
+        errors = (
+            _relative(_sample(case, name, gradient), arrays[f"grad64/{name}"]),
+            abs(np.linalg.norm(gradient) / case["grad_norms"][name] - 1),
+        )
+        if max(errors) > 1e-3:
+            wrong[name] = errors
+    assert wrong == {}
+
+
+def test_parameters_after_the_update(step):
+    case, arrays, *_, after, _ = step
+    recorded = [key.partition("/")[2] for key in arrays if key.startswith("after64/")]
+    assert len(recorded) > 50
+    for name in recorded:
+        actual = _sample(case, name, _reference_layout(name, after[name]))
+        np.testing.assert_allclose(actual, arrays[f"after64/{name}"], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_batch_norm_statistics(step):
+    case, arrays, *_, buffers = step
+    recorded = [key.partition("/")[2] for key in arrays if key.startswith("stat64/")]
+    assert len(recorded) > 20
+    for name in recorded:
+        np.testing.assert_allclose(
+            _sample(case, name, buffers[name]), arrays[f"stat64/{name}"], rtol=1e-4, atol=1e-4, err_msg=name
+        )

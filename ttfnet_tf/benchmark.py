@@ -1,0 +1,176 @@
+"""Where the time goes: training and detection split into stages, as medians with their spread."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from ttfnet_tf import build, decode
+from ttfnet_tf.config import Config
+from ttfnet_tf.data.coco import load_coco
+from ttfnet_tf.data.pictures import read_rgb
+from ttfnet_tf.data.shapes import draw_shapes
+from ttfnet_tf.data.transforms import resize
+from ttfnet_tf.devices import build_strategy
+from ttfnet_tf.inference import predict_function
+from ttfnet_tf.losses import detection_losses
+from ttfnet_tf.step import TARGET_KEYS, build_train_function
+from ttfnet_tf.targets_tf import render_targets
+
+WARM_UP = 2  # calls that trace, optimise the graph and fill caches
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Times of one stage in milliseconds."""
+
+    name: str
+    milliseconds: tuple[float, ...]
+    pictures: int  # of one call
+
+    def __str__(self) -> str:
+        low, middle, high = np.percentile(self.milliseconds, [10, 50, 90])
+        return f"{self.name:34} {middle:9.1f} ms  ({low:.1f} .. {high:.1f})  {1000 * self.pictures / middle:8.1f} images/s"
+
+
+def measure(name: str, call: Callable[[], object], *, repeats: int, pictures: int) -> Stage:
+    """Calls `call` `repeats` times after a warm-up; the 10th and 90th percentile are the spread."""
+    for _ in range(WARM_UP):
+        call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(1000 * (time.perf_counter() - start))
+    return Stage(name, tuple(times), pictures)
+
+
+def peak_memory_gb() -> float:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def benchmark_training(config: Config, *, repeats: int) -> tuple[list[Stage], float]:
+    """Whole training steps, then their parts.
+
+    Args:
+        config: settings of a run; without `data.train` pictures of 640 x 480 are drawn for it.
+        repeats: measured calls of each stage.
+
+    Returns:
+        Stages, and the peak memory in GB of training alone (taken before the parts are measured).
+    """
+    strategy = build_strategy("mirrored", config.train.devices)
+    tf.keras.mixed_precision.set_global_policy(config.train.precision)
+    batch_size = config.train.batch_size
+    with tempfile.TemporaryDirectory() as folder:
+        split = build.load_split(_with_pictures(config, Path(folder)), "train")
+        settings = build.target_settings(config, split.num_classes)
+        with strategy.scope():
+            model = build.model_of(config, split.num_classes)
+            named = build.trainable_parameters(model)
+            optimizer = build.optimizer_of(config, named)
+        parameters = list(named.values())
+        weights = {"heatmap_weight": config.losses.heatmap_weight, "box_weight": config.losses.box_weight}
+        train = build_train_function(
+            strategy,
+            model,
+            parameters,
+            optimizer,
+            target_settings=settings,
+            normalizer=config.losses.normalizer,
+            clip_norm=config.optim.clip_norm,
+            **weights,
+        )
+        # Without a real learning rate the weights, and so the work, stay what they are.
+        rates, step = tf.constant([1e-9]), tf.constant(0, tf.int64)
+        dataset = build.train_dataset(config, split)
+        iterator = iter(strategy.experimental_distribute_dataset(dataset))
+
+        def whole_step():
+            with strategy.scope():
+                return train(iterator, rates, step)["loss"].numpy()
+
+        stages = [measure("training step, everything on", whole_step, repeats=repeats, pictures=batch_size)]
+        peak = peak_memory_gb()
+        batches = iter(dataset)
+        stages.append(measure("  pipeline alone, all cores", lambda: next(batches), repeats=repeats, pictures=batch_size))
+        batch = next(batches)
+
+    targets = tf.function(lambda boxes, labels: render_targets(boxes, labels, **settings))
+    rendered = batch if "heatmap" in batch else targets(batch["boxes"], batch["labels"])
+    rendered = {key: rendered[key] for key in TARGET_KEYS}
+
+    @tf.function
+    def forward(image):
+        return model(image, training=True)
+
+    @tf.function
+    def losses(outputs):
+        return detection_losses(outputs, rendered, **weights)["loss"]
+
+    @tf.function
+    def gradients(image):
+        with tf.GradientTape() as tape:
+            loss = losses(model(image, training=True))
+        return tape.gradient(loss, parameters)
+
+    outputs = forward(batch["image"])
+    parts = {
+        "  targets on the device": lambda: targets(batch["boxes"], batch["labels"])["heatmap"].numpy(),
+        "  forward": lambda: forward(batch["image"])["box"].numpy(),
+        "  losses": lambda: losses(outputs).numpy(),
+        "  forward, losses, backward": lambda: gradients(batch["image"])[0].numpy(),
+    }
+    stages += [measure(name, call, repeats=repeats, pictures=batch_size) for name, call in parts.items()]
+    return stages, peak
+
+
+def benchmark_detection(config: Config, *, num_classes: int, repeats: int) -> tuple[list[Stage], float]:
+    """One picture of the configured size to boxes, and the parts of it.
+
+    Returns:
+        Stages, and the peak memory in GB.
+    """
+    size = tuple(config.data.image_size)
+    model = build.model_of(config, num_classes)
+    image = tf.constant(np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8))
+    predict = predict_function(model, image_size=size, batch_size=1, top_k=config.decode.top_k)
+    forward = tf.function(lambda picture: model(picture, training=False))
+    outputs = forward(image)
+    decoded = tf.function(lambda found: decode.decode(found, image_size=size, top_k=config.decode.top_k))
+    with tempfile.TemporaryDirectory() as folder:
+        split = _drawn(Path(folder), 1)
+        path = split.pictures[0].path
+        calls = {
+            "one picture to boxes": lambda: predict(image)["boxes"].numpy(),
+            "  forward": lambda: forward(image)["box"].numpy(),
+            "  decode": lambda: decoded(outputs)["boxes"].numpy(),
+            "  reading and resizing 640 x 480": lambda: resize(read_rgb(path), size),
+        }
+        stages = [measure(name, call, repeats=repeats, pictures=1) for name, call in calls.items()]
+    return stages, peak_memory_gb()
+
+
+def _with_pictures(config: Config, folder: Path) -> Config:
+    if config.data.train.annotations:
+        return config
+    import dataclasses
+
+    draw_shapes(folder, train=4 * config.train.batch_size, val=1, size=(480, 640), seed=0)
+    train = dataclasses.replace(config.data.train, annotations=str(folder / "annotations/train.json"), images=str(folder / "train"))
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, train=train))
+
+
+def _drawn(folder: Path, count: int):
+    draw_shapes(folder, train=count, val=1, size=(480, 640), seed=0)
+    return load_coco(folder / "annotations/train.json", folder / "train", training=True)

@@ -1,7 +1,8 @@
 """Batches for training and evaluation: tf.data around one NumPy function a picture.
 
-Order and randomness are functions of (seed, epoch, index): the batch of step s never depends on what was read before, so a run may start at any
-step and goes on bit for bit. The dictionaries that come out are described in docs/data_contract.md and at the `build_*` functions.
+Order and randomness are functions of (seed, epoch, index): the batch of step s never depends on what was read before, so a run may
+start at any step and goes on bit for bit. The dictionaries that come out are described at the `build_*` functions and in
+docs/data_contract.md.
 
 A mistake of the user inside tf.data (a picture that is missing or broken) travels as one marked line in TensorFlow's error; `iterate` and
 `reraise` turn it back into the UserError.
@@ -43,7 +44,7 @@ class PictureNotes:
     def add_resized(self, picture: Picture, size: tuple[int, int]) -> None:
         expected, found = (f"{width}x{height}" for height, width in (picture.size, size))
         where = f"{picture.path} (image id {picture.id})"
-        self._add(self.resized, picture, f"{where}: is {found}, not {expected} as annotated; its boxes may be of another orientation or size")
+        self._add(self.resized, picture, f"{where}: is {found}, not {expected} as annotated; its boxes may not fit")
 
     def new_lines(self) -> list[str]:
         """Lines that no earlier call returned, one a picture."""
@@ -243,7 +244,7 @@ def _read_picture(picture: Picture, policy: str, notes: PictureNotes) -> np.ndar
     return image
 
 
-def _example(image: np.ndarray, boxes: np.ndarray, picture: Picture, original_size: tuple[int, int], max_boxes: int) -> dict[str, np.ndarray]:
+def _example(image: np.ndarray, boxes: np.ndarray, picture: Picture, size: tuple[int, int], max_boxes: int) -> dict[str, np.ndarray]:
     padded_boxes, padded_labels = np.zeros([max_boxes, 4], np.float32), np.full([max_boxes], -1, np.int32)
     padded_boxes[: len(boxes)], padded_labels[: len(boxes)] = boxes, picture.labels
     return {
@@ -251,7 +252,7 @@ def _example(image: np.ndarray, boxes: np.ndarray, picture: Picture, original_si
         "boxes": padded_boxes,
         "labels": padded_labels,
         "image_id": np.int64(picture.id),
-        "original_size": np.array(original_size, np.int32),
+        "original_size": np.array(size, np.int32),
     }
 
 
@@ -275,7 +276,7 @@ def _target_signature(split: CocoSplit, image_size: tuple[int, int], box_per_cla
     }
 
 
-def _in_graph(make_example: Callable[..., dict[str, np.ndarray]], signature: dict[str, tf.TensorSpec]) -> Callable[..., dict[str, tf.Tensor]]:
+def _in_graph(make_example: Callable[..., dict[str, np.ndarray]], signature: dict[str, tf.TensorSpec]) -> Callable:
     """The NumPy function as a function of tensors with static shapes.
 
     A UserError comes out as a string and is raised by an assertion: an exception would bring its stack trace into the log.

@@ -1,0 +1,85 @@
+"""Targets drawn by TensorFlow equal those painted by NumPy, in tf.data and in a compiled function."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ttfnet_tf.targets import paint_targets
+from ttfnet_tf.targets_tf import render_targets
+
+SIZE, CLASSES = (104, 136), 4
+
+
+def _scene(seed, pictures=3, boxes=14):
+    """Boxes of all sizes, some beyond the border, inverted, doubled or on exact half pixels; the last rows are padding."""
+    rng = np.random.default_rng(seed)
+    centre = rng.uniform([-10, -10], [146, 114], (pictures, boxes, 2))
+    side = np.exp(rng.uniform(0, 5, (pictures, boxes, 2)))
+    corners = np.concatenate([centre - side / 2, centre + side / 2], axis=2)
+    corners[:, ::3] = np.round(corners[:, ::3])
+    corners[:, 3] = corners[:, 0]  # equal areas: the order given decides
+    corners[:, 4] = [30, 40, 28.5, 60]  # x2 < x1
+    corners[:, 5] = [50, 60, 40, 80]  # negative area: NaN under log and sqrt
+    labels = rng.integers(0, CLASSES, (pictures, boxes))
+    labels[:, -3:] = -1
+    labels[-1] = -1  # a picture without objects
+    return corners.astype(np.float32), labels.astype(np.int32)
+
+
+SETTINGS = [
+    {"area": area, "weight": weight, "box_per_class": per_class}
+    for area, weight, per_class in itertools.product(("gaussian", "rectangle"), ("none", "norm", "sqrt", "log"), (False, True))
+]
+
+
+def _assert_equal(maps, boxes, labels, settings):
+    for index in range(len(boxes)):
+        expected = paint_targets(boxes[index], labels[index], image_size=SIZE, num_classes=CLASSES, **settings)
+        np.testing.assert_array_equal(maps["box_target"][index], expected["box_target"])
+        np.testing.assert_array_equal(maps["heatmap"][index] == 1.0, expected["heatmap"] == 1.0)
+        np.testing.assert_allclose(maps["heatmap"][index], expected["heatmap"], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(maps["box_weight"][index], expected["box_weight"], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join(str(v) for v in s.values()))
+def test_equals_numpy(settings):
+    settings = {"beta": 0.9 if settings["area"] == "rectangle" else 0.3, **settings}
+    draw = tf.function(functools.partial(render_targets, image_size=SIZE, num_classes=CLASSES, **settings))
+    for seed in range(4):
+        boxes, labels = _scene(seed)
+        _assert_equal({key: value.numpy() for key, value in draw(boxes, labels).items()}, boxes, labels, settings)
+
+
+def test_inside_tf_data_shapes_are_static():
+    boxes, labels = _scene(7)
+    draw = functools.partial(render_targets, image_size=SIZE, num_classes=CLASSES, box_per_class=True)
+    dataset = tf.data.Dataset.from_tensor_slices((boxes, labels)).batch(3, drop_remainder=True).map(draw)
+    shapes = {key: tuple(spec.shape) for key, spec in dataset.element_spec.items()}
+    assert shapes == {"heatmap": (3, 26, 34, 4), "box_target": (3, 26, 34, 16), "box_weight": (3, 26, 34, 4)}
+    _assert_equal(next(dataset.as_numpy_iterator()), boxes, labels, {"box_per_class": True})
+
+
+def test_all_padding_is_empty():
+    maps = render_targets(tf.fill([2, 3, 4], 20.0), tf.fill([2, 3], -1), image_size=(32, 32), num_classes=2)
+    assert not maps["heatmap"].numpy().any()
+    assert not maps["box_weight"].numpy().any()
+    assert (maps["box_target"].numpy() == -1).all()
+
+
+def test_graph_does_not_grow_with_the_number_of_boxes():
+    def nodes(boxes):
+        draw = tf.function(functools.partial(render_targets, image_size=SIZE, num_classes=CLASSES))
+        signature = tf.TensorSpec([2, boxes, 4]), tf.TensorSpec([2, boxes], tf.int32)
+        return len(draw.get_concrete_function(*signature).graph.as_graph_def().node)
+
+    assert nodes(100) == nodes(3)
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match="received 'circle'"):
+        render_targets(tf.zeros([1, 1, 4]), tf.zeros([1, 1], tf.int32), image_size=SIZE, num_classes=2, area="circle")
+    with pytest.raises(ValueError, match=r"\(1, 4\) and \(1,\)"):
+        render_targets(tf.zeros([1, 4]), tf.zeros([1], tf.int32), image_size=SIZE, num_classes=2)

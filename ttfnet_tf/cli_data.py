@@ -15,9 +15,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     verb.add_argument("out", metavar="OUT", help="folder, new or empty")
     verb.add_argument("--train", type=int, default=200, metavar="N", help="training pictures; default 200")
     verb.add_argument("--val", type=int, default=40, metavar="N", help="validation pictures; default 40")
-    verb.add_argument(
-        "--size", type=int, nargs=2, default=(192, 192), metavar=("H", "W"), help="of each picture in pixels; default 192 192"
-    )
+    verb.add_argument("--size", type=int, nargs=2, default=(192, 192), metavar=("H", "W"), help="pixels of each picture; default 192 192")
     verb.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed gives the same files; default 0")
     verb.add_argument("--overwrite", action="store_true", help="replace what an earlier call has drawn into OUT")
     verb.set_defaults(command=draw)

@@ -19,7 +19,7 @@ from ttfnet_tf.errors import UserError
 
 # Category id and hue (0..1) of each class; the ids have gaps, as COCO's do.
 CLASSES = {"circle": (1, 0.0), "square": (3, 0.33), "triangle": (4, 0.62), "cross": (7, 0.15)}
-# Longer side relative to the picture's shorter one, and how often. Objects of a few cells are there, but few: they cap what a detector can reach.
+# Longer side relative to the picture's shorter one, from and to, and how often. Tiny objects are few: they cap what a detector can reach.
 SIZES = {"tiny": (0.055, 0.08, 0.08), "small": (0.09, 0.2, 0.3), "medium": (0.2, 0.4, 0.5), "large": (0.45, 0.75, 0.12)}
 MAX_OBJECTS = 6
 MIN_VISIBLE = 0.6  # of an object's pixels stay uncovered
@@ -142,7 +142,7 @@ def _draw_split(folder: Path, count: int, size: tuple[int, int], seed: tuple[int
     for number in range(1, count + 1):
         picture, shapes = draw_picture(np.random.default_rng((*seed, number)), size)
         name = f"{number:06d}.png"
-        encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
+        encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
         (folder / name).write_bytes(encoded.tobytes())
         images.append({"id": number, "file_name": name, "height": size[0], "width": size[1]})
         for shape in shapes:

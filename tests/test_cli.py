@@ -35,10 +35,12 @@ WRONG_ARGUMENTS = [
     ([], "the following arguments are required"),
     (["trian"], "invalid choice: 'trian'"),
     (["train"], "the following arguments are required: CONFIG; see ttfnet train --help"),
-    (["train", "a.yaml", "--workdir", "x"], "unknown option --workdir; see ttfnet train --help"),
+    (["train", "a.yaml", "--workdir", "x"], "unknown argument --workdir; see ttfnet train --help"),
     (["train", "a.yaml", "--work-dir"], "--work-dir: expected one argument"),
     (["evaluate"], "required: RUN"),
     (["predict", "run", "a.jpg"], "required: --out"),
+    (["data"], "required: shapes; see ttfnet data --help"),
+    (["data", "shapes", "a", "b"], "unknown argument b; see ttfnet data --help"),
     (["predict", "run", "--out", "x"], "required: SOURCE"),
     (["predict", "run", "a.jpg", "--out", "x", "--batch-size", "two"], "invalid int value: 'two'"),
 ]
@@ -280,8 +282,10 @@ def test_neither_sources_nor_drawings_of_the_same_name_are_written_over(predict,
     other.mkdir()
     (other / "one.png").write_bytes((cells / "two.png").read_bytes())
     before = {path: path.read_bytes() for path in [*cells.iterdir(), *other.iterdir()]}
-    record, _ = predict(cells / "one.png", other / "one.png", out=cells)
-    assert [picture["drawing"] for picture in record["pictures"]] == ["one_2.png", "one_3.png"]
+    for _ in range(2):  # the second time its own drawings are written over, each by its own picture
+        record, _ = predict(cells / "one.png", other / "one.png", out=cells)
+        assert [picture["drawing"] for picture in record["pictures"]] == ["one_2.png", "one_3.png"]
+        assert np.asarray(Image.open(cells / "one_2.png")).shape != np.asarray(Image.open(cells / "one_3.png")).shape
     assert all(path.read_bytes() == content for path, content in before.items())
 
 

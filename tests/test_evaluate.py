@@ -1,5 +1,6 @@
 """COCO figures against values worked by hand, and the way from the network's boxes to the results file."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -57,6 +58,18 @@ def test_one_of_two_objects_found(split_of):
     # Precision 1 at the recalls 0, .01, ... .5, else 0.
     assert metrics["AP"] == pytest.approx(51 / 101)
     assert metrics["AR100"] == pytest.approx(0.5)
+
+
+def test_an_object_is_found_once(split_of):
+    split = split_of({7: (80, 80)}, [(7, 3, [10, 10, 20, 20]), (7, 3, [50, 50, 20, 20])])
+    metrics, _ = coco_metrics(split, [_found(7, 3, [10, 10, 20, 20], 0.9), _found(7, 3, [10, 10, 20, 20], 0.8)])
+    assert metrics["AR100"] == pytest.approx(0.5)
+
+
+def test_only_the_pictures_of_the_split_count(split_of):
+    split = split_of({7: (80, 80), 4: (80, 80)}, [(7, 3, [10, 10, 20, 20]), (4, 3, [10, 10, 20, 20])])
+    split = dataclasses.replace(split, pictures=split.pictures[:1])
+    assert coco_metrics(split, [_found(7, 3, [10, 10, 20, 20], 0.9)])[0]["AP"] == pytest.approx(1.0)
 
 
 def test_classes_are_told_by_category_id(split_of):

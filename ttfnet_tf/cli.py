@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ttfnet_tf import __version__
+from ttfnet_tf import __version__, cli_data
 from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
 
@@ -172,11 +172,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     verb.add_argument("--score-threshold", type=float, default=0.3, metavar="S", help="only detections above it; default 0.3")
     verb.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures of one call; default 8")
 
+    verb = verbs.add_parser("data", help="make data sets", description="Data sets.")
+    verb.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    cli_data.add_verbs(verb)
+
     # Overrides and sources may stand before and after options, which argparse's own "any number" positionals refuse.
     args, rest = parser.parse_known_args(argv)
     for argument in rest:
-        if argument.startswith("-"):
-            raise UserError(f"unknown option {argument}; see ttfnet {argv[0]} --help")
+        if argument.startswith("-") or args.command not in (train, evaluate, predict):
+            raise UserError(f"unknown argument {argument}; see ttfnet {argv[0]} --help")
     args.rest = rest
     return args
 

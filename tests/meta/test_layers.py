@@ -10,21 +10,33 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Earliest first. A module may import from strictly earlier rows only.
 LAYERS = (
-    {"errors", "boxes", "draw", "progress", "deform_conv", "upsample", "batch_norm", "targets", "losses", "decode", "optim"},
-    {"config", "files", "devices", "targets_tf", "inference", "summaries", "data.coco", "data.pictures", "data.transforms", "data.shapes"},
-    {"run_folder", "predict", "step", "backbones.resnet", "data.pipeline", "cli_data"},
-    {"backbones"},
+    {
+        "errors",
+        "boxes",
+        "draw",
+        "progress",
+        "deform_conv",
+        "upsample",
+        "batch_norm",
+        "initializers",
+        "targets",
+        "losses",
+        "decode",
+        "optim",
+    },
+    {"config", "files", "devices", "data.coco", "data.pictures", "data.transforms", "data.shapes"},
+    {"targets_tf", "inference", "summaries", "backbones.resnet", "parameters", "run_folder", "predict", "cli_data"},
+    {"step", "backbones", "data.pipeline", "weights"},
     {"model", "evaluate"},
-    {"parameters"},
-    {"weights", "build"},
+    {"build"},
     {"checkpoint"},
-    {"detector", "evaluator"},
+    {"detector", "evaluator", "benchmark"},
     {"train"},
     {"cli"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Settings stop here: everything else takes arguments with names and defaults.
-KNOWS_SETTINGS = {"run_folder", "build", "checkpoint", "evaluator", "train", "cli"}
+KNOWS_SETTINGS = {"run_folder", "build", "checkpoint", "evaluator", "benchmark", "train", "cli"}
 # What may be imported before settings are checked.
 WITHOUT_TENSORFLOW = ("cli", "config", "run_folder", "predict", "progress", "draw", "boxes", "targets", "data.coco", "data.shapes")
 RETIRED_UPSTREAM = ("tensorflow_addons", "keras_cv")

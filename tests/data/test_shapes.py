@@ -1,0 +1,201 @@
+"""The drawn data set: same bytes, boxes that fit the pixels, ids with gaps, and folders that are not overwritten."""
+
+import argparse
+import hashlib
+import json
+import time
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+
+from ttfnet_tf.boxes import xyxy_to_xywh
+from ttfnet_tf.cli_data import add_verbs
+from ttfnet_tf.data.coco import load_coco
+from ttfnet_tf.data.shapes import CLASSES, MAX_OBJECTS, draw_picture, draw_shapes, shape_mask
+from ttfnet_tf.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """100 + 20 pictures of the default size."""
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    start = time.perf_counter()
+    draw_shapes(folder, train=100, val=20)
+    assert time.perf_counter() - start < 10
+    return folder
+
+
+def _digest(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [(str(path.relative_to(folder)), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        draw_shapes(tmp_path / name, train=3, val=2, size=(64, 96), seed=seed)
+    assert _digest(tmp_path / "a") == _digest(tmp_path / "b")
+    pictures = [dict(_digest(tmp_path / name / "train")) for name in ("a", "c")]
+    assert all(pictures[0][name] != pictures[1][name] for name in pictures[0])
+
+
+def test_training_and_validation_pictures_differ(drawn):
+    digests = [{digest for _, digest in _digest(drawn / split)} for split in ("train", "val")]
+    assert (len(digests[0]), len(digests[1])) == (100, 20)
+    assert not digests[0] & digests[1]
+
+
+def test_a_longer_set_begins_with_the_shorter_one(tmp_path):
+    draw_shapes(tmp_path / "a", train=2, val=1, size=(64, 64))
+    draw_shapes(tmp_path / "b", train=4, val=1, size=(64, 64))
+    assert _digest(tmp_path / "a" / "train") == _digest(tmp_path / "b" / "train")[:2]
+
+
+def test_it_is_coco_with_gaps_in_the_ids(drawn):
+    split = load_coco(drawn / "annotations/train.json", drawn / "train", training=True)
+    assert split.category_ids == [1, 3, 4, 7]
+    assert split.class_names == ["circle", "square", "triangle", "cross"]
+    assert len(split.pictures) == 100
+    assert split.dropped == {}
+    counts = Counter(np.concatenate([picture.labels for picture in split.pictures]).tolist())
+    assert min(counts.values()) > 40
+    assert 1 <= min(len(picture.boxes) for picture in split.pictures) <= split.max_boxes <= MAX_OBJECTS
+
+
+def test_there_are_tiny_large_and_overlapping_objects(drawn):
+    content = json.loads((drawn / "annotations/train.json").read_text())
+    sides = [max(annotation["bbox"][2:]) for annotation in content["annotations"]]
+    assert sum(side <= 16 for side in sides) > 5
+    assert sum(side >= 80 for side in sides) > 5
+    overlaps = 0
+    for image in content["images"]:
+        boxes = [a["bbox"] for a in content["annotations"] if a["image_id"] == image["id"]]
+        for n, (x, y, w, h) in enumerate(boxes):
+            overlaps += any(x < u + p and u < x + w and y < v + q and v < y + h for u, v, p, q in boxes[:n])
+    assert overlaps > 20
+
+
+def test_boxes_are_the_outermost_pixels_of_the_colours(drawn):
+    """In pictures with one object the ground is grey (saturation below 90) and the object is not (above 150)."""
+    split = load_coco(drawn / "annotations/train.json", drawn / "train", training=True)
+    lonely = [picture for picture in split.pictures if len(picture.boxes) == 1]
+    assert len(lonely) > 5
+    for picture in lonely:
+        saturation = cv2.cvtColor(cv2.imread(str(picture.path)), cv2.COLOR_BGR2HSV)[..., 1]
+        assert not ((saturation > 90) & (saturation < 150)).any()
+        rows, columns = np.nonzero(saturation > 120)
+        np.testing.assert_array_equal(picture.boxes[0], [columns.min(), rows.min(), columns.max(), rows.max()])
+
+
+def _colour(pixels):
+    """Name of the mean of [N, 3] pixels."""
+    red, green, blue = pixels.mean(axis=0) > pixels.mean(axis=0).max() / 2
+    return "blue" if blue else "yellow" if red and green else "red" if red else "green"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_later_objects_cover_earlier_ones_but_leave_most_of_them(seed):
+    image, shapes = draw_picture(np.random.default_rng(seed), (96, 128))
+    assert image.shape == (96, 128, 3)
+    areas = [shape.box[2] * shape.box[3] for shape in shapes]
+    for number, shape in enumerate(shapes):
+        covered = np.zeros((96, 128), bool)
+        for later in shapes[number + 1 :]:
+            covered |= later.mask
+        assert (shape.mask & ~covered).sum() >= 0.6 * shape.mask.sum()
+        rows, columns = np.nonzero(shape.mask)
+        corners = np.array([[columns.min(), rows.min(), columns.max(), rows.max()]])
+        np.testing.assert_array_equal(xyxy_to_xywh(corners)[0], shape.box)
+        assert (
+            _colour(image[shape.mask & ~covered]) == {"circle": "red", "square": "green", "triangle": "blue", "cross": "yellow"}[shape.name]
+        )
+    assert areas[0] >= areas[-1] * 0.49  # larger first, up to the ratio of the sides
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("square", ["######"] * 6),
+        ("circle", [".####.", "######", "######", "######", "######", ".####."]),
+        ("triangle", ["......", "..##..", "..##..", ".####.", ".####.", "######"]),
+        ("cross", ["..##..", "..##..", "######", "######", "..##..", "..##.."]),
+    ],
+)
+def test_shapes_of_six_pixels(name, rows):
+    np.testing.assert_array_equal(shape_mask(name, 6, 6), [[pixel == "#" for pixel in row] for row in rows])
+
+
+def test_every_class_has_a_shape():
+    assert all(shape_mask(name, 9, 9).any() for name in CLASSES)
+    with pytest.raises(ValueError, match="no shape 'star'"):
+        shape_mask("star", 3, 3)
+
+
+def test_folders_are_not_overwritten(tmp_path):
+    out = tmp_path / "shapes"
+    draw_shapes(out, train=3, val=1, size=(32, 32))
+    before = _digest(out)
+    with pytest.raises(UserError) as caught:
+        draw_shapes(out, train=1, val=1, size=(32, 32))
+    assert str(caught.value) == f"{out}: holds drawn shapes already; name another folder or add --overwrite"
+    assert _digest(out) == before
+    draw_shapes(out, train=1, val=1, size=(32, 32), overwrite=True)
+    assert [path.name for path in (out / "train").iterdir()] == ["000001.png"]
+
+
+@pytest.mark.parametrize("with_shapes", [True, False])
+def test_other_files_are_never_touched(tmp_path, with_shapes):
+    out = tmp_path / "mine"
+    if with_shapes:
+        draw_shapes(out, train=1, val=1, size=(32, 32))
+    out.mkdir(exist_ok=True)
+    (out / "thesis.txt").write_text("years of work")
+    before = _digest(out)
+    with pytest.raises(UserError) as caught:
+        draw_shapes(out, overwrite=True)
+    assert str(caught.value) == f"{out}: holds other files (thesis.txt); name a new or empty folder"
+    assert _digest(out) == before
+
+
+def test_a_folder_of_another_data_set_is_not_ours(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "README.txt").write_text("photos")
+    with pytest.raises(UserError, match="holds other files"):
+        draw_shapes(tmp_path, overwrite=True)
+    assert (tmp_path / "train").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"train": 0}, "shapes: train=0 must be 1 or more"),
+        ({"val": -1}, "shapes: val=-1 must be 1 or more"),
+        ({"size": (16, 64)}, "shapes: size=16 must be 32 or more"),
+        ({"seed": -1}, "shapes: seed=-1 must be 0 or more"),
+    ],
+)
+def test_numbers_out_of_range(tmp_path, arguments, message):
+    with pytest.raises(UserError) as caught:
+        draw_shapes(tmp_path / "x", **arguments)
+    assert str(caught.value) == message
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError) as caught:
+        draw_shapes(tmp_path / "file")
+    assert str(caught.value) == f"{tmp_path}/file: is a file; name a new or empty folder"
+    with pytest.raises(UserError, match=r"file/inner/annotations: cannot be written \(Not a directory\)$"):
+        draw_shapes(tmp_path / "file" / "inner")
+
+
+def test_the_command(tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    add_verbs(parser)
+    args = parser.parse_args(["shapes", str(tmp_path / "s"), "--train", "2", "--val", "1", "--size", "32", "64", "--seed", "5"])
+    args.command(args)
+    content = json.loads((tmp_path / "s/annotations/train.json").read_text())
+    assert [(image["height"], image["width"]) for image in content["images"]] == [(32, 64)] * 2
+    objects = len(content["annotations"])
+    assert capsys.readouterr().out == f"{tmp_path}/s: drew 2 training pictures with {objects} objects and 1 validation pictures\n"

@@ -1,0 +1,70 @@
+"""Resize and flip, by hand."""
+
+import cv2
+import numpy as np
+import pytest
+
+from ttfnet_tf.data.transforms import flip, picture_rng, random_flip, resize
+
+
+def test_flip_moves_column_x_to_last_minus_x():
+    image = np.zeros((2, 5, 3), np.uint8)
+    image[1, 1] = (9, 8, 7)
+    flipped, boxes = flip(image, np.array([[1, 0, 1, 1], [0, 0, 4, 1], [0.5, 0.25, 2, 1]], np.float32))
+    np.testing.assert_array_equal(np.argwhere(flipped.any(-1)), [[1, 3]])
+    np.testing.assert_array_equal(flipped[1, 3], (9, 8, 7))
+    np.testing.assert_array_equal(boxes, [[3, 0, 3, 1], [0, 0, 4, 1], [2, 0.25, 3.5, 1]])
+    assert boxes.dtype == np.float32
+
+
+def test_flipping_twice_gives_the_same():
+    image = np.random.default_rng(0).integers(0, 255, (6, 7, 3), np.uint8)
+    boxes = np.array([[1, 2, 3, 4]], np.float32)
+    again = flip(*flip(image, boxes))
+    np.testing.assert_array_equal(again[0], image)
+    np.testing.assert_array_equal(again[1], boxes)
+
+
+def test_resize_doubles_by_the_half_pixel_rule():
+    """Row 0 100 doubled: samples at -.25, .25, .75, 1.25 of the two pixels, so 0, 25, 75, 100."""
+    image = np.array([[[0] * 3, [100] * 3]], np.uint8)
+    resized, boxes = resize(image, np.array([[0, 0, 1, 0]], np.float32), (1, 4))
+    np.testing.assert_array_equal(resized[0, :, 0], [0, 25, 75, 100])
+    np.testing.assert_array_equal(boxes, [[0, 0, 2, 0]])
+
+
+@pytest.mark.parametrize("size", [(256, 256), (96, 224), (480, 640)])
+def test_resize_of_the_picture_is_opencv_on_bytes(size):
+    image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
+    resized, _ = resize(image, np.zeros((0, 4), np.float32), size)
+    np.testing.assert_array_equal(resized, cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR))
+
+
+def test_resize_scales_each_side_and_clips():
+    image = np.zeros((100, 200, 3), np.uint8)
+    boxes = np.array([[20, 10, 99, 59], [-10, -10, 250, 120], [190, 90, 199, 99]], np.float32)
+    resized, scaled = resize(image, boxes, (50, 400))
+    assert resized.shape == (50, 400, 3)
+    np.testing.assert_array_equal(scaled, [[40, 5, 198, 29.5], [0, 0, 399, 49], [380, 45, 398, 49]])
+
+
+def test_resize_without_boxes_and_to_the_same_size():
+    image = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
+    resized, boxes = resize(image, np.zeros((0, 4), np.float32), (32, 48))
+    np.testing.assert_array_equal(resized, image)
+    assert boxes.shape == (0, 4)
+
+
+def test_random_flip_depends_on_its_arguments_alone():
+    image, boxes = np.arange(6, dtype=np.uint8).reshape(1, 2, 3), np.zeros((0, 4), np.float32)
+
+    def flipped(seed, epoch, index, probability=0.5):
+        return bool(random_flip(image, boxes, probability, picture_rng(seed, epoch, index))[0][0, 0, 0] == 3)
+
+    first = [flipped(1, 0, index) for index in range(200)]
+    assert first == [flipped(1, 0, index) for index in range(200)]
+    assert first != [flipped(1, 1, index) for index in range(200)]
+    assert first != [flipped(2, 0, index) for index in range(200)]
+    assert 70 < sum(first) < 130  # 4 standard deviations about 100
+    assert not any(flipped(1, 0, index, probability=0) for index in range(50))
+    assert all(flipped(1, 0, index, probability=1) for index in range(50))

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -235,11 +234,11 @@ def _checked_ids(entries: list, kind: str, path: Path) -> set[int]:
 
 
 def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return type(value) is int  # what json gives; True is no id
 
 
 def _is_number(value: Any) -> bool:
-    return (_is_integer(value) and abs(value) < 2**53) or (isinstance(value, float) and math.isfinite(value))
+    return type(value) in (int, float) and abs(value) < 2**53  # neither NaN nor infinite
 
 
 def _some(ids: Iterable[int], limit: int = 5) -> str:

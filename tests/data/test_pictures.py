@@ -169,6 +169,11 @@ def test_a_jpeg_without_its_end_is_damaged():
         read_rgb(_encode(Image.fromarray(NOISE), "JPEG")[:-2], name="x")
 
 
+def test_bytes_after_the_end_of_a_jpeg_do_no_harm(halves):
+    data = _encode(halves, "JPEG", quality=100, subsampling=0)
+    np.testing.assert_array_equal(read_rgb(data + b"\0" * 9 + b"camera notes"), read_rgb(data))
+
+
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(UserError) as caught:
         read_rgb(tmp_path / "no.jpg")

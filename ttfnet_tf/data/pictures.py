@@ -46,6 +46,9 @@ def read_rgb(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
         image = None
     if image is None:
         return _read_with_pillow(data, name)
+    if data.startswith(b"\xff\xd8") and not data.endswith(b"\xff\xd9"):
+        # Cut short, or bytes follow the picture; OpenCV before 4.11 fills what is missing with grey and says nothing.
+        _read_with_pillow(data, name)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf import build, optim
+from ttfnet_tf import optim
 from ttfnet_tf.decode import decode
 from ttfnet_tf.model import build_model
+from ttfnet_tf.parameters import named_parameters
 from ttfnet_tf.step import METRICS, build_train_function
 from ttfnet_tf.targets import paint_targets
 
@@ -40,7 +41,7 @@ class Trainer:
 
     def __init__(self, **changes):
         self.model = build_model(2, **SMALL)
-        named = build.trainable_parameters(self.model)
+        named = named_parameters(self.model, trainable_only=True)
         self.parameters = list(named.values())
         self.optimizer = optim.ReferenceSGD(named)
         self.average = optim.MovingAverage(named, 0.5)

@@ -22,6 +22,7 @@ from ttfnet_tf.data.transforms import resize
 from ttfnet_tf.devices import build_strategy
 from ttfnet_tf.inference import predict_function
 from ttfnet_tf.losses import detection_losses
+from ttfnet_tf.parameters import named_parameters
 from ttfnet_tf.step import TARGET_KEYS, build_train_function
 from ttfnet_tf.targets_tf import render_targets
 
@@ -77,7 +78,7 @@ def benchmark_training(config: Config, *, repeats: int) -> tuple[list[Stage], fl
         settings = build.target_settings(config, split.num_classes)
         with strategy.scope():
             model = build.model_of(config, split.num_classes)
-            named = build.trainable_parameters(model)
+            named = named_parameters(model, trainable_only=True)
             optimizer = build.optimizer_of(config, named)
         parameters = list(named.values())
         weights = {"heatmap_weight": config.losses.heatmap_weight, "box_weight": config.losses.box_weight}

@@ -13,7 +13,6 @@ from ttfnet_tf.data.pipeline import PictureNotes, build_train_dataset
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.model import build_model
 from ttfnet_tf.optim import ReferenceSGD, learning_rate
-from ttfnet_tf.parameters import named_parameters
 
 
 def model_of(config: Config, num_classes: int) -> tf.keras.Model:
@@ -34,12 +33,6 @@ def model_of(config: Config, num_classes: int) -> tf.keras.Model:
         batch_norm=settings.batch_norm,
         seed=config.train.seed,
     )
-
-
-def trainable_parameters(model: tf.keras.Model) -> dict[str, tf.Variable]:
-    """Official name -> variable, without frozen ones."""
-    trainable = {id(variable) for variable in model.trainable_variables}
-    return {name: variable for name, variable in named_parameters(model).items() if id(variable) in trainable}
 
 
 def optimizer_of(config: Config, parameters: Mapping[str, tf.Variable]) -> ReferenceSGD:

@@ -14,6 +14,7 @@ from ttfnet_tf import build
 from ttfnet_tf.config import Config
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.optim import MovingAverage
+from ttfnet_tf.parameters import named_parameters
 from ttfnet_tf.run_folder import Labels, read_config, read_labels, write_text
 
 
@@ -108,13 +109,13 @@ def load_run(path: str | Path) -> LoadedRun:
     is_best = prefix.parent.name == "best"
     objects = {"model": model}
     if config.optim.ema_decay and not is_best:
-        objects["average"] = MovingAverage(build.trainable_parameters(model), config.optim.ema_decay)
+        objects["average"] = MovingAverage(named_parameters(model, trainable_only=True), config.optim.ema_decay)
     try:
         tf.train.Checkpoint(**objects).read(str(prefix)).assert_existing_objects_matched().expect_partial()
     except (tf.errors.OpError, ValueError, AssertionError) as error:
         raise UserError(_cannot_restore(prefix, error)) from None
     if "average" in objects:
-        copy_average(objects["average"], build.trainable_parameters(model))
+        copy_average(objects["average"], named_parameters(model, trainable_only=True))
     return LoadedRun(config, labels, model, _step_of(prefix), folder)
 
 

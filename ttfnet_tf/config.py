@@ -8,6 +8,7 @@ package knows about YAML or omegaconf. Settings stop at the `build_*` functions 
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -264,7 +265,7 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ),
     (
         "train.devices",
-        lambda v, _: len(set(v)) == len(v) and all(d.lower().partition(":")[0] in ("cpu", "gpu") and d.partition(":")[2].isdigit() for d in v),
+        lambda v, _: len(set(v)) == len(v) and all(re.fullmatch(r"(cpu|gpu):\d+", d.lower()) for d in v),
         "must be different devices such as gpu:0 or cpu:1",
     ),
     ("train.devices", lambda v, _: len({d.lower().partition(":")[0] for d in v}) <= 1, "must be all CPUs or all GPUs"),
@@ -346,7 +347,8 @@ def _refuse_unknown_keys(content: dict, section: type, prefix: str, source: str)
         inner = fields[key]
         if isinstance(inner, type) and dataclasses.is_dataclass(inner):
             if not isinstance(value, dict):
-                raise UserError(f"{source}: {dotted}={value} must be a section with keys, e.g. {dotted}.{dataclasses.fields(inner)[0].name}")
+                example = f"{dotted}.{dataclasses.fields(inner)[0].name}"
+                raise UserError(f"{source}: {dotted}={value} must be a section with keys, e.g. {example}")
             _refuse_unknown_keys(value, inner, f"{dotted}.", source)
 
 

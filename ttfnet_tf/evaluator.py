@@ -13,6 +13,7 @@ from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.evaluate import EvaluationResult, evaluate
 from ttfnet_tf.inference import predict_function
 from ttfnet_tf.optim import MovingAverage
+from ttfnet_tf.parameters import named_parameters
 from ttfnet_tf.summaries import detection_panel
 from ttfnet_tf.targets import paint_targets
 
@@ -32,7 +33,7 @@ class Evaluator:
         self.image_size = tuple(config.data.image_size)
         self.batch_size = min(config.train.batch_size, MAX_BATCH, max(1, len(split.pictures)))
         self.model = build.model_of(config, len(split.class_names))
-        self._parameters = build.trainable_parameters(self.model)
+        self._parameters = named_parameters(self.model, trainable_only=True)
         self._predict = predict_function(self.model, image_size=self.image_size, batch_size=self.batch_size, top_k=config.decode.top_k)
 
     def take_weights(self, model: tf.keras.Model, average: MovingAverage | None) -> None:

@@ -23,6 +23,7 @@ from ttfnet_tf.devices import StopRequest, any_worker, build_strategy, is_chief
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluator import Evaluator
 from ttfnet_tf.optim import LossScale, MovingAverage
+from ttfnet_tf.parameters import named_parameters
 from ttfnet_tf.progress import ProgressMeter
 from ttfnet_tf.run_folder import Labels, RunFolder
 from ttfnet_tf.step import METRICS, build_train_function
@@ -75,7 +76,7 @@ class _Run:
         num_classes = len(train_split.class_names)
         with strategy.scope():
             self.model = build.model_of(config, num_classes)
-            self.parameters = build.trainable_parameters(self.model)
+            self.parameters = named_parameters(self.model, trainable_only=True)
             self.optimizer = build.optimizer_of(config, self.parameters)
             self.average = MovingAverage(self.parameters, config.optim.ema_decay) if config.optim.ema_decay else None
             self.loss_scale = LossScale() if config.train.precision == "mixed_float16" else None

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf import build, optim, parameters
+from ttfnet_tf import optim, parameters
 from ttfnet_tf.model import MEAN, STD, build_model
+from ttfnet_tf.parameters import named_parameters
 from ttfnet_tf.step import build_train_function
 
 pytestmark = pytest.mark.parity
@@ -29,7 +30,7 @@ def step(request):
     size = (case["input_h"], case["input_w"])
     model = build_model(NUM_CLASSES, **MODELS[case["model"]])
     golden_weights.fill(model)
-    named = build.trainable_parameters(model)
+    named = named_parameters(model, trainable_only=True)
     before = {name: variable.numpy() for name, variable in named.items()}
     optimizer = optim.ReferenceSGD(named)
     train = build_train_function(
@@ -116,6 +117,4 @@ def test_batch_norm_statistics(step):
     recorded = [key.partition("/")[2] for key in arrays if key.startswith("stat64/")]
     assert len(recorded) > 20
     for name in recorded:
-        np.testing.assert_allclose(
-            _sample(case, name, buffers[name]), arrays[f"stat64/{name}"], rtol=1e-4, atol=1e-4, err_msg=name
-        )
+        np.testing.assert_allclose(_sample(case, name, buffers[name]), arrays[f"stat64/{name}"], rtol=1e-4, atol=1e-4, err_msg=name)

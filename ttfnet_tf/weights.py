@@ -72,10 +72,11 @@ def load_npz(model: tf.keras.Model, path: str | Path, prefix: str = "backbone.")
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
                 raise UserError(f"{path}: holds one array; it must be an .npz file of named arrays")
-            return {name: file[name] for name in file.files}
+            return dict(archive)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); model.pretrained must name an .npz file") from None
     except (ValueError, EOFError, zipfile.BadZipFile):

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ttfnet_tf.model import build_model
+from ttfnet_tf.parameters import from_official, named_buffers, named_parameters, to_official
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model(2, width=8, neck_channels=(8, 8, 8), heatmap_head=(8, 1), box_head=(8, 1))
+
+
+def test_every_variable_has_one_name(model):
+    named = [*named_parameters(model).values(), *named_buffers(model).values()]
+    assert len({id(v) for v in named}) == len(named)
+    assert {id(v) for v in named} == {id(v) for v in model.variables}
+
+
+def test_trainable_parameters_are_those_of_keras(model):
+    named = named_parameters(model, trainable_only=True)
+    assert {id(v) for v in named.values()} == {id(v) for v in model.trainable_variables}
+
+
+def test_synchronized_normalisation_has_the_same_names(model):
+    other = build_model(2, width=8, neck_channels=(8, 8, 8), heatmap_head=(8, 1), box_head=(8, 1), batch_norm="synchronized")
+    assert list(named_parameters(other)) == list(named_parameters(model))
+    assert list(named_buffers(other)) == list(named_buffers(model))
+
+
+def test_kernels_are_transposed():
+    array = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)  # H, W, in, out
+    official = to_official("backbone.conv1.weight", array)
+    assert official.shape == (5, 4, 2, 3)
+    assert official[4, 1, 0, 2] == array[0, 2, 1, 4]
+
+
+def test_offset_channels_are_interleaved():
+    # Ours: 9 dy, 9 dx, 9 masks. Official: dy0, dx0, dy1, dx1, ..., then masks.
+    ours = np.array([f"dy{k}" for k in range(9)] + [f"dx{k}" for k in range(9)] + [f"mask{k}" for k in range(9)])
+    official = to_official("bbox_head.deconv_layers.0.0.conv_offset_mask.bias", ours)
+    assert official.tolist() == [f"{axis}{k}" for k in range(9) for axis in ("dy", "dx")] + [f"mask{k}" for k in range(9)]
+    assert to_official("bbox_head.deconv_layers.0.0.bias", ours).tolist() == ours.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("a.conv_offset_mask.weight", (3, 3, 2, 27)), ("a.conv_offset_mask.bias", (27,)), ("a.weight", (3, 3, 2, 4)), ("a.bias", (4,))],
+)
+def test_there_and_back(name, shape):
+    array = np.random.default_rng(0).random(shape)
+    np.testing.assert_array_equal(from_official(name, to_official(name, array)), array)
+
+
+def test_values_reach_the_layer(model):
+    name = "bbox_head.deconv_layers.2.0.conv_offset_mask.bias"
+    official = np.zeros(27, np.float32)
+    official[2 * 4 + 1] = 0.5  # dx of the middle tap
+    named_parameters(model)[name].assign(from_official(name, official))
+    layer = model.get_layer("bbox_head.deconv_layers.2.0")
+    dy, dx, mask = tf.split(layer.offset_mask(tf.zeros([1, 1, 1, 8]))[0, 0, 0], 3)
+    assert dx.numpy().tolist() == [0, 0, 0, 0, 0.5, 0, 0, 0, 0]
+    assert not np.any(dy)
+    assert not np.any(mask)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Optional, Union
+from typing import Any, Literal, Optional, Union, cast
 
 import yaml
 from omegaconf import OmegaConf
@@ -157,13 +157,13 @@ def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> Config
         key, separator, value = override.partition("=")
         if not separator or not key:
             raise UserError(f"override '{override}' must have the form key=value, e.g. optim.lr=0.01")
+        assignment = OmegaConf.create()
         try:
-            content = OmegaConf.create({})
-            OmegaConf.update(content, key, yaml.safe_load(value))
+            OmegaConf.update(assignment, key, yaml.safe_load(value))
         except (yaml.YAMLError, OmegaConfBaseException) as error:
             raise UserError(f"override '{override}': {_first_line(error)}") from None
-        merged = _merge(merged, OmegaConf.to_container(content), f"override '{override}'")
-    config = OmegaConf.to_object(merged)
+        merged = _merge(merged, OmegaConf.to_container(assignment), f"override '{override}'")
+    config = cast(Config, OmegaConf.to_object(merged))
     check_config(config, str(path))
     return config
 

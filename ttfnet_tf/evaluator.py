@@ -43,8 +43,8 @@ class Evaluator:
         if average is not None:
             copy_average(average, self._parameters)
 
-    def evaluate(self) -> EvaluationResult:
-        """The COCO figures of the whole split."""
+    def evaluate(self, notes: pipeline.PictureNotes | None = None) -> EvaluationResult:
+        """The COCO figures of the whole split; `notes` collects what its pictures show."""
         return evaluate(
             self.model,
             self.split,
@@ -55,6 +55,7 @@ class Evaluator:
             broken_pictures=self.config.data.broken_pictures,
             workers=self.config.data.workers,
             predict=self._predict,
+            notes=notes,
         )
 
     def panels(self, count: int) -> dict[str, np.ndarray]:

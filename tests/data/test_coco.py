@@ -147,6 +147,7 @@ WRONG_FILES = {
     "image no object": (_content(images=["7.jpg"]), '{path}: image number 0 (from 0) is not an object: "7.jpg"'),
     "image without id": (_content(images=[{"file_name": "a"}]), "{path}: image number 0 (from 0) has id null, which is not an integer"),
     "image id is text": (_content(images=[_image("x7")]), '{path}: image number 0 (from 0) has id "x7", which is not an integer'),
+    "negative image id": (_content(images=[_image(-7)]), "{path}: image id -7 is negative; ids must be 0 or more"),
     "image id twice": (_content(images=[_image(7), _image(7)]), "{path}: image id 7 is given twice"),
     "annotation id twice": (_content(annotations=[_box(1), _box(1)]), "{path}: annotation id 1 is given twice"),
     "annotation without id": (

@@ -196,6 +196,8 @@ def _check_content(content: Any, path: Path) -> None:
         if not isinstance(category.get("name"), str) or not category["name"]:
             raise UserError(f"{path}: category id {category['id']} has no name")
     for image in content["images"]:
+        if image["id"] < 0:
+            raise UserError(f"{path}: image id {image['id']} is negative; ids must be 0 or more")
         if not isinstance(image.get("file_name"), str) or not image["file_name"]:
             raise UserError(f"{path}: image id {image['id']} has no file_name")
         if not all(_is_number(image.get(side)) and image[side] >= 1 for side in ("width", "height")):

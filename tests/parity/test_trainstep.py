@@ -16,7 +16,7 @@ from ttfnet_tf.step import build_train_function
 pytestmark = pytest.mark.parity
 
 MODELS = {"r18": {"backbone": "resnet18", "box_head": (64, 1)}, "r34": {"backbone": "resnet34", "box_head": (64, 2)}}
-CASES = [case for case in golden.cases("trainstep") if case.values[0]["model"] in MODELS]
+CASES = golden.cases("trainstep")
 # A bias in front of a normalisation with batch statistics has the gradient 0; what both sides compute is rounding (docs/deviations.md).
 NO_GRADIENT = re.compile(r"deconv_layers\.\d\.0\.bias$")
 NUM_CLASSES = 80
@@ -26,6 +26,8 @@ NUM_CLASSES = 80
 def step(request):
     """The case, its arrays, and parameters, gradients and statistics after one step of ours."""
     case = request.param
+    if case["model"] not in MODELS:
+        pytest.skip(f"the backbone of {case['model']} is not built yet")
     arrays = golden.arrays_of("trainstep", case)
     size = (case["input_h"], case["input_w"])
     model = build_model(NUM_CLASSES, **MODELS[case["model"]])

@@ -31,14 +31,21 @@ def test_same_run_may_go_on_with_other_free_settings(tmp_path):
 
 
 def test_other_settings_are_refused_and_nothing_is_written(tmp_path):
-    RunFolder(tmp_path / "run", Config(), LABELS)
+    RunFolder(tmp_path / "run", Config(), LABELS).append_metrics({"step": 1})
     with pytest.raises(UserError, match=r"run: holds a run with optim\.lr=0\.016, this one has optim\.lr=0\.5; resume with"):
         RunFolder(tmp_path / "run", _config(tmp_path, "optim.lr=0.5"), LABELS)
     assert read_config(tmp_path / "run") == Config()
 
 
+def test_a_start_that_failed_before_its_first_step_is_no_run(tmp_path):
+    RunFolder(tmp_path / "run", _config(tmp_path, "model.pretrained=misspelt.npz"), LABELS)
+    RunFolder(tmp_path / "run", Config(), Labels(("cat",), (3,)))
+    assert read_config(tmp_path / "run") == Config()
+    assert read_labels(tmp_path / "run").class_names == ("cat",)
+
+
 def test_other_classes_are_refused(tmp_path):
-    RunFolder(tmp_path / "run", Config(), LABELS)
+    RunFolder(tmp_path / "run", Config(), LABELS).append_metrics({"step": 1})
     with pytest.raises(UserError, match=r"holds a run with 2 classes \(cat, dog\), the annotations have 1 \(cat\)"):
         RunFolder(tmp_path / "run", Config(), Labels(("cat",), (3,)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from pathlib import Path
@@ -17,12 +18,28 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         UserError: the folder cannot be made or written to.
     """
+    write_text(path, json.dumps(content, ensure_ascii=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all, a kill or a full disk included; makes its folder.
+
+    Raises:
+        UserError: the folder cannot be made or written to.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise UserError(f"{path}: cannot be written ({error.strerror}); name another folder") from None
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """The line about a file that could not be written."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    advice = "free some space, then start the same command again" if is_full else "name another folder"
+    return UserError(f"{path}: cannot be written ({error.strerror}); {advice}")

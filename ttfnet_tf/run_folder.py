@@ -22,9 +22,11 @@ from typing import Any
 
 from ttfnet_tf.config import Config, dump_config, load_config
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import cannot_write, write_text
 
 # Settings that change how a run is watched, stored or placed, but not the numbers it computes: free to differ when it resumes.
 _FREE_KEYS = {
+    "data.broken_pictures",  # a run that was not stopped by one has read none
     "data.workers",
     "data.val.annotations",
     "data.val.images",
@@ -61,42 +63,55 @@ class RunFolder:
         writes: False for the workers of a multi-worker run that are not the chief.
 
     Raises:
-        UserError: the directory cannot be written, or holds a run with other settings or classes.
+        UserError: the directory cannot be written, or holds a run with other settings or classes. What a start leaves that failed
+            before its first step is no run.
     """
 
     def __init__(self, path: str | Path, config: Config, labels: Labels, *, writes: bool = True):
         self.path = Path(path)
         self.writes = writes
-        if (self.path / "config.yaml").exists():
+        if (self.path / "config.yaml").exists() and _has_begun(self.path):
             _refuse_other_run(self.path, config, labels)
         if not writes:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_text(self.path / "config.yaml", dump_config(config))
-            write_text(self.path / "labels.json", json.dumps(dataclasses.asdict(labels), ensure_ascii=False, indent=1))
-            write_text(self.path / "environment.json", json.dumps(_environment(), indent=1))
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written ({error.strerror}); choose another --work-dir") from None
+        write_text(self.path / "config.yaml", dump_config(config))
+        write_text(self.path / "labels.json", json.dumps(dataclasses.asdict(labels), ensure_ascii=False, indent=1))
+        write_text(self.path / "environment.json", json.dumps(_environment(), indent=1))
 
     def append_metrics(self, line: dict[str, Any]) -> None:
-        """Adds one line to metrics.jsonl."""
+        """Adds one line to metrics.jsonl.
+
+        Raises:
+            UserError: it cannot be written.
+        """
         if self.writes:
-            with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            try:
+                with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+            except OSError as error:
+                raise cannot_write(self.path / "metrics.jsonl", error) from None
 
     def drop_metrics_after(self, step: int) -> None:
-        """Removes the lines of later steps, which a resumed run is about to write again."""
+        """Removes the lines of later steps, which a resumed run is about to write again.
+
+        Raises:
+            UserError: the file holds something else.
+        """
         file = self.path / "metrics.jsonl"
         if self.writes and file.exists():
-            kept = [line for line in _whole_lines(file) if json.loads(line)["step"] <= step]
+            try:
+                kept = [line for line in _whole_lines(file) if json.loads(line)["step"] <= step]
+            except (ValueError, KeyError, TypeError):
+                raise UserError(f"{file}: holds a line that training has not written; mend it or move the file away") from None
             write_text(file, "".join(kept))
 
     def evaluation(self, step: int) -> Path:
-        """Folder of the evaluation at `step`, made if missing."""
-        folder = self.path / "eval" / str(step)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        """Folder of the evaluation at `step`; who writes into it makes it."""
+        return self.path / "eval" / str(step)
 
 
 def read_labels(path: Path) -> Labels:
@@ -124,11 +139,9 @@ def read_config(path: Path) -> Config:
     return load_config(path / "config.yaml")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes beside and renames, so that a kill leaves the old file or the new one, never half of one."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+def _has_begun(path: Path) -> bool:
+    """Whether there is something to lose."""
+    return (path / "metrics.jsonl").exists() or any(path.glob("checkpoints/step-*"))
 
 
 def _refuse_other_run(path: Path, config: Config, labels: Labels) -> None:

@@ -82,7 +82,7 @@ def test_no_such_file(tmp_path):
 
 
 def test_a_missing_base_is_named(write_yaml, tmp_path):
-    assert f"{tmp_path / 'gone.yaml'}: cannot be read" in _message(write_yaml("a.yaml", "base: gone.yaml"))
+    assert f"{tmp_path / 'gone.yaml'} (base of {tmp_path / 'a.yaml'}): cannot be read" in _message(write_yaml("a.yaml", "base: gone.yaml"))
 
 
 def test_a_circle_of_bases(write_yaml):

@@ -155,12 +155,14 @@ def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> Config
         merged = _merge(merged, content, str(file))
     for override in overrides:
         key, separator, value = override.partition("=")
-        if not separator or not key:
+        if not separator or not key or not value:
             raise UserError(f"override '{override}' must have the form key=value, e.g. optim.lr=0.01")
         assignment = OmegaConf.create()
         try:
             OmegaConf.update(assignment, key, yaml.safe_load(value))
-        except (yaml.YAMLError, OmegaConfBaseException) as error:
+        except yaml.YAMLError as error:
+            raise UserError(f"override '{override}': its value is not YAML ({_yaml_fault(error)})") from None
+        except OmegaConfBaseException as error:
             raise UserError(f"override '{override}': {_first_line(error)}") from None
         merged = _merge(merged, OmegaConf.to_container(assignment), f"override '{override}'")
     config = cast(Config, OmegaConf.to_object(merged))
@@ -299,27 +301,27 @@ def _make_writable(node):
 def _read_with_base(path: Path) -> list[tuple[Path, dict]]:
     """[(file, content)] from the farthest base to the file itself."""
     chain: list[tuple[Path, dict]] = []
-    file = path
+    file, role = path, ""
     while True:
         if any(file.resolve() == seen.resolve() for seen, _ in chain):
             raise UserError(f"{path}: base files form a circle at {file}")
-        content = _read_yaml(file)
+        content = _read_yaml(file, role)
         base = content.pop("base", None)
         chain.insert(0, (file, content))
         if base is None:
             return chain
         if not isinstance(base, str):
             raise UserError(f"{file}: base={base} must be the name of one YAML file")
-        file = file.parent / base
+        file, role = file.parent / base, f" (base of {file})"
 
 
-def _read_yaml(path: Path) -> dict:
+def _read_yaml(path: Path, role: str) -> dict:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); name a YAML file such as configs/demo.yaml") from None
+        raise UserError(f"{path}{role}: cannot be read ({error.strerror}); name a YAML file such as configs/demo.yaml") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not YAML: {_first_line(error)}") from None
+        raise UserError(f"{path}: is not YAML ({_yaml_fault(error)})") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -357,6 +359,13 @@ def _all_keys(section: type, prefix: str = ""):
         yield f"{prefix}{entry.name}"
         if isinstance(entry.type, type) and dataclasses.is_dataclass(entry.type):
             yield from _all_keys(entry.type, f"{prefix}{entry.name}.")
+
+
+def _yaml_fault(error: Exception) -> str:
+    """Without the excerpt of the file, which takes several lines."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} at line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
+    return _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

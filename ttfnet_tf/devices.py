@@ -55,9 +55,18 @@ def _multi_worker() -> tf.distribute.Strategy:
         raise UserError(f"{hint}: {error} is not set; see docs/distributed.md") from None
     except (ValueError, TypeError):
         raise UserError(f"{hint} as JSON with cluster.worker and task.index; see docs/distributed.md") from None
+    for address in workers:
+        if not isinstance(address, str) or not address.rpartition(":")[2].isdigit():
+            raise UserError(f"{hint} with workers as host:port, found {json.dumps(address)}; see docs/distributed.md")
     if task.get("type") != "worker" or not 0 <= index < len(workers):
         raise UserError(f"{hint}: task {task} is none of the {len(workers)} workers")
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"train.strategy=multi_worker: no server at {workers[index]}, the address of worker {index} in TF_CONFIG "
+            f"({str(error).splitlines()[0]}); it must be host:port of this machine with a free port"
+        ) from None
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

@@ -11,6 +11,8 @@ from PIL import Image, ImageOps
 
 from ttfnet_tf.errors import UserError
 
+cv2.setLogLevel(2)  # errors only: what OpenCV warns of is read by Pillow then, or told by a UserError
+
 READABLE = "JPEG, PNG, BMP, WebP, TIFF or GIF"
 
 

@@ -119,7 +119,7 @@ def build_train_dataset(
     if batch_size % num_shards or not 0 <= shard_index < num_shards:
         raise ValueError(f"batch_size {batch_size} must be a multiple of num_shards {num_shards}, and shard_index {shard_index} below it")
     notes = notes or PictureNotes()
-    _check_files(split, broken_pictures)
+    check_files(split, broken_pictures)
     count = len(split.pictures)
     epoch_steps = steps_per_epoch(count, batch_size)
     rows = batch_size // num_shards
@@ -174,7 +174,7 @@ def build_eval_dataset(
     """
     _check_choice("broken_pictures", broken_pictures, ("raise", "skip"))
     notes = notes or PictureNotes()
-    _check_files(split, broken_pictures)
+    check_files(split, broken_pictures)
     nothing = Picture(-1, split.annotations, tuple(image_size), np.zeros([0, 4], np.float32), np.zeros([0], np.int32))
     black = np.zeros([*image_size, 3], np.uint8)
 
@@ -311,8 +311,16 @@ def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.prefetch(_PREFETCH).with_options(options)
 
 
-def _check_files(split: CocoSplit, policy: str) -> None:
-    """Finds missing files before the first step instead of hours later."""
+def check_files(split: CocoSplit, policy: str) -> None:
+    """Finds missing files before the first step instead of hours later.
+
+    Args:
+        split: whose pictures to look for.
+        policy: "raise", or "skip" to be content with one that is there.
+
+    Raises:
+        UserError: names the first one that is missing.
+    """
     missing = [picture for picture in split.pictures if not picture.path.is_file()]
     if missing and (policy == "raise" or len(missing) == len(split.pictures)):
         first, others = missing[0], len(missing) - 1

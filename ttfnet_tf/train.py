@@ -53,6 +53,9 @@ def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
     train_split = build.load_split(config, "train")
     val_split = build.load_split(config, "val") if config.train.evaluate_every else None
     _refuse_other_categories(train_split, val_split)
+    for split in (train_split, val_split):
+        if split is not None:
+            pipeline.check_files(split, config.data.broken_pictures)
     labels = Labels(tuple(train_split.class_names), tuple(train_split.category_ids))
     folder = RunFolder(work_dir, config, labels, writes=is_chief(strategy))
     with StopRequest() as stop:
@@ -98,6 +101,7 @@ class _Run:
         state = {"model": self.model, "optimizer": self.optimizer, "window": self.window}
         state.update({name: part for name in ("average", "loss_scale") if (part := getattr(self, name)) is not None})
         self.store = CheckpointStore(folder.path / "checkpoints", state, keep=config.train.keep_checkpoints, writes=folder.writes)
+        self.restored_step = self.store.restore_latest()  # first of all: what cannot go on leaves the folder as it was
         self.summaries = Summaries(folder.path, writes=folder.writes)
         self.evaluator = Evaluator(config, val_split) if val_split is not None else None
         self.notes = pipeline.PictureNotes()
@@ -137,8 +141,8 @@ class _Run:
         return TrainingResult(step, step >= self.total_steps, metrics)
 
     def _begin(self) -> int:
-        """Restores or initialises; returns the first step to do."""
-        step = self.store.restore_latest()
+        """Goes on or initialises; returns the first step to do."""
+        step = self.restored_step
         say = print if self.folder.writes else lambda _: None
         say(self.train_split.summary())
         config = self.config
@@ -204,8 +208,8 @@ class _Run:
         lr = build.learning_rate_at(self.config, step - 1, self.steps_per_epoch)
         if not math.isfinite(means["loss"]):
             raise UserError(
-                f"{self.folder.path}: the loss is {means['loss']} at step {step}; the last checkpoint is from before. "
-                f"Lower optim.lr (now {lr:g}) or raise optim.warmup_steps"
+                f"{self.folder.path}: the loss is {means['loss']} at step {step}; lower optim.lr (now {lr:g}) or raise optim.warmup_steps, "
+                "and start with another --work-dir"
             )
         self._shown = {"loss": means["loss"], "heatmap": means["heatmap_loss"], "box": means["box_loss"]}
         line = {"step": step, "epoch": step / self.steps_per_epoch, **means, "lr": lr, "images_per_second": speed}

@@ -7,6 +7,7 @@ Exit codes: 0 success; 2 a mistake of the user, told in one line; 130 interrupte
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import traceback
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Before TensorFlow is imported: its start-up notes, some of them at error level on every machine without a GPU, hide our
         # lines. What goes wrong still arrives as an exception.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR" if debug else "NONE")
+        logging.getLogger("tensorflow").setLevel(logging.INFO if debug else logging.ERROR)
         return args.command(args) or 0
     except UserError as error:
         if debug:
@@ -117,10 +120,11 @@ def predict(args: argparse.Namespace) -> None:
     from ttfnet_tf.progress import ProgressMeter
 
     pictures, failures = find_pictures([*args.sources, *args.rest])
+    if not pictures:
+        others = f", and nothing in {len(failures) - 1} more" if len(failures) > 1 else ""
+        raise UserError(f"{failures[0].reason}{others}; name a picture, a folder of pictures or a quoted pattern")
     for failure in failures:
         print(f"ttfnet: {failure.reason}", file=sys.stderr)
-    if not pictures:
-        raise UserError(f"no picture found in {len(failures)} source{'s' * (len(failures) != 1)}")
     prepare_output(args.out)
 
     from ttfnet_tf.detector import Detector

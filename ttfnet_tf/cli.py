@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Before TensorFlow is imported: its start-up notes, some of them at error level on every machine without a GPU, hide our
         # lines. What goes wrong still arrives as an exception.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
-        os.environ.setdefault("GRPC_VERBOSITY", "ERROR" if debug else "NONE")
+        logging.getLogger("tensorflow").setLevel(logging.INFO if debug else logging.ERROR)
         logging.getLogger("tensorflow").setLevel(logging.INFO if debug else logging.ERROR)
         return args.command(args) or 0
     except UserError as error:

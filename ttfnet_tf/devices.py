@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -60,13 +61,20 @@ def _multi_worker() -> tf.distribute.Strategy:
             raise UserError(f"{hint} with workers as host:port, found {json.dumps(address)}; see docs/distributed.md")
     if task.get("type") != "worker" or not 0 <= index < len(workers):
         raise UserError(f"{hint}: task {task} is none of the {len(workers)} workers")
-    try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"train.strategy=multi_worker: no server at {workers[index]}, the address of worker {index} in TF_CONFIG "
-            f"({str(error).splitlines()[0]}); it must be host:port of this machine with a free port"
-        ) from None
+    _refuse_used_port(workers[index], f"{hint}: worker {index}, this process, cannot listen at {workers[index]}")
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _refuse_used_port(address: str, message: str) -> None:
+    """Before TensorFlow's server finds out, which prints a screen about it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", int(address.rpartition(":")[2])))
+        except (OSError, OverflowError) as error:
+            raise UserError(
+                f"{message} ({getattr(error, 'strerror', None) or error}); name a free port in every worker's TF_CONFIG"
+            ) from None
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

@@ -273,7 +273,9 @@ def test_nothing_readable_is_an_error(predict, tmp_path):
     _, captured = predict(tmp_path / "broken.jpg", out=tmp_path / "out", code=2)
     assert captured.err.splitlines()[-1] == "ttfnet: none of the pictures could be read"
     _, captured = predict(tmp_path / "gone.jpg", tmp_path / "gone.png", out=tmp_path / "out2", code=2)
-    assert captured.err.splitlines()[-1] == "ttfnet: no picture found in 2 sources"
+    assert captured.err.splitlines() == [
+        f"ttfnet: {tmp_path}/gone.jpg: no such file, and nothing in 1 more; name a picture, a folder of pictures or a quoted pattern"
+    ]
     assert not (tmp_path / "out2").exists()
 
 

@@ -156,7 +156,7 @@ def benchmark_detection(config: Config, *, num_classes: int, repeats: int) -> tu
             "one picture to boxes": lambda: predict(image)["boxes"].numpy(),
             "  forward": lambda: forward(image)["box"].numpy(),
             "  decode": lambda: decoded(outputs)["boxes"].numpy(),
-            "  reading and resizing 640 x 480": lambda: resize(read_rgb(path), size),
+            "  reading and resizing 640 x 480": lambda: resize(read_rgb(path), np.zeros([0, 4], np.float32), size),
         }
         stages = [measure(name, call, repeats=repeats, pictures=1) for name, call in calls.items()]
     return stages, peak_memory_gb()

@@ -32,6 +32,7 @@ def model_of(config: Config, num_classes: int) -> tf.keras.Model:
         zero_init_residual=settings.zero_init_residual,
         batch_norm=settings.batch_norm,
         seed=config.train.seed,
+        image_size=tuple(config.data.image_size),
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line: `ttfnet train|evaluate|predict|data ...`; the files in tools/ are the same verbs.
+"""The command line: `ttfnet train|evaluate|predict|benchmark|data ...`; the files in tools/ are the same verbs.
 
 Arguments and settings are checked before TensorFlow is imported, so that a typing error answers at once.
 Exit codes: 0 success; 2 a mistake of the user, told in one line; 130 interrupted; 1 a fault of ours (`--debug` shows where).
@@ -33,7 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Before TensorFlow is imported: its start-up notes, some of them at error level on every machine without a GPU, hide our
         # lines. What goes wrong still arrives as an exception.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
-        logging.getLogger("tensorflow").setLevel(logging.INFO if debug else logging.ERROR)
         logging.getLogger("tensorflow").setLevel(logging.INFO if debug else logging.ERROR)
         return args.command(args) or 0
     except UserError as error:
@@ -148,6 +147,25 @@ def predict(args: argparse.Namespace) -> None:
         raise UserError("none of the pictures could be read")
 
 
+def benchmark(args: argparse.Namespace) -> None:
+    """Prints where the time of training or detection goes."""
+    config = load_config(args.config, args.rest)
+    repeats = _positive(args.repeats, "--repeats")
+    num_classes = _positive(args.classes, "--classes")
+
+    from ttfnet_tf.benchmark import benchmark_detection, benchmark_training
+
+    if args.what == "train":
+        stages, peak = benchmark_training(config, repeats=repeats)
+    else:
+        stages, peak = benchmark_detection(config, num_classes=num_classes, repeats=repeats)
+    height, width = config.data.image_size
+    print(f"{args.config}, {args.what} at {height} x {width}, {repeats} repeats: median (10th .. 90th percentile)")
+    for stage in stages:
+        print(stage)
+    print(f"peak memory of the process {peak:.2f} GB")
+
+
 class _Parser(argparse.ArgumentParser):
     """Tells its errors like every other mistake: one line, exit code 2."""
 
@@ -158,7 +176,7 @@ class _Parser(argparse.ArgumentParser):
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = _Parser(prog="ttfnet", description="TTFNet object detection on TensorFlow 2.")
     parser.add_argument("--version", action="version", version=f"ttfnet-tf {__version__}")
-    verbs = parser.add_subparsers(metavar="train | evaluate | predict | data", required=True)
+    verbs = parser.add_subparsers(metavar="train | evaluate | predict | benchmark | data", required=True)
 
     verb = _add_verb(verbs, "train", train, "train, or go on with the run in the work directory", "key=value")
     verb.add_argument("config", metavar="CONFIG", help="YAML file, e.g. configs/demo.yaml")
@@ -176,6 +194,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     verb.add_argument("--score-threshold", type=float, default=0.3, metavar="S", help="only detections above it; default 0.3")
     verb.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures of one call; default 8")
 
+    verb = _add_verb(verbs, "benchmark", benchmark, "where the time of training or detection goes", "key=value")
+    verb.add_argument("what", choices=("train", "detect"), help="a training step, or one picture to boxes")
+    verb.add_argument("config", metavar="CONFIG", help="YAML file; without data.train.annotations pictures are drawn for it")
+    verb.add_argument("--repeats", type=int, default=20, metavar="N", help="measured calls of each stage; default 20")
+    verb.add_argument("--classes", type=int, default=80, metavar="N", help="classes of the network of `detect`; default 80")
+
     verb = verbs.add_parser("data", help="make data sets", description="Data sets.")
     verb.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     cli_data.add_verbs(verb)
@@ -183,7 +207,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     # Overrides and sources may stand before and after options, which argparse's own "any number" positionals refuse.
     args, rest = parser.parse_known_args(argv)
     for argument in rest:
-        if argument.startswith("-") or args.command not in (train, evaluate, predict):
+        if argument.startswith("-") or args.command not in (train, evaluate, predict, benchmark):
             raise UserError(f"unknown argument {argument}; see ttfnet {argv[0]} --help")
     args.rest = rest
     return args

@@ -72,9 +72,9 @@ def build_model(
         raise ValueError(f"image_size must be multiples of 32, received {tuple(image_size)}")
     synchronized = batch_norm == "synchronized"
     inputs = tf.keras.Input([*(image_size or (None, None)), 3], name="image")  # Keras casts uint8 to this float32
-    x = layers.Rescaling(
-        [1.0 / std for std in STD], [-mean / std for mean, std in zip(MEAN, STD)], name="normalization", dtype="float32"
-    )(inputs)
+    x = layers.Rescaling([1.0 / std for std in STD], [-mean / std for mean, std in zip(MEAN, STD)], name="normalization", dtype="float32")(
+        inputs
+    )
     features = build_backbone(backbone, x, width=width, zero_init_residual=zero_init_residual, synchronized=synchronized, seed=seed)
     x = _neck(features, neck, sampler, neck_channels, shortcut, synchronized, seed)
     heatmap = _head(x, heatmap_head, num_classes, "bbox_head.hm", 0.01, bias_of_probability(START_PROBABILITY), seed)

@@ -187,10 +187,13 @@ class _Run:
                 history = self.train(iterator, tf.constant(rates, tf.float32), tf.constant(step, tf.int64))
         except tf.errors.OpError as error:
             raise pipeline.reraise(error) from None
-        for line in self.notes.new_lines():
-            meter.message(f"note: {line}")
+        self._tell_notes(meter)
         meter.update(step + count, self._figures(step + count, rates[-1]))
         return history
+
+    def _tell_notes(self, meter: ProgressMeter) -> None:
+        for line in self.notes.new_lines():
+            meter.message(f"note: {line}")
 
     def _figures(self, step: int, lr: float) -> dict[str, float | str]:
         return {"epoch": f"{step / self.steps_per_epoch:.1f}", **self._shown, "lr": lr}
@@ -224,7 +227,8 @@ class _Run:
         self.evaluator.take_weights(self.model, self.average)  # by every worker: it may read variables of all
         if not self.folder.writes:
             return {}
-        result = self.evaluator.evaluate()
+        result = self.evaluator.evaluate(self.notes)
+        self._tell_notes(meter)
         result.write(self.folder.evaluation(step))
         self.folder.append_metrics({"step": step, "epoch": epoch, **result.metrics, "per_class": result.per_class})
         self.summaries.scalars("eval", step, {**result.metrics, **{f"AP/{name}": ap for name, ap in result.per_class.items()}})

@@ -29,11 +29,12 @@ demo: env ## synthetic pictures -> trained detector -> measured -> drawings, in 
 	$(BIN)/python tools/predict.py $(DEMO)/run $(DEMO)/shapes/val --out $(DEMO)/drawings
 	@echo "Look at the drawings in $(DEMO)/drawings and the curves with: $(BIN)/tensorboard --logdir $(DEMO)/run"
 
+# Two processes: importing and tracing take one thread each. A file stays in one of them, for its fixtures are shared.
 test: lint ## lint, then every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 parity: env ## only the comparison with stored arrays of the official implementation
-	$(BIN)/python -m pytest -m parity
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m parity
 
 lint: env ## ruff: rules and format
 	$(BIN)/ruff check .

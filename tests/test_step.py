@@ -47,7 +47,7 @@ class Trainer:
         self.average = optim.MovingAverage(named, 0.5)
         self.loss_scale = changes.get("loss_scale")
         self.train = build_train_function(
-            tf.distribute.get_strategy(),
+            tf.distribute.get_strategy(),  # the current one
             self.model,
             self.parameters,
             self.optimizer,
@@ -156,6 +156,22 @@ def test_overflow_skips_the_update_and_halves_the_scale(scaled):
     for old, parameter in zip(before, scaled.parameters):
         np.testing.assert_array_equal(old, parameter)
     np.testing.assert_allclose(scaled.loss_scale.value, 1.5e38)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_stays_close_to_float32(trainer, precision):
+    rates = [0.001] * 3
+    expected = trainer.run(_batch(), rates)
+    tf.keras.mixed_precision.set_global_policy(precision)
+    try:
+        with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
+            mixed = Trainer(loss_scale=optim.LossScale(initial=256.0))
+            history = mixed.run(_batch(), rates)
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=0.02)
+    assert {parameter.dtype for parameter in mixed.parameters} == {tf.float32}
+    assert any(np.any(now != start) for now, start in zip(mixed.values(), mixed._initial))
 
 
 def test_unknown_normalizer_is_refused():

@@ -33,7 +33,7 @@ def _free_ports(count):
             one.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_step(runs):
     """Settings of a run of a single step on all pictures, and that run on one device."""
     settings = (*ONE_EPOCH, "train.batch_size=12", "optim.lr_batch_size=12")
@@ -48,7 +48,7 @@ def test_two_devices_make_the_update_of_one(runs, one_step):
 
 def test_replica_normalizers_make_another_update(runs, one_step):
     settings, one = one_step
-    two = runs.finish("two", *settings, "train.devices=[cpu:0,cpu:1]", "losses.normalizer=replica")
+    two = runs.finish("own_normalizers", *settings, "train.devices=[cpu:0,cpu:1]", "losses.normalizer=replica")
     assert _relative_update(two, one) > 1e-2
 
 

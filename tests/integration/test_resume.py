@@ -1,4 +1,4 @@
-"""A run killed at any step ends with the bits of an uninterrupted one."""
+"""A run killed or stopped at any step ends with the bits of an uninterrupted one."""
 
 import random
 import signal
@@ -8,52 +8,54 @@ import numpy as np
 import pytest
 from integration_runs import checkpoint, metrics
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 STEPS = 12
+SETTINGS = ("optim.ema_decay=0.9", "train.log_every=2", "train.steps_per_call=2")  # targets from py_function, the default
 
 
-def _wait_for_step(process, file, step):
-    """Returns once the run has logged `step`, or has ended."""
+@pytest.fixture(scope="module")
+def straight(runs):
+    return runs.finish("straight", *SETTINGS)
+
+
+def _end_at(runs, name, step, number):
+    """Sends the signal once the run has logged `step`; returns its exit code."""
+    process = runs.start(name, *SETTINGS)
+    file = runs.folder / name / "metrics.jsonl"
     deadline = time.monotonic() + 180
     while process.poll() is None and time.monotonic() < deadline:
         if file.exists() and f'"step": {step},' in file.read_text():
-            return
-        time.sleep(0.05)
+            break
+        time.sleep(0.02)
+    process.send_signal(number)
+    return process.wait(timeout=120)
 
 
 def _assert_equal_runs(first, second):
     assert metrics(first) == metrics(second)
     expected, actual = checkpoint(first), checkpoint(second)
     assert set(expected) == set(actual)
-    different = [key for key in expected if not np.array_equal(expected[key], actual[key])]
-    assert different == []
+    assert [key for key in expected if not np.array_equal(expected[key], actual[key])] == []
 
 
-@pytest.mark.timeout(900)
-def test_killed_three_times_ends_bit_equal(runs):
-    straight = runs.finish("straight", "optim.ema_decay=0.9")
-    assert [line["step"] for line in metrics(straight) if "loss" in line] == list(range(1, STEPS + 1))
-    assert [line["step"] for line in metrics(straight) if "AP" in line] == [3, 6, 9, 12]
-    seed = random.SystemRandom().randrange(10**6)
-    kills = sorted(random.Random(seed).sample(range(1, STEPS), 3))
-    for step in kills:
-        process = runs.start("killed", "optim.ema_decay=0.9")
-        _wait_for_step(process, runs.folder / "killed/metrics.jsonl", step)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, f"kill at {kills} (seed {seed})"
-    killed = runs.finish("killed", "optim.ema_decay=0.9")
-    _assert_equal_runs(straight, killed)
+def test_the_uninterrupted_run_logs_every_line(straight):
+    lines = metrics(straight)
+    assert [line["step"] for line in lines if "loss" in line] == [2, 3, 4, 6, 8, 9, 10, 12]  # every second, and epoch ends
+    assert [line["step"] for line in lines if "AP" in line] == [3, 6, 9, 12]
+    assert len(checkpoint(straight)) > 300
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_signal_saves_inside_an_epoch_and_goes_on_bit_equal(runs, number):
-    settings = ("train.epochs=3", "train.log_every=2", "targets.backend=device", "train.steps_per_call=1")
-    straight = runs.finish("straight", *settings)
-    process = runs.start("stopped", *settings)
-    _wait_for_step(process, runs.folder / "stopped/metrics.jsonl", 2)
-    process.send_signal(number)
-    assert process.wait(timeout=120) == 0
-    assert "stopped and saved at step" in (runs.folder / "stopped.log").read_text()
-    _assert_equal_runs(straight, runs.finish("stopped", *settings))
+def test_killed_three_times_ends_bit_equal(runs, straight):
+    logged = [line["step"] for line in metrics(straight) if "loss" in line][:-1]
+    steps = sorted(random.SystemRandom().sample(logged, 3))
+    for step in steps:
+        assert _end_at(runs, "killed", step, signal.SIGKILL) == -signal.SIGKILL, f"kills at {steps}"
+    _assert_equal_runs(straight, runs.finish("killed", *SETTINGS))
+
+
+def test_signals_save_inside_an_epoch_and_the_run_goes_on_bit_equal(runs, straight):
+    for number, step in ((signal.SIGINT, 2), (signal.SIGTERM, 8)):
+        assert _end_at(runs, "stopped", step, number) == 0
+    assert (runs.folder / "stopped.log").read_text().count("stopped and saved at step") == 2
+    _assert_equal_runs(straight, runs.finish("stopped", *SETTINGS))

@@ -21,7 +21,7 @@ env: .venv/installed ## the environment in .venv/, once
 	@touch $@
 
 demo: env ## synthetic pictures -> trained detector -> measured -> drawings, in demo/
-	$(BIN)/python tools/data.py shapes $(DEMO)/shapes --overwrite
+	$(BIN)/python tools/data.py shapes $(DEMO)/shapes --train 400 --size 128 128 --overwrite
 	$(BIN)/python tools/train.py configs/demo.yaml --work-dir $(DEMO)/run \
 	  data.train.annotations=$(DEMO)/shapes/annotations/train.json data.train.images=$(DEMO)/shapes/train \
 	  data.val.annotations=$(DEMO)/shapes/annotations/val.json data.val.images=$(DEMO)/shapes/val

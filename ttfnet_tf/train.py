@@ -101,7 +101,8 @@ class _Run:
         state = {"model": self.model, "optimizer": self.optimizer, "window": self.window}
         state.update({name: part for name in ("average", "loss_scale") if (part := getattr(self, name)) is not None})
         self.store = CheckpointStore(folder.path / "checkpoints", state, keep=config.train.keep_checkpoints, writes=folder.writes)
-        self.restored_step = self.store.restore_latest()  # first of all: what cannot go on leaves the folder as it was
+        # First of all, for a run that cannot go on leaves the folder as it was. None at the start of a run.
+        self.saved_step = self.store.restore_latest()
         self.summaries = Summaries(folder.path, writes=folder.writes)
         self.evaluator = Evaluator(config, val_split) if val_split is not None else None
         self.notes = pipeline.PictureNotes()
@@ -135,14 +136,14 @@ class _Run:
                     metrics = self._evaluate(step, meter) or metrics
                     self._save_at_epoch(step, sums)
                     clock, clock_step = time.monotonic(), step
-            if step % self.steps_per_epoch:  # stopped inside an epoch
+            if step != self.saved_step:  # stopped between two checkpoints
                 self._save(step, _add(sums, pending))
         self.summaries.flush()
         return TrainingResult(step, step >= self.total_steps, metrics)
 
     def _begin(self) -> int:
         """Goes on or initialises; returns the first step to do."""
-        step = self.restored_step
+        step = self.saved_step
         say = print if self.folder.writes else lambda _: None
         say(self.train_split.summary())
         config = self.config
@@ -247,6 +248,7 @@ class _Run:
     def _save(self, step: int, sums: np.ndarray) -> None:
         self.window.assign(sums)
         self.store.save(step)
+        self.saved_step = step
         self.summaries.flush()
 
 

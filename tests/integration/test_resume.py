@@ -11,7 +11,9 @@ from integration_runs import checkpoint, metrics
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 STEPS = 12
-SETTINGS = ("optim.ema_decay=0.9", "train.log_every=2", "train.steps_per_call=2")  # targets from py_function, the default
+# A checkpoint every second epoch, so that signals also come between an epoch's end and the next checkpoint. Targets are from
+# py_function, the default.
+SETTINGS = ("optim.ema_decay=0.9", "train.log_every=2", "train.steps_per_call=2", "train.checkpoint_every=2")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_killed_three_times_ends_bit_equal(runs, straight):
 
 
 def test_signals_save_inside_an_epoch_and_the_run_goes_on_bit_equal(runs, straight):
-    for number, step in ((signal.SIGINT, 2), (signal.SIGTERM, 8)):
+    for number, step in ((signal.SIGINT, 2), (signal.SIGTERM, 9)):
         assert _end_at(runs, "stopped", step, number) == 0
     assert (runs.folder / "stopped.log").read_text().count("stopped and saved at step") == 2
     _assert_equal_runs(straight, runs.finish("stopped", *SETTINGS))

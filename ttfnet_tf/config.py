@@ -45,6 +45,11 @@ class DataConfig:
 @dataclass(frozen=True)
 class AugmentConfig:
     flip: float = 0.5  # probability of a horizontal flip
+    photometric: bool = False  # brightness, contrast, saturation, hue and channel order (10x recipes)
+    expand: float = 0.0  # probability to put the picture on a canvas of up to 4 x 4 its size (10x recipes: 0.5)
+    min_iou_crop: bool = False  # crop so that boxes keep a random share (10x recipes)
+    affine: bool = False  # random scale and shift (CenterNet)
+    lighting: bool = False  # colour jitter and noise along the principal colours (CenterNet)
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,18 @@ class HeadConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    backbone: Literal["resnet18", "resnet34"] = "resnet18"
-    pretrained: Optional[str] = None  # .npz of the backbone with torchvision names; partial files are accepted
+    backbone: Literal[
+        "resnet18",
+        "resnet34",
+        "darknet53",
+        "dla34",
+        "keras_cv/resnet50",
+        "keras_cv/csp_darknet_s",
+        "keras_cv/efficientnet_v2_s",
+        "keras_cv/mobilenet_v3_small",
+    ] = "resnet18"
+    head: Literal["ttfnet", "centernet"] = "ttfnet"  # centernet: the baseline of the paper's Figure 1
+    pretrained: Optional[str] = None  # file of the backbone, timm/<name>, or a preset of keras-cv; partial files are accepted
     frozen_stages: int = 1  # -1 none, 0 stem, n: stem and stages 1..n (reference: 1, from scratch: -1)
     zero_init_residual: bool = True  # last BN scale of each residual branch starts at 0 (reference; False from scratch)
     batch_norm: Literal["local", "synchronized"] = "local"  # statistics per replica, or over all replicas
@@ -74,7 +89,8 @@ class TargetsConfig:
     alpha: float = 0.54  # size of the heatmap kernel relative to the box
     beta: float = 0.54  # size of the regression sub-area relative to the box
     area: Literal["gaussian", "rectangle"] = "gaussian"  # shape and weights of the sub-area
-    weight: Literal["none", "norm", "sqrt", "log"] = "log"  # of a box of area a: a, 1, sqrt(a), log(a)
+    weight: Literal["none", "norm", "sqrt", "log", "equal"] = "log"  # of a box of area a: a, 1, sqrt(a), log(a); equal: no sharing out
+    kernel: Literal["aspect", "cornernet"] = "aspect"  # follows the sides of the box, or CornerNet's square
     backend: Literal["py_function", "graph", "device"] = "py_function"
 
 
@@ -90,7 +106,8 @@ class OptimConfig:
     lr: float = 0.016  # for a global batch of lr_batch_size pictures
     lr_batch_size: int = 128
     scale_lr: bool = True  # another train.batch_size scales lr linearly (Goyal et al. 2017)
-    momentum: float = 0.9
+    name: Literal["sgd", "adam", "adamw", "lamb", "novograd", "radam", "sgdw"] = "sgd"  # sgd: the official rules
+    momentum: float = 0.9  # of sgd and sgdw; beta 1 of the others
     weight_decay: float = 4e-4  # added to the gradient, as PyTorch does
     bias_lr_multiplier: float = 2.0  # by the name rule of the reference, see optim.py
     bias_weight_decay: float = 0.0
@@ -225,6 +242,7 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ("data.min_image_size", _not_negative, _NOT_NEGATIVE),
     ("data.workers", _not_negative, _NOT_NEGATIVE),
     ("augment.flip", _fraction, _FRACTION),
+    ("augment.expand", _fraction, _FRACTION),
     ("model.frozen_stages", lambda v, _: -1 <= v <= 4, "must lie in -1..4 (-1 freezes nothing, 0 the stem)"),
     ("model.neck_channels", lambda v, _: len(v) == 3 and all(c > 0 for c in v), "must be three channel counts"),
     ("model.shortcut", lambda v, _: len(v) == 3 and all(0 <= n <= 9 for n in v), "must be three numbers of layers in 0..9"),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf.backbones import build_backbone, frozen_prefixes
+from ttfnet_tf.backbones import BACKBONES, build_backbone
 
 
 def _model(name="resnet18", **keywords):
@@ -64,12 +64,14 @@ def test_zero_init_residual_makes_blocks_identities():
         assert np.all(gamma == (0.0 if zero else 1.0))
 
 
-def test_frozen_prefixes():
-    assert frozen_prefixes(-1) == ()
-    assert frozen_prefixes(0) == ("backbone.conv1", "backbone.bn1")
-    assert frozen_prefixes(2) == ("backbone.conv1", "backbone.bn1", "backbone.layer1.", "backbone.layer2.")
+@pytest.mark.parametrize("name", ["resnet18", "resnet34"])
+def test_frozen_prefixes(name):
+    row = BACKBONES[name]
+    assert row.frozen_prefixes(-1) == ()
+    assert row.frozen_prefixes(0) == ("backbone.conv1", "backbone.bn1")
+    assert row.frozen_prefixes(2) == ("backbone.conv1", "backbone.bn1", "backbone.layer1.", "backbone.layer2.")
 
 
 def test_unknown_backbone_is_named():
-    with pytest.raises(ValueError, match=r"\['resnet18', 'resnet34'\], received 'resnet19'"):
+    with pytest.raises(ValueError, match=r"\['.*'resnet18', 'resnet34'.*\], received 'resnet19'"):
         build_backbone("resnet19", tf.keras.Input([64, 64, 3]))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import tensorflow as tf
 from tensorflow.keras import layers
 
-from ttfnet_tf.backbones import build_backbone, frozen_prefixes
+from ttfnet_tf.backbones import backbone_named, build_backbone
 from ttfnet_tf.batch_norm import batch_norm
 from ttfnet_tf.deform_conv import DeformableConv2D
 from ttfnet_tf.initializers import bias_of_probability, fan_in_uniform, he_normal, normal
+from ttfnet_tf.parameters import set_trainable
 from ttfnet_tf.upsample import UpsampleBilinear2x
 
 MEAN = (123.675, 116.28, 103.53)  # of ImageNet, for pixels 0..255
@@ -50,10 +51,11 @@ def build_model(
         shortcut: number of 3x3 convolutions on the way from stages 2, 3 and 4 into the neck; 0 is no shortcut.
         heatmap_head, box_head: (width, depth), `depth` 3x3 convolutions of `width` channels before the last 1x1.
         box_per_class: whether each class has its own four distances.
-        frozen_stages: -1 nothing, 0 the stem, n the stem and stages 1..n: not trained, running statistics in their normalisation.
+        frozen_stages: -1 nothing, 0 the stem, n the stem and stages 1..n: not trained. Frozen normalisations use their running
+            statistics, or go on collecting them, as the reference does in this backbone (`backbones.Backbone`).
         zero_init_residual: whether the last scale of each residual branch starts at 0.
         batch_norm: `local` statistics of each replica or `synchronized` over all.
-        width: channels of the backbone's first stage; 64 in the paper, less in tests.
+        width: channels of the backbone's first stage; 64 in the published systems, less in tests.
         seed: of the initial values; each layer's depend on it and on the layer's name only.
         image_size: (H, W) in pixels, multiples of 32, to fix the shapes; None leaves them open.
 
@@ -84,19 +86,20 @@ def build_model(
         "box": layers.Rescaling(BOX_SCALE, dtype="float32", name="box")(layers.ReLU(name="bbox_head.wh.relu")(box)),
     }
     model = tf.keras.Model(inputs, outputs, name="ttfnet")
-    freeze(model, frozen_stages)
+    freeze(model, backbone, frozen_stages)
     return model
 
 
-def freeze(model: tf.keras.Model, frozen_stages: int) -> None:
+def freeze(model: tf.keras.Model, backbone: str, frozen_stages: int) -> None:
     """Freezes the stem and the first stages of the backbone, and nothing else of it.
 
-    A frozen layer gets no gradient, and its batch normalisation uses the running statistics in training too.
+    A frozen layer gets no gradient. What its batch normalisation does with the statistics is the backbone's own rule.
     """
-    prefixes = frozen_prefixes(frozen_stages)
+    rule = backbone_named(backbone)
+    prefixes = rule.frozen_prefixes(frozen_stages)
     for layer in model.layers:
         if layer.name.startswith("backbone."):
-            layer.trainable = not layer.name.startswith(prefixes)
+            set_trainable(layer, not layer.name.startswith(prefixes), frozen_statistics=rule.frozen_statistics)
 
 
 def _neck(features, kind, sampler, neck_channels, shortcut, synchronized, seed):

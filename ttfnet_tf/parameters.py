@@ -20,13 +20,29 @@ def named_parameters(model: tf.keras.Model, *, trainable_only: bool = False) -> 
 
     Args:
         model: from `build_model`.
-        trainable_only: whether the variables of frozen layers are left out.
+        trainable_only: whether the variables of frozen layers are left out. `model.trainable_variables` is no substitute: it
+            includes frozen normalisations that still learn their statistics, see `set_trainable`.
     """
     named = {}
     for layer in model.layers:
-        if layer.trainable or not trainable_only:
+        if not trainable_only or (layer.trainable and not getattr(layer, "parameters_frozen", False)):
             named.update(_parameters_of(layer))
     return named
+
+
+def set_trainable(layer: tf.keras.layers.Layer, trainable: bool, *, frozen_statistics: bool = True) -> None:
+    """Says whether training may change the parameters of a layer.
+
+    Args:
+        layer: of a model.
+        trainable: False freezes the parameters.
+        frozen_statistics: whether a normalisation that is frozen uses its running statistics in training and leaves them alone,
+            as `layer.trainable = False` means in Keras. With False it goes on with the statistics of the batch, and the running
+            ones follow; only its scale and bias stay.
+    """
+    learns_statistics = not trainable and not frozen_statistics and isinstance(layer, _BATCH_NORMS)
+    layer.trainable = trainable or learns_statistics
+    layer.parameters_frozen = learns_statistics
 
 
 def named_buffers(model: tf.keras.Model) -> dict[str, tf.Variable]:

@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ttfnet_tf.backbones.darknet import darknet
 from ttfnet_tf.backbones.resnet import resnet
 
+
+@dataclass(frozen=True)
+class Backbone:
+    """How a backbone is built, and its own rule of freezing."""
+
+    build: Callable[..., list]  # (inputs, **settings, width, zero_init_residual, synchronized, seed) -> [c2, c3, c4, c5]
+    stem: tuple[str, ...]  # prefixes of the names of the stem's layers
+    stages: tuple[tuple[str, ...], ...]  # the same of stage 1, 2, ...
+    settings: Mapping[str, Any] = field(default_factory=dict)  # keywords of `build` that make this backbone
+    frozen_statistics: bool = True  # whether frozen normalisations use their running statistics in training and leave them alone
+
+    def frozen_prefixes(self, frozen_stages: int) -> tuple[str, ...]:
+        """Prefixes of the layer names that `frozen_stages` freezes: the stem from 0 on, stages 1 to n from n on."""
+        if frozen_stages < 0:
+            return ()
+        return self.stem + tuple(prefix for stage in self.stages[:frozen_stages] for prefix in stage)
+
+
+_RESNET = {
+    "build": resnet,
+    "stem": ("backbone.conv1", "backbone.bn1"),
+    "stages": tuple((f"backbone.layer{stage}.",) for stage in range(1, 5)),
+}
+
 BACKBONES = {
-    "resnet18": (resnet, {"blocks": (2, 2, 2, 2)}),
-    "resnet34": (resnet, {"blocks": (3, 4, 6, 3)}),
+    "resnet18": Backbone(**_RESNET, settings={"blocks": (2, 2, 2, 2)}),
+    "resnet34": Backbone(**_RESNET, settings={"blocks": (3, 4, 6, 3)}),
+    # Stage 1 has stride 2 here and stride 4 in a ResNet. The reference stops gradients only: frozen normalisations go on as others.
+    "darknet53": Backbone(
+        build=darknet,
+        stem=("backbone.stem.",),
+        stages=tuple((f"backbone.layer{stage}.",) for stage in range(1, 6)),
+        settings={"blocks": (1, 2, 8, 8, 4)},
+        frozen_statistics=False,
+    ),
 }
 
 
@@ -21,13 +58,16 @@ def build_backbone(name: str, inputs, **keywords) -> list:
     Raises:
         ValueError: unknown name.
     """
+    backbone = backbone_named(name)
+    return backbone.build(inputs, **backbone.settings, **keywords)
+
+
+def backbone_named(name: str) -> Backbone:
+    """The row of `BACKBONES`.
+
+    Raises:
+        ValueError: unknown name.
+    """
     if name not in BACKBONES:
         raise ValueError(f"backbone must be one of {sorted(BACKBONES)}, received {name!r}")
-    build, settings = BACKBONES[name]
-    return build(inputs, **settings, **keywords)
-
-
-def frozen_prefixes(frozen_stages: int) -> tuple[str, ...]:
-    """Prefixes of the layer names that `frozen_stages` freezes: the stem from 0 on, stages 1 to n from n on."""
-    stem = ("backbone.conv1", "backbone.bn1") if frozen_stages >= 0 else ()
-    return stem + tuple(f"backbone.layer{stage}." for stage in range(1, frozen_stages + 1))
+    return BACKBONES[name]

@@ -1,7 +1,6 @@
 """ResNet-18 and -34 with the padding, names and initial values of the reference.
 
-Layers carry the module paths of torchvision and mmdetection ("backbone.layer1.0.conv1"), so weights map by name. Convolutions with
-stride 2 pad both sides as PyTorch does; Keras' "same" pads only the far side of even maps and shifts every feature.
+Layers carry the module paths of torchvision and mmdetection ("backbone.layer1.0.conv1"), so weights map by name.
 
 Reference: He et al., arXiv:1512.03385; mmdetection 1.0 `mmdet/models/backbones/resnet.py` (`BasicBlock`, style "pytorch").
 """
@@ -10,8 +9,8 @@ from __future__ import annotations
 
 from tensorflow.keras import layers
 
+from ttfnet_tf.backbones.convolution import conv2d
 from ttfnet_tf.batch_norm import batch_norm
-from ttfnet_tf.initializers import he_normal
 
 
 def resnet(inputs, *, blocks, width: int = 64, zero_init_residual: bool = True, synchronized: bool = False, seed: int = 0) -> list:
@@ -28,7 +27,7 @@ def resnet(inputs, *, blocks, width: int = 64, zero_init_residual: bool = True, 
     Returns:
         [c2, c3, c4, c5], the outputs of the stages: [B, H/4, W/4, width] to [B, H/32, W/32, 8 width].
     """
-    x = _conv(inputs, width, 7, 2, "backbone.conv1", seed)
+    x = conv2d(inputs, width, 7, 2, "backbone.conv1", seed)
     x = layers.ReLU(name="backbone.relu")(batch_norm("backbone.bn1", synchronized=synchronized)(x))
     # PyTorch pads its pooling with -inf; after a ReLU zeros have the same effect.
     x = layers.ZeroPadding2D(1, name="backbone.maxpool.pad")(x)
@@ -44,20 +43,12 @@ def resnet(inputs, *, blocks, width: int = 64, zero_init_residual: bool = True, 
 
 
 def _basic_block(x, filters, stride, name, zero_init_residual, synchronized, seed):
-    branch = _conv(x, filters, 3, stride, f"{name}.conv1", seed)
+    branch = conv2d(x, filters, 3, stride, f"{name}.conv1", seed)
     branch = layers.ReLU(name=f"{name}.relu")(batch_norm(f"{name}.bn1", synchronized=synchronized)(branch))
-    branch = _conv(branch, filters, 3, 1, f"{name}.conv2", seed)
+    branch = conv2d(branch, filters, 3, 1, f"{name}.conv2", seed)
     gamma = "zeros" if zero_init_residual else "ones"
     branch = batch_norm(f"{name}.bn2", synchronized=synchronized, gamma_initializer=gamma)(branch)
     if stride != 1 or x.shape[-1] != filters:
-        x = _conv(x, filters, 1, stride, f"{name}.downsample.0", seed)
+        x = conv2d(x, filters, 1, stride, f"{name}.downsample.0", seed)
         x = batch_norm(f"{name}.downsample.1", synchronized=synchronized)(x)
     return layers.ReLU(name=name)(layers.Add(name=f"{name}.add")([branch, x]))
-
-
-def _conv(x, filters, size, stride, name, seed):
-    """Convolution without bias that pads size // 2 on every side."""
-    padding = "same" if stride == 1 else "valid"
-    if padding == "valid" and size > 1:
-        x = layers.ZeroPadding2D(size // 2, name=f"{name}.pad")(x)
-    return layers.Conv2D(filters, size, stride, padding, use_bias=False, kernel_initializer=he_normal(seed, name), name=name)(x)

@@ -77,8 +77,17 @@ def build_model(
     x = layers.Rescaling([1.0 / std for std in STD], [-mean / std for mean, std in zip(MEAN, STD)], name="normalization", dtype="float32")(
         inputs
     )
-    features = build_backbone(backbone, x, width=width, zero_init_residual=zero_init_residual, synchronized=synchronized, seed=seed)
-    x = _neck(features, neck, sampler, neck_channels, shortcut, synchronized, seed)
+    features = build_backbone(
+        backbone,
+        x,
+        width=width,
+        zero_init_residual=zero_init_residual,
+        synchronized=synchronized,
+        seed=seed,
+        neck=neck,
+        sampler=sampler,
+    )
+    x = features[0] if len(features) == 1 else _neck(features, neck, sampler, neck_channels, shortcut, synchronized, seed)
     heatmap = _head(x, heatmap_head, num_classes, "bbox_head.hm", 0.01, bias_of_probability(START_PROBABILITY), seed)
     box = _head(x, box_head, 4 * (num_classes if box_per_class else 1), "bbox_head.wh", 0.001, "zeros", seed)
     outputs = {

@@ -1,4 +1,4 @@
-"""Bilinear upsampling by two whose corner cells keep their values (`align_corners=True`), with its own gradient."""
+"""Upsampling: bilinear by two with aligned corners, and by transposed convolutions that start as bilinear."""
 
 from __future__ import annotations
 
@@ -45,3 +45,63 @@ def _interpolation(length, dtype):
     n = tf.cast(length, tf.float32)
     place = tf.range(2.0 * n) * (n - 1.0) / (2.0 * n - 1.0)
     return tf.cast(tf.maximum(1.0 - tf.abs(place[:, None] - tf.range(n)), 0.0), dtype)
+
+
+class LearnedUpsample(tf.keras.layers.Layer):
+    """Upsampling by a transposed convolution of each channel on its own, which starts as bilinear interpolation.
+
+    The kernel has the side 2 * factor and the stride is `factor`, so each output cell reads 2 x 2 input cells, those outside the
+    map being 0: along the border the start is darker than interpolation, as in the reference. Half-pixel centres.
+
+    One low-resolution convolution computes all factor x factor output cells that lie on an input cell, and these are then laid
+    out in space. That is the same sum as the transposed convolution, in operations that TFLite has; Keras knows no grouped
+    `Conv2DTranspose`.
+
+    Input: [B, H, W, C]. Output: [B, factor H, factor W, C] in the type of the input.
+    Weight `kernel`: [2 factor, 2 factor, 1, C], the official [C, 1, 2 factor, 2 factor] with its axes turned.
+
+    Args:
+        factor: even.
+
+    Raises:
+        ValueError: an odd factor.
+
+    Reference: `nn.ConvTranspose2d(C, C, 2 f, stride=f, padding=f // 2, groups=C, bias=False)` with `fill_up_weights`
+        (xingyizhou/CenterNet `pose_dla_dcn.py`).
+    """
+
+    def __init__(self, factor: int, **kwargs):
+        super().__init__(**kwargs)
+        if factor < 2 or factor % 2:
+            raise ValueError(f"factor must be even, received {factor}")
+        self.factor = factor
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            name="kernel", shape=(2 * self.factor, 2 * self.factor, 1, input_shape[-1]), initializer=_bilinear_kernel
+        )
+        super().build(input_shape)
+
+    def call(self, inputs):
+        factor, channels = self.factor, inputs.shape[-1]
+        # Tap k of the kernel takes input cell i to output cell factor * i + k - factor / 2. Padded by factor / 2 on both sides the
+        # kernel falls into three blocks of `factor` taps: for the next input cell, this one and the one before, in this order.
+        kernel = tf.pad(tf.convert_to_tensor(self.kernel)[:, :, 0], [[factor // 2] * 2, [factor // 2] * 2, [0, 0]])
+        kernel = tf.reshape(kernel, [3, factor, 3, factor, channels])[::-1, :, ::-1]
+        kernel = tf.reshape(tf.transpose(kernel, [0, 2, 1, 3, 4]), [3, 3, factor**2 * channels, 1])
+        copies = tf.tile(inputs, [1, 1, 1, factor**2])  # one for each cell of the output block
+        return tf.nn.depth_to_space(tf.nn.depthwise_conv2d(copies, kernel, [1, 1, 1, 1], "SAME"), factor)
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = tf.TensorShape(input_shape).as_list()
+        return tf.TensorShape([batch, height and self.factor * height, width and self.factor * width, channels])
+
+
+def _bilinear_kernel(shape, dtype=None, **_):
+    """[2 f, 2 f, 1, C]: the hat function of half width f, sampled at the middles of its cells."""
+    factor = shape[0] // 2
+    hat = 1.0 - tf.abs(tf.range(2 * factor, dtype=tf.float32) + 0.5 - factor) / factor
+    return tf.cast(tf.broadcast_to((hat[:, None] * hat)[:, :, None, None], shape), dtype or tf.float32)

@@ -1,4 +1,7 @@
-"""Backbones: functions from a normalised picture to feature maps of stages 2 to 5 (strides 4, 8, 16, 32)."""
+"""Backbones: functions from a normalised picture to feature maps of stages 2 to 5 (strides 4, 8, 16, 32).
+
+One with its own way up gives a single map of stride 4 instead, and stands without a neck.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ttfnet_tf.backbones.darknet import darknet
+from ttfnet_tf.backbones.dla import dla34
 from ttfnet_tf.backbones.resnet import resnet
 
 
@@ -18,6 +22,7 @@ class Backbone:
     stem: tuple[str, ...]  # prefixes of the names of the stem's layers
     stages: tuple[tuple[str, ...], ...]  # the same of stage 1, 2, ...
     settings: Mapping[str, Any] = field(default_factory=dict)  # keywords of `build` that make this backbone
+    own_neck: bool = False  # whether `build` takes `neck` and `sampler` too and returns one map of stride 4
     frozen_statistics: bool = True  # whether frozen normalisations use their running statistics in training and leave them alone
 
     def frozen_prefixes(self, frozen_stages: int) -> tuple[str, ...]:
@@ -44,21 +49,30 @@ BACKBONES = {
         settings={"blocks": (1, 2, 8, 8, 4)},
         frozen_statistics=False,
     ),
+    # The reference freezes nothing of it; its recipes have frozen_stages -1. Stages count as in a ResNet: 1 has stride 4.
+    "dla34": Backbone(
+        build=dla34,
+        stem=("backbone.base.base_layer.", "backbone.base.level0.", "backbone.base.level1."),
+        stages=tuple((f"backbone.base.level{level}.",) for level in range(2, 6)),
+        own_neck=True,
+    ),
 }
 
 
 def build_backbone(name: str, inputs, **keywords) -> list:
-    """Feature maps [c2, c3, c4, c5] of the backbone `name`.
+    """Feature maps [c2, c3, c4, c5] of the backbone `name`, or [stride 4] of one with its own way up.
 
     Args:
         name: one of `BACKBONES`.
         inputs: [B, H, W, 3] Keras tensor, normalised.
-        keywords: as of `resnet`, without `blocks`.
+        keywords: as of `resnet`, without `blocks`; `neck` and `sampler` too, which only a backbone with its own way up reads.
 
     Raises:
         ValueError: unknown name.
     """
     backbone = backbone_named(name)
+    if not backbone.own_neck:
+        keywords = {key: value for key, value in keywords.items() if key not in ("neck", "sampler")}
     return backbone.build(inputs, **backbone.settings, **keywords)
 
 

@@ -25,7 +25,6 @@ import yaml
 from PIL import Image
 
 from ttfnet_tf import build, cli, train
-from ttfnet_tf.step import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = """
@@ -571,7 +570,7 @@ def step_that_does_nothing(*_, **__):
     """In place of `build_train_function`: compiling the real one is what would take the time of a row."""
 
     def run(iterator, learning_rates, first_step):
-        return {name: tf.ones_like(learning_rates) for name in METRICS}
+        return {name: tf.ones_like(learning_rates) for name in ("loss", "heatmap_loss", "box_loss", "gradient_norm")}
 
     return run
 

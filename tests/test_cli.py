@@ -1,5 +1,6 @@
 """The command line: what each mistake says, what each verb leaves behind."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -219,10 +220,13 @@ def test_a_foreign_detections_file_is_not_written_over(tmp_path):
 
 @pytest.fixture
 def predict(monkeypatch, capsys, run_dir, square_finder):
+    from ttfnet_tf.decode import decode
     from ttfnet_tf.detector import Detector
 
+    decoded = functools.partial(decode, image_size=(64, 64))
+
     def load(run, *, score_threshold):
-        return Detector(square_finder, ["cat", "dog"], [3, 8], image_size=(64, 64), score_threshold=score_threshold)
+        return Detector(square_finder, ["cat", "dog"], [3, 8], decoded, image_size=(64, 64), score_threshold=score_threshold)
 
     monkeypatch.setattr(Detector, "load", load)
 

@@ -1,5 +1,6 @@
 """Detections of pictures whose objects can be told by hand, from every kind of source."""
 
+import functools
 import json
 
 import cv2
@@ -7,13 +8,15 @@ import numpy as np
 import pytest
 
 import ttfnet_tf
+from ttfnet_tf.decode import decode
 from ttfnet_tf.detector import Detection, Detections, Detector
 from ttfnet_tf.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def detector(square_finder):
-    return Detector(square_finder, ["cat", "dog"], [3, 8], image_size=(64, 64), score_threshold=0.5)
+    decoded = functools.partial(decode, image_size=(64, 64))
+    return Detector(square_finder, ["cat", "dog"], [3, 8], decoded, image_size=(64, 64), score_threshold=0.5)
 
 
 def test_a_picture_of_the_input_size(detector, squares):

@@ -1,6 +1,7 @@
 """COCO figures against values worked by hand, and the way from the network's boxes to the results file."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -9,8 +10,10 @@ import tensorflow as tf
 
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.data.pipeline import PictureNotes
+from ttfnet_tf.decode import decode
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluate import METRIC_NAMES, EvaluationResult, check_classes, coco_metrics, coco_results, evaluate
+from ttfnet_tf.inference import predict_function
 
 CATEGORIES = {3: "cat", 8: "dog"}  # ids with gaps, as in COCO
 
@@ -135,12 +138,11 @@ def _always(boxes, scores, classes):
 def test_boxes_come_back_to_original_pixels_axis_by_axis_and_scores_must_exceed_the_threshold(split_of):
     split = split_of({7: (40, 60), 4: (128, 16), 9: (64, 32)}, [])
     result = evaluate(
-        None,
+        _always([[4, 8, 19, 39], [0, 0, 3, 3], [0, 0, 7, 7]], [0.75, 0.5, 0.25], [1, 0, 0]),
         split,
         image_size=(64, 32),
         batch_size=2,  # the last batch is padded
         score_threshold=0.25,
-        predict=_always([[4, 8, 19, 39], [0, 0, 3, 3], [0, 0, 7, 7]], [0.75, 0.5, 0.25], [1, 0, 0]),
     )
     assert [one["image_id"] for one in result.detections] == [7, 7, 4, 4, 9, 9]
     assert [one["category_id"] for one in result.detections] == [8, 3] * 3
@@ -179,7 +181,9 @@ def test_the_whole_way_from_pictures_to_average_precision(batch_size, tmp_path, 
     (tmp_path / "truth.json").write_text(json.dumps(content))
     split = load_coco(tmp_path / "truth.json", tmp_path, training=False)
     seen = []
-    result = evaluate(square_finder, split, image_size=(64, 64), batch_size=batch_size, score_threshold=0.5, on_batch=seen.append)
+    decoded = functools.partial(decode, image_size=(64, 64))
+    predict = predict_function(square_finder, decoded, image_size=(64, 64), batch_size=batch_size)
+    result = evaluate(predict, split, image_size=(64, 64), batch_size=batch_size, score_threshold=0.5, on_batch=seen.append)
     assert result.metrics["AP"] == pytest.approx(1.0)
     assert result.per_class == {"cat": pytest.approx(1.0), "dog": pytest.approx(1.0)}
     assert {tuple(np.round(one["bbox"], 4)) for one in result.detections} == {tuple(box) for _, _, box in boxes.values()}
@@ -191,7 +195,7 @@ def test_a_missing_picture_is_named(split_of):
     split = split_of({7: (40, 60), 4: (40, 60)}, [])
     split.pictures[1].path.unlink()
     with pytest.raises(UserError, match=r"4\.png") as error:
-        evaluate(None, split, image_size=(64, 32), batch_size=2, predict=_always([[0, 0, 1, 1]], [0.9], [0]))
+        evaluate(_always([[0, 0, 1, 1]], [0.9], [0]), split, image_size=(64, 32), batch_size=2)
     assert "\n" not in str(error.value)
 
 
@@ -199,7 +203,7 @@ def test_a_skipped_picture_counts_as_one_without_detections(split_of):
     split = split_of({7: (64, 32), 4: (64, 32)}, [(7, 3, [4, 8, 16, 32]), (4, 3, [4, 8, 16, 32])])
     split.pictures[1].path.write_bytes(b"broken")
     predict, notes = _always([[4, 8, 19, 39]], [0.75], [0]), PictureNotes()
-    result = evaluate(None, split, image_size=(64, 32), batch_size=2, predict=predict, broken_pictures="skip", notes=notes)
+    result = evaluate(predict, split, image_size=(64, 32), batch_size=2, broken_pictures="skip", notes=notes)
     assert [one["image_id"] for one in result.detections] == [7]
     assert result.metrics["AP"] == pytest.approx(51 / 101)  # one of two objects
     assert list(notes.broken) == [4]

@@ -6,13 +6,15 @@ import tensorflow as tf
 
 from ttfnet_tf import optim
 from ttfnet_tf.decode import decode
+from ttfnet_tf.methods import ttfnet
 from ttfnet_tf.model import build_model
 from ttfnet_tf.parameters import named_parameters
-from ttfnet_tf.step import METRICS, build_train_function
+from ttfnet_tf.step import build_train_function
 from ttfnet_tf.targets import paint_targets
 
 SIZE = (64, 64)
 SETTINGS = {"image_size": SIZE, "num_classes": 2}
+METRICS = ("loss", "heatmap_loss", "box_loss", "gradient_norm")
 SMALL = {
     "width": 8,
     "neck_channels": (16, 16, 16),
@@ -46,12 +48,13 @@ class Trainer:
         self.optimizer = optim.ReferenceSGD(named)
         self.average = optim.MovingAverage(named, 0.5)
         self.loss_scale = changes.get("loss_scale")
+        weights = {name: changes.pop(name) for name in ("heatmap_weight", "box_weight") if name in changes}
         self.train = build_train_function(
             tf.distribute.get_strategy(),  # the current one
             self.model,
             self.parameters,
             self.optimizer,
-            target_settings=SETTINGS,
+            ttfnet(**SETTINGS, **weights),
             average=self.average,
             **changes,
         )
@@ -176,4 +179,4 @@ def test_mixed_precision_stays_close_to_float32(trainer, precision):
 
 def test_unknown_normalizer_is_refused():
     with pytest.raises(ValueError, match="'global' or 'replica', received 'batch'"):
-        build_train_function(tf.distribute.get_strategy(), None, [], None, target_settings=SETTINGS, normalizer="batch")
+        build_train_function(tf.distribute.get_strategy(), None, [], None, ttfnet(**SETTINGS), normalizer="batch")

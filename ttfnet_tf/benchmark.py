@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ttfnet_tf import build, decode
+from ttfnet_tf import build
 from ttfnet_tf.config import Config
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.data.pictures import read_rgb
@@ -21,10 +21,8 @@ from ttfnet_tf.data.shapes import draw_shapes
 from ttfnet_tf.data.transforms import resize
 from ttfnet_tf.devices import build_strategy
 from ttfnet_tf.inference import predict_function
-from ttfnet_tf.losses import detection_losses
 from ttfnet_tf.parameters import named_parameters
-from ttfnet_tf.step import TARGET_KEYS, build_train_function
-from ttfnet_tf.targets_tf import render_targets
+from ttfnet_tf.step import build_train_function
 
 WARM_UP = 2  # calls that trace, optimise the graph and fill caches
 
@@ -75,22 +73,20 @@ def benchmark_training(config: Config, *, repeats: int) -> tuple[list[Stage], fl
     batch_size = config.train.batch_size
     with tempfile.TemporaryDirectory() as folder:
         split = build.load_split(_with_pictures(config, Path(folder)), "train")
-        settings = build.target_settings(config, split.num_classes)
+        method = build.method_of(config, split.num_classes)
         with strategy.scope():
             model = build.model_of(config, split.num_classes)
             named = named_parameters(model, trainable_only=True)
             optimizer = build.optimizer_of(config, named)
         parameters = list(named.values())
-        weights = {"heatmap_weight": config.losses.heatmap_weight, "box_weight": config.losses.box_weight}
         train = build_train_function(
             strategy,
             model,
             parameters,
             optimizer,
-            target_settings=settings,
+            method,
             normalizer=config.losses.normalizer,
             clip_norm=config.optim.clip_norm,
-            **weights,
         )
         # Without a real learning rate the weights, and so the work, stay what they are.
         rates, step = tf.constant([1e-9]), tf.constant(0, tf.int64)
@@ -107,9 +103,9 @@ def benchmark_training(config: Config, *, repeats: int) -> tuple[list[Stage], fl
         stages.append(measure("  pipeline alone, all cores", lambda: next(batches), repeats=repeats, pictures=batch_size))
         batch = next(batches)
 
-    targets = tf.function(lambda boxes, labels: render_targets(boxes, labels, **settings))
+    targets = tf.function(method.render)
     rendered = batch if "heatmap" in batch else targets(batch["boxes"], batch["labels"])
-    rendered = {key: rendered[key] for key in TARGET_KEYS}
+    rendered = {key: rendered[key] for key in method.target_shapes}
 
     @tf.function
     def forward(image):
@@ -117,7 +113,7 @@ def benchmark_training(config: Config, *, repeats: int) -> tuple[list[Stage], fl
 
     @tf.function
     def losses(outputs):
-        return detection_losses(outputs, rendered, **weights)["loss"]
+        return method.losses(outputs, rendered)["loss"]
 
     @tf.function
     def gradients(image):
@@ -128,7 +124,7 @@ def benchmark_training(config: Config, *, repeats: int) -> tuple[list[Stage], fl
     outputs = forward(batch["image"])
     parts = {
         "  targets on the device": lambda: targets(batch["boxes"], batch["labels"])["heatmap"].numpy(),
-        "  forward": lambda: forward(batch["image"])["box"].numpy(),
+        "  forward": lambda: forward(batch["image"])["heatmap"].numpy(),
         "  losses": lambda: losses(outputs).numpy(),
         "  forward, losses, backward": lambda: gradients(batch["image"])[0].numpy(),
     }
@@ -145,16 +141,17 @@ def benchmark_detection(config: Config, *, num_classes: int, repeats: int) -> tu
     size = tuple(config.data.image_size)
     model = build.model_of(config, num_classes)
     image = tf.constant(np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8))
-    predict = predict_function(model, image_size=size, batch_size=1, top_k=config.decode.top_k)
+    method = build.method_of(config, num_classes)
+    predict = predict_function(model, method.decode, image_size=size, batch_size=1)
     forward = tf.function(lambda picture: model(picture, training=False))
     outputs = forward(image)
-    decoded = tf.function(lambda found: decode.decode(found, image_size=size, top_k=config.decode.top_k))
+    decoded = tf.function(method.decode)
     with tempfile.TemporaryDirectory() as folder:
         split = _drawn(Path(folder), 1)
         path = split.pictures[0].path
         calls = {
             "one picture to boxes": lambda: predict(image)["boxes"].numpy(),
-            "  forward": lambda: forward(image)["box"].numpy(),
+            "  forward": lambda: forward(image)["heatmap"].numpy(),
             "  decode": lambda: decoded(outputs)["boxes"].numpy(),
             "  reading and resizing 640 x 480": lambda: resize(read_rgb(path), np.zeros([0, 4], np.float32), size),
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import tensorflow as tf
 
@@ -11,6 +10,7 @@ from ttfnet_tf.config import Config, SplitConfig, effective_lr
 from ttfnet_tf.data.coco import CocoSplit, load_coco
 from ttfnet_tf.data.pipeline import PictureNotes, build_train_dataset
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.methods import Method, ttfnet
 from ttfnet_tf.model import build_model
 from ttfnet_tf.optim import ReferenceSGD, learning_rate
 
@@ -62,17 +62,20 @@ def learning_rate_at(config: Config, step: int, steps_per_epoch: int) -> float:
     )
 
 
-def target_settings(config: Config, num_classes: int) -> dict[str, Any]:
-    """Keywords of `targets.paint_targets` and `targets_tf.render_targets`."""
-    return {
-        "image_size": tuple(config.data.image_size),
-        "num_classes": num_classes,
-        "alpha": config.targets.alpha,
-        "beta": config.targets.beta,
-        "area": config.targets.area,
-        "weight": config.targets.weight,
-        "box_per_class": config.model.box_per_class,
-    }
+def method_of(config: Config, num_classes: int) -> Method:
+    """Targets, losses and decoding of the configured detector."""
+    return ttfnet(
+        image_size=tuple(config.data.image_size),
+        num_classes=num_classes,
+        box_per_class=config.model.box_per_class,
+        alpha=config.targets.alpha,
+        beta=config.targets.beta,
+        area=config.targets.area,
+        weight=config.targets.weight,
+        heatmap_weight=config.losses.heatmap_weight,
+        box_weight=config.losses.box_weight,
+        top_k=config.decode.top_k,
+    )
 
 
 def load_split(config: Config, name: str) -> CocoSplit:
@@ -116,7 +119,7 @@ def train_dataset(
         batch_size=config.train.batch_size,
         seed=config.train.seed,
         flip=config.augment.flip,
-        targets=target_settings(config, len(split.class_names)),
+        method=method_of(config, len(split.class_names)),
         backend=config.targets.backend,
         broken_pictures=config.data.broken_pictures,
         workers=config.data.workers,

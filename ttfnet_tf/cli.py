@@ -79,19 +79,20 @@ def evaluate(args: argparse.Namespace) -> None:
     from ttfnet_tf.data.pipeline import PictureNotes
     from ttfnet_tf.evaluate import check_classes
     from ttfnet_tf.evaluate import evaluate as run_evaluation
+    from ttfnet_tf.inference import predict_function
     from ttfnet_tf.progress import ProgressMeter
 
     split = build.load_split(config, "val")
     run = load_run(args.run)
     check_classes(split, run.labels.class_names, run.labels.category_ids)
-    notes = PictureNotes()
+    notes, image_size = PictureNotes(), tuple(config.data.image_size)
+    decode = build.method_of(config, split.num_classes).decode
     with ProgressMeter("evaluate", len(split.pictures)) as meter:
         result = run_evaluation(
-            run.model,
+            predict_function(run.model, decode, image_size=image_size, batch_size=batch_size),
             split,
-            image_size=tuple(config.data.image_size),
+            image_size=image_size,
             batch_size=batch_size,
-            top_k=config.decode.top_k,
             score_threshold=config.decode.score_threshold,
             broken_pictures=config.data.broken_pictures,
             workers=config.data.workers,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from ttfnet_tf import decode
+from ttfnet_tf import build, decode
 from ttfnet_tf.boxes import xyxy_to_xywh
 from ttfnet_tf.checkpoint import load_run
 from ttfnet_tf.data.pictures import read_rgb
@@ -79,8 +79,8 @@ class Detector:
         model: see `model.build_model`.
         class_names: of the heatmap's channels, in order.
         category_ids: of the same.
+        decode: from the model's maps to boxes, see `methods.Method.decode`.
         image_size: (H, W) in pixels that pictures are resized to.
-        top_k: detections of a picture at most.
         score_threshold: only scores above it are returned.
     """
 
@@ -89,14 +89,14 @@ class Detector:
         model: tf.keras.Model,
         class_names: Sequence[str],
         category_ids: Sequence[int],
+        decode: Callable,
         *,
         image_size: tuple[int, int],
-        top_k: int = 100,
         score_threshold: float = 0.3,
     ):
-        self.model = model
+        self.model, self.decode = model, decode
         self.class_names, self.category_ids = tuple(class_names), tuple(category_ids)
-        self.image_size, self.top_k, self.score_threshold = tuple(image_size), top_k, score_threshold
+        self.image_size, self.score_threshold = tuple(image_size), score_threshold
         self._predict: dict = {}  # batch size -> compiled function
 
     @classmethod
@@ -115,8 +115,8 @@ class Detector:
             loaded.model,
             loaded.labels.class_names,
             loaded.labels.category_ids,
+            build.method_of(loaded.config, len(loaded.labels.class_names)).decode,
             image_size=tuple(loaded.config.data.image_size),
-            top_k=loaded.config.decode.top_k,
             score_threshold=score_threshold,
         )
 
@@ -141,7 +141,7 @@ class Detector:
 
     def _detect(self, pictures: list[np.ndarray], batch_size: int) -> list[Detections]:
         if batch_size not in self._predict:
-            self._predict[batch_size] = predict_function(self.model, image_size=self.image_size, batch_size=batch_size, top_k=self.top_k)
+            self._predict[batch_size] = predict_function(self.model, self.decode, image_size=self.image_size, batch_size=batch_size)
         height, width = self.image_size
         batch = np.zeros((batch_size, height, width, 3), np.uint8)  # rows beyond the pictures stay black and are not looked at
         for row, picture in enumerate(pictures):

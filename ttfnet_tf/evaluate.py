@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -19,7 +18,7 @@ from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.coco import CocoSplit, read_coco
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_json
-from ttfnet_tf.inference import predict_function, to_original
+from ttfnet_tf.inference import to_original
 
 # In the order of `COCOeval.stats`: AP over IoU .50:.95, at .50, at .75, of small, medium and large objects (32^2 and 96^2 px of area);
 # average recall with 1, 10 and 100 detections a picture, and of small, medium and large objects with 100.
@@ -62,39 +61,35 @@ class EvaluationResult:
 
 
 def evaluate(
-    model: tf.keras.Model,
+    predict: Callable,
     split: CocoSplit,
     *,
     image_size: tuple[int, int],
     batch_size: int,
-    top_k: int = 100,
     score_threshold: float = 0.01,
     broken_pictures: str = "raise",
     workers: int = 0,
     notes: pipeline.PictureNotes | None = None,
-    predict: Callable | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> EvaluationResult:
     """Detects on every picture of a split and measures with pycocotools.
 
     Args:
-        model: see `model.build_model`.
+        predict: from `inference.predict_function`, for batches of `batch_size` pictures of `image_size`.
         split: read with `training=False`, so that every picture counts.
         image_size: (H, W) of the model's input in pixels.
         batch_size: pictures of one call; does not change the result.
-        top_k: detections of a picture at most.
         score_threshold: only scores above it count.
         broken_pictures: "raise" or "skip"; a skipped picture counts as one without detections.
         workers: parallel calls of the input pipeline; 0 lets tf.data choose.
         notes: collects what is noticed about pictures, such as skipped ones.
-        predict: a `predict_function` of the same sizes made before, so that a training run traces it once.
         on_batch: called with the number of pictures done so far.
 
     Raises:
         UserError: a picture is missing or broken and `broken_pictures` is "raise".
     """
     detections = detect(
-        predict or predict_function(model, image_size=image_size, batch_size=batch_size, top_k=top_k),
+        predict,
         split,
         image_size=image_size,
         batch_size=batch_size,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from ttfnet_tf import build, decode
+from ttfnet_tf import build
 from ttfnet_tf.checkpoint import copy_average
 from ttfnet_tf.config import Config
 from ttfnet_tf.data import pipeline
@@ -15,7 +15,6 @@ from ttfnet_tf.inference import predict_function
 from ttfnet_tf.optim import MovingAverage
 from ttfnet_tf.parameters import named_parameters
 from ttfnet_tf.summaries import detection_panel
-from ttfnet_tf.targets import paint_targets
 
 MAX_BATCH = 8  # pictures of one evaluation call; larger ones are not faster and take memory from training
 
@@ -34,7 +33,8 @@ class Evaluator:
         self.batch_size = min(config.train.batch_size, MAX_BATCH, max(1, len(split.pictures)))
         self.model = build.model_of(config, len(split.class_names))
         self._parameters = named_parameters(self.model, trainable_only=True)
-        self._predict = predict_function(self.model, image_size=self.image_size, batch_size=self.batch_size, top_k=config.decode.top_k)
+        self._method = build.method_of(config, len(split.class_names))
+        self._predict = predict_function(self.model, self._method.decode, image_size=self.image_size, batch_size=self.batch_size)
 
     def take_weights(self, model: tf.keras.Model, average: MovingAverage | None) -> None:
         """Copies the weights of the trained model, and their average over them where there is one."""
@@ -46,15 +46,13 @@ class Evaluator:
     def evaluate(self, notes: pipeline.PictureNotes | None = None) -> EvaluationResult:
         """The COCO figures of the whole split; `notes` collects what its pictures show."""
         return evaluate(
-            self.model,
+            self._predict,
             self.split,
             image_size=self.image_size,
             batch_size=self.batch_size,
-            top_k=self.config.decode.top_k,
             score_threshold=self.config.decode.score_threshold,
             broken_pictures=self.config.data.broken_pictures,
             workers=self.config.data.workers,
-            predict=self._predict,
             notes=notes,
         )
 
@@ -70,17 +68,16 @@ class Evaluator:
             broken_pictures=self.config.data.broken_pictures,
             workers=self.config.data.workers,
         )
-        settings = build.target_settings(self.config, len(self.split.class_names))
         for batch in pipeline.iterate(dataset.take(count)):
             outputs = self.model(batch["image"], training=False)
-            found = decode.decode(outputs, image_size=self.image_size, top_k=self.config.decode.top_k)
+            found = self._method.decode(outputs)
             known = batch["labels"][0].numpy() >= 0
             boxes, labels = batch["boxes"][0].numpy()[known], batch["labels"][0].numpy()[known]
             panels[f"picture_{int(batch['image_id'][0])}"] = detection_panel(
                 batch["image"][0].numpy(),
                 true_boxes=boxes,
                 true_labels=labels,
-                target_heatmap=paint_targets(boxes, labels, **settings)["heatmap"],
+                target_heatmap=self._method.paint(boxes, labels)["heatmap"],
                 boxes=found["boxes"][0].numpy(),
                 scores=found["scores"][0].numpy(),
                 labels=found["classes"][0].numpy(),

@@ -5,20 +5,20 @@ Evaluation and the Python API share these, so that what is measured is what is u
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
-from ttfnet_tf import decode
 
-
-def predict_function(model: tf.keras.Model, *, image_size: tuple[int, int], batch_size: int, top_k: int = 100):
+def predict_function(model: tf.keras.Model, decode: Callable, *, image_size: tuple[int, int], batch_size: int) -> Callable:
     """Compiles model and decoding into one graph of fixed shapes.
 
     Args:
-        model: takes uint8 or float32 [B, H, W, 3] RGB 0..255, gives `heatmap` and `box`, see `model.build_model`.
+        model: takes uint8 or float32 [B, H, W, 3] RGB 0..255, gives the maps that `decode` takes, see `model.build_model`.
+        decode: `methods.Method.decode`.
         image_size: (H, W) of the model's input in pixels.
         batch_size: B; a fixed one is traced once, where the short last batch of a data set would trace again.
-        top_k: detections of a picture at most.
 
     Returns:
         Function of uint8 [B, H, W, 3] -> {"boxes": float32 [B, K, 4] xyxy input pixels, "scores": float32 [B, K] falling,
@@ -28,7 +28,7 @@ def predict_function(model: tf.keras.Model, *, image_size: tuple[int, int], batc
 
     @tf.function(input_signature=[tf.TensorSpec([batch_size, height, width, 3], tf.uint8)])
     def predict(images):
-        return decode.decode(model(images, training=False), image_size=(height, width), top_k=top_k)
+        return decode(model(images, training=False))
 
     return predict
 

@@ -7,28 +7,33 @@ replicas with reductions between them, and no collective operation stands inside
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import tensorflow as tf
 
-from ttfnet_tf.losses import detection_losses, normalizers
-from ttfnet_tf.optim import LossScale, MovingAverage, ReferenceSGD, clip_scale
-from ttfnet_tf.targets_tf import render_targets
+from ttfnet_tf.methods import Method
+from ttfnet_tf.optim import LossScale, MovingAverage, clip_scale
 
-TARGET_KEYS = ("heatmap", "box_target", "box_weight")
-METRICS = ("loss", "heatmap_loss", "box_loss", "gradient_norm")
+
+class Optimizer(Protocol):
+    """What the step needs of an optimizer, see `optim.ReferenceSGD.update`."""
+
+    def update(self, gradients: Sequence[tf.Tensor], lr: tf.Tensor, scale: tf.Tensor, proceed: tf.Tensor | None = None) -> None: ...
+
+
+def metric_names(method: Method) -> tuple[str, ...]:
+    """What a training step of `method` tells, in this order."""
+    return ("loss", *method.loss_names, "gradient_norm")
 
 
 def build_train_function(
     strategy: tf.distribute.Strategy,
     model: tf.keras.Model,
     parameters: Sequence[tf.Variable],
-    optimizer: ReferenceSGD,
+    optimizer: Optimizer,
+    method: Method,
     *,
-    target_settings: Mapping[str, Any],
-    heatmap_weight: float = 1.0,
-    box_weight: float = 5.0,
     normalizer: str = "global",
     clip_norm: float = 35.0,
     average: MovingAverage | None = None,
@@ -41,9 +46,7 @@ def build_train_function(
         model: maps images to the outputs that `model.build_model` documents.
         parameters: trainable variables in the optimizer's order.
         optimizer: receives gradients already summed over replicas.
-        target_settings: keywords of `targets_tf.render_targets`, used for batches that carry boxes only.
-        heatmap_weight: weight of the heatmap loss.
-        box_weight: weight of the box loss.
+        method: targets (drawn here for batches that carry boxes only) and losses.
         normalizer: "global" divides by the counts of the whole batch, so that any number of replicas makes the same update;
             "replica" divides by each replica's own and takes the mean, as the official 8-GPU arithmetic does.
         clip_norm: global L2 norm, 0 is off.
@@ -51,26 +54,27 @@ def build_train_function(
         loss_scale: for float16; a step whose gradients overflow changes nothing but the scale.
 
     Returns:
-        train(iterator, learning_rates [n], first_step []) -> {name: [n] float32} for each name of METRICS.
+        train(iterator, learning_rates [n], first_step []) -> {name: [n] float32} for each of `metric_names(method)`.
 
     Raises:
         ValueError: unknown normalizer.
     """
     if normalizer not in ("global", "replica"):
         raise ValueError(f"normalizer must be 'global' or 'replica', received '{normalizer}'")
+    names = metric_names(method)
     reduce_op = tf.distribute.ReduceOp.SUM if normalizer == "global" else tf.distribute.ReduceOp.MEAN
 
     def replica_targets(batch):
-        targets = batch if "heatmap" in batch else render_targets(batch["boxes"], batch["labels"], **target_settings)
-        targets = {key: targets[key] for key in TARGET_KEYS}
-        return targets, normalizers(targets)
+        targets = batch if "heatmap" in batch else method.render(batch["boxes"], batch["labels"])
+        targets = {key: targets[key] for key in method.target_shapes}
+        return targets, method.normalizers(targets)
 
     def replica_gradients(image, targets, counts, scale):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             for parameter in parameters:
                 tape.watch(parameter)
             outputs = model(image, training=True)  # float32 whatever the precision policy
-            losses = detection_losses(outputs, targets, heatmap_weight=heatmap_weight, box_weight=box_weight, **counts)
+            losses = method.losses(outputs, targets, **counts)
             scaled_loss = losses["loss"] * scale
         return losses, tape.gradient(scaled_loss, parameters)
 
@@ -93,7 +97,7 @@ def build_train_function(
     @tf.function(reduce_retracing=True)
     def train(iterator, learning_rates, first_step):
         count = tf.size(learning_rates)
-        history = {key: tf.TensorArray(tf.float32, count, element_shape=[]) for key in METRICS}
+        history = {key: tf.TensorArray(tf.float32, count, element_shape=[]) for key in names}
         for i in tf.range(count):
             metrics = one_step(next(iterator), learning_rates[i], first_step + tf.cast(i, tf.int64))
             history = {key: array.write(i, metrics[key]) for key, array in history.items()}

@@ -26,7 +26,7 @@ from ttfnet_tf.optim import LossScale, MovingAverage
 from ttfnet_tf.parameters import named_parameters
 from ttfnet_tf.progress import ProgressMeter
 from ttfnet_tf.run_folder import Labels, RunFolder
-from ttfnet_tf.step import METRICS, build_train_function
+from ttfnet_tf.step import build_train_function, metric_names
 from ttfnet_tf.summaries import Summaries
 from ttfnet_tf.weights import load_npz
 
@@ -77,22 +77,22 @@ class _Run:
         self.steps_per_epoch = pipeline.steps_per_epoch(len(train_split.pictures), config.train.batch_size)
         self.total_steps = config.train.epochs * self.steps_per_epoch
         num_classes = len(train_split.class_names)
+        method = build.method_of(config, num_classes)
+        self.metric_names = metric_names(method)
         with strategy.scope():
             self.model = build.model_of(config, num_classes)
             self.parameters = named_parameters(self.model, trainable_only=True)
             self.optimizer = build.optimizer_of(config, self.parameters)
             self.average = MovingAverage(self.parameters, config.optim.ema_decay) if config.optim.ema_decay else None
             self.loss_scale = LossScale() if config.train.precision == "mixed_float16" else None
-            # Sums since the last log line: METRICS and the number of steps. Saved, so that a stop inside a line is not seen in it.
-            self.window = tf.Variable(np.zeros(len(METRICS) + 1), dtype=tf.float64, trainable=False, name="window")
+            # Sums since the last log line: the metrics and the number of steps. Saved, so that a stop inside a line is not seen in it.
+            self.window = tf.Variable(np.zeros(len(self.metric_names) + 1), dtype=tf.float64, trainable=False, name="window")
         self.train = build_train_function(
             strategy,
             self.model,
             list(self.parameters.values()),
             self.optimizer,
-            target_settings=build.target_settings(config, num_classes),
-            heatmap_weight=config.losses.heatmap_weight,
-            box_weight=config.losses.box_weight,
+            method,
             normalizer=config.losses.normalizer,
             clip_norm=config.optim.clip_norm,
             average=self.average,
@@ -127,7 +127,7 @@ class _Run:
                 step += count
                 at_line, at_epoch = self._at_line(step), step % self.steps_per_epoch == 0
                 if at_line:
-                    sums = _add(sums, pending)
+                    sums = self._add(sums, pending)
                     speed = (step - clock_step) * self.config.train.batch_size / (time.monotonic() - clock)
                     self._log(step, sums, speed, meter)
                     sums, pending = np.zeros_like(sums), []
@@ -137,7 +137,7 @@ class _Run:
                     self._save_at_epoch(step, sums)
                     clock, clock_step = time.monotonic(), step
             if step != self.saved_step:  # stopped between two checkpoints
-                self._save(step, _add(sums, pending))
+                self._save(step, self._add(sums, pending))
         self.summaries.flush()
         return TrainingResult(step, step >= self.total_steps, metrics)
 
@@ -208,14 +208,14 @@ class _Run:
         return step % self.config.train.log_every == 0 or step % self.steps_per_epoch == 0
 
     def _log(self, step: int, sums: np.ndarray, speed: float, meter: ProgressMeter) -> None:
-        means = {name: float(value) for name, value in zip(METRICS, sums[:-1] / sums[-1])}
+        means = {name: float(value) for name, value in zip(self.metric_names, sums[:-1] / sums[-1])}
         lr = build.learning_rate_at(self.config, step - 1, self.steps_per_epoch)
         if not math.isfinite(means["loss"]):
             raise UserError(
                 f"{self.folder.path}: the loss is {means['loss']} at step {step}; lower optim.lr (now {lr:g}) or raise optim.warmup_steps, "
                 "and start with another --work-dir"
             )
-        self._shown = {"loss": means["loss"], "heatmap": means["heatmap_loss"], "box": means["box_loss"]}
+        self._shown = {name.removesuffix("_loss"): means[name] for name in self.metric_names[:-1]}
         line = {"step": step, "epoch": step / self.steps_per_epoch, **means, "lr": lr, "images_per_second": speed}
         self.folder.append_metrics(line)
         self.summaries.scalars("train", step, {**means, "lr": lr, "images_per_second": speed})
@@ -241,6 +241,14 @@ class _Run:
         )
         return result.metrics
 
+    def _add(self, sums: np.ndarray, pending: list[dict[str, tf.Tensor]]) -> np.ndarray:
+        """Adds steps one after the other, so that the sum does not depend on how they were grouped into calls."""
+        sums = sums.copy()
+        for history in pending:
+            for values in np.stack([history[name].numpy() for name in self.metric_names], axis=1).astype(np.float64):
+                sums += np.append(values, 1.0)
+        return sums
+
     def _save_at_epoch(self, step: int, sums: np.ndarray) -> None:
         if (step // self.steps_per_epoch) % self.config.train.checkpoint_every == 0 or step >= self.total_steps:
             self._save(step, sums)
@@ -250,15 +258,6 @@ class _Run:
         self.store.save(step)
         self.saved_step = step
         self.summaries.flush()
-
-
-def _add(sums: np.ndarray, pending: list[dict[str, tf.Tensor]]) -> np.ndarray:
-    """Adds steps one after the other, so that the sum does not depend on how they were grouped into calls."""
-    sums = sums.copy()
-    for history in pending:
-        for values in np.stack([history[name].numpy() for name in METRICS], axis=1).astype(np.float64):
-            sums += np.append(values, 1.0)
-    return sums
 
 
 def _refuse_other_categories(train_split: CocoSplit, val_split: CocoSplit | None) -> None:

@@ -9,6 +9,7 @@ from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.coco import CocoSplit, Picture
 from ttfnet_tf.data.pipeline import PictureNotes, build_eval_dataset, build_train_dataset, iterate, steps_per_epoch
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.methods import ttfnet
 from ttfnet_tf.targets import paint_targets
 
 SIZE = (32, 64)
@@ -33,8 +34,9 @@ def make_split(tmp_path):
     return make_split
 
 
-def _train(split, **changes):
-    settings = {"image_size": SIZE, "batch_size": 4, "seed": 3, "targets": TARGETS, "backend": "device"}
+def _train(split, targets=TARGETS, **changes):
+    method = ttfnet(image_size=SIZE, num_classes=3, **targets)
+    settings = {"image_size": SIZE, "batch_size": 4, "seed": 3, "method": method, "backend": "device"}
     return build_train_dataset(split, **{**settings, **changes})
 
 

@@ -22,8 +22,7 @@ from ttfnet_tf.data.coco import CocoSplit, Picture
 from ttfnet_tf.data.pictures import read_rgb
 from ttfnet_tf.data.transforms import picture_rng, random_flip, resize
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.targets import STRIDE, paint_targets
-from ttfnet_tf.targets_tf import render_targets
+from ttfnet_tf.methods import Method
 
 _MARK, _END = "UserError<<", ">>UserError"  # around a UserError's line inside a TensorFlow error
 _PREFETCH = 2  # batches; a batch of 512 px targets with 80 classes is 85 MB at 16 pictures
@@ -77,7 +76,7 @@ def build_train_dataset(
     image_size: tuple[int, int],
     batch_size: int,
     seed: int,
-    targets: dict[str, Any],
+    method: Method,
     flip: float = 0.5,
     backend: str = "py_function",
     broken_pictures: str = "raise",
@@ -94,7 +93,7 @@ def build_train_dataset(
         image_size: (H, W) of the input in pixels.
         batch_size: B pictures of a global batch, a multiple of `num_shards`.
         seed: of order and augmentation.
-        targets: keywords of `targets.paint_targets`; image_size and num_classes are set here.
+        method: draws the targets; made for `image_size` and the classes of the split.
         flip: probability of a horizontal flip.
         backend: "py_function" paints targets in NumPy and "graph" in TensorFlow, both here; "device" leaves them to the training step.
         broken_pictures: "raise" stops at a picture that cannot be read; "skip" takes the next of the epoch's order that can, and notes it.
@@ -108,7 +107,7 @@ def build_train_dataset(
         Dataset of dictionaries of static shape, with b = B / num_shards and M = `split.max_boxes`:
         "image" uint8 [b, H, W, 3] RGB; "boxes" float32 [b, M, 4] xyxy in its pixels; "labels" int32 [b, M], -1 in padding rows;
         "image_id" int64 [b]; "original_size" int32 [b, 2] height and width of the file's picture; and unless backend="device"
-        "heatmap" float32 [b, H/4, W/4, C], "box_target" float32 [b, H/4, W/4, 4 G], "box_weight" float32 [b, H/4, W/4, G].
+        the maps of `method.target_shapes`, float32.
 
     Raises:
         UserError: a picture file is missing (unless skipped), or no picture of the split exists.
@@ -123,7 +122,6 @@ def build_train_dataset(
     count = len(split.pictures)
     epoch_steps = steps_per_epoch(count, batch_size)
     rows = batch_size // num_shards
-    settings = {**targets, "image_size": tuple(image_size), "num_classes": split.num_classes}
 
     def shard_of_step(step):
         epoch, step_in_epoch = step // epoch_steps, step % epoch_steps
@@ -138,18 +136,18 @@ def build_train_dataset(
         image, boxes = random_flip(image, boxes, flip, picture_rng(seed, int(epoch), index))
         example = _example(image, boxes, picture, original_size, split.max_boxes)
         if backend == "py_function":
-            example.update(paint_targets(boxes, picture.labels, **settings))
+            example.update(method.paint(boxes, picture.labels))
         return example
 
     signature = _signature(split, image_size)
     if backend == "py_function":
-        signature.update(_target_signature(split, image_size, settings.get("box_per_class", False)))
+        signature.update({name: tf.TensorSpec(shape, tf.float32) for name, shape in method.target_shapes.items()})
     dataset = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
     dataset = dataset.map(shard_of_step).unbatch()
     dataset = dataset.map(_in_graph(make_example, signature), num_parallel_calls=workers or tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.batch(rows, drop_remainder=True)
     if backend == "graph":
-        dataset = dataset.map(lambda batch: {**batch, **render_targets(batch["boxes"], batch["labels"], **settings)})
+        dataset = dataset.map(lambda batch: {**batch, **method.render(batch["boxes"], batch["labels"])})
     return _finish(dataset)
 
 
@@ -263,16 +261,6 @@ def _signature(split: CocoSplit, image_size: tuple[int, int]) -> dict[str, tf.Te
         "labels": tf.TensorSpec([split.max_boxes], tf.int32),
         "image_id": tf.TensorSpec([], tf.int64),
         "original_size": tf.TensorSpec([2], tf.int32),
-    }
-
-
-def _target_signature(split: CocoSplit, image_size: tuple[int, int], box_per_class: bool) -> dict[str, tf.TensorSpec]:
-    cells = [side // STRIDE for side in image_size]
-    groups = split.num_classes if box_per_class else 1
-    return {
-        "heatmap": tf.TensorSpec([*cells, split.num_classes], tf.float32),
-        "box_target": tf.TensorSpec([*cells, 4 * groups], tf.float32),
-        "box_weight": tf.TensorSpec([*cells, groups], tf.float32),
     }
 
 

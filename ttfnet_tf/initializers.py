@@ -34,3 +34,8 @@ def bias_of_probability(probability: float) -> tf.keras.initializers.Initializer
 
 def _seed(seed, name):
     return zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF
+
+
+def seeded(initializer: tf.keras.initializers.Initializer, seed: int, name: str) -> tf.keras.initializers.Initializer:
+    """The same distribution, drawn as a function of (seed, name); for layers that another library has made."""
+    return type(initializer).from_config({**initializer.get_config(), "seed": _seed(seed, name)})

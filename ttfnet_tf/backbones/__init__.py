@@ -11,6 +11,7 @@ from typing import Any
 
 from ttfnet_tf.backbones.darknet import darknet
 from ttfnet_tf.backbones.dla import dla34
+from ttfnet_tf.backbones.keras_cv import keras_cv_backbone
 from ttfnet_tf.backbones.resnet import resnet
 
 
@@ -56,6 +57,15 @@ BACKBONES = {
         stages=tuple((f"backbone.base.level{level}.",) for level in range(2, 6)),
         own_neck=True,
     ),
+    **{
+        f"keras_cv/{network}": Backbone(
+            build=keras_cv_backbone,
+            stem=("backbone.stem.",),
+            stages=tuple((f"backbone.stage{stage}.",) for stage in range(1, 5)),
+            settings={"network": network},
+        )
+        for network in ("resnet50", "csp_darknet_s", "efficientnet_v2_s", "mobilenet_v3_small")
+    },
 }
 
 

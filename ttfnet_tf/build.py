@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import tensorflow as tf
 
 from ttfnet_tf.config import Config, SplitConfig, effective_lr
+from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit, load_coco
 from ttfnet_tf.data.pipeline import PictureNotes, build_train_dataset
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods import Method, ttfnet
 from ttfnet_tf.model import build_model
 from ttfnet_tf.optim import ReferenceSGD, learning_rate
+from ttfnet_tf.optimizers import RuleGroups
+from ttfnet_tf.step import Optimizer
 
 
 def model_of(config: Config, num_classes: int) -> tf.keras.Model:
@@ -36,15 +40,17 @@ def model_of(config: Config, num_classes: int) -> tf.keras.Model:
     )
 
 
-def optimizer_of(config: Config, parameters: Mapping[str, tf.Variable]) -> ReferenceSGD:
-    """The optimizer of the official recipe for `parameters`."""
-    return ReferenceSGD(
-        parameters,
-        momentum=config.optim.momentum,
-        weight_decay=config.optim.weight_decay,
-        bias_lr_multiplier=config.optim.bias_lr_multiplier,
-        bias_weight_decay=config.optim.bias_weight_decay,
-    )
+def optimizer_of(config: Config, parameters: Mapping[str, tf.Variable]) -> Optimizer:
+    """The configured optimizer for `parameters`, by their official names."""
+    settings = {
+        "momentum": config.optim.momentum,
+        "weight_decay": config.optim.weight_decay,
+        "bias_lr_multiplier": config.optim.bias_lr_multiplier,
+        "bias_weight_decay": config.optim.bias_weight_decay,
+    }
+    if config.optim.name == "sgd":
+        return ReferenceSGD(parameters, **settings)
+    return RuleGroups(parameters, config.optim.name, **settings)
 
 
 def learning_rate_at(config: Config, step: int, steps_per_epoch: int) -> float:
@@ -118,7 +124,7 @@ def train_dataset(
         image_size=tuple(config.data.image_size),
         batch_size=config.train.batch_size,
         seed=config.train.seed,
-        flip=config.augment.flip,
+        augment=Augmentation(**dataclasses.asdict(config.augment)),
         method=method_of(config, len(split.class_names)),
         backend=config.targets.backend,
         broken_pictures=config.data.broken_pictures,

@@ -1,18 +1,24 @@
 """Batches: order, resumption, shards, targets, and what becomes of pictures that cannot be read."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ttfnet_tf.data import pipeline
+from ttfnet_tf.data.augment import Augmentation, augment_picture
 from ttfnet_tf.data.coco import CocoSplit, Picture
 from ttfnet_tf.data.pipeline import PictureNotes, build_eval_dataset, build_train_dataset, iterate, steps_per_epoch
+from ttfnet_tf.data.transforms import picture_rng
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods import ttfnet
 from ttfnet_tf.targets import paint_targets
 
 SIZE = (32, 64)
+AUGMENTED = Augmentation(photometric=True, expand=0.5, min_iou_crop=True)
+CORNERS = np.array([[0, 0, 8, 9], [30, 2, 39, 12], [5, 30, 20, 47]], np.float32)
 TARGETS = {"alpha": 0.54, "beta": 0.54, "area": "gaussian", "weight": "log"}
 
 
@@ -90,6 +96,34 @@ def test_starting_at_any_step_gives_the_same_bytes(make_split, backend, starts):
             _assert_equal(expected, got)
 
 
+def test_augmented_batches_are_functions_of_seed_epoch_and_index(make_split):
+    """Any start, any number of workers; each row is `augment_picture` of its file, and lost boxes leave padding."""
+    split = make_split(6)
+    split = dataclasses.replace(
+        split, pictures=[dataclasses.replace(p, boxes=CORNERS, labels=np.arange(3, dtype=np.int32)) for p in split.pictures]
+    )
+    straight = _take(_train(split, augment=AUGMENTED, backend="py_function"), 4)
+    for expected, got in zip(straight[3:], _take(_train(split, augment=AUGMENTED, backend="py_function", start_step=3, workers=2), 1)):
+        _assert_equal(expected, got)
+    lost = 0
+    for step, batch in enumerate(straight):  # two steps an epoch
+        for row, image_id in enumerate(batch["image_id"]):
+            picture = split.pictures[image_id - 100]
+            image = cv2.imread(str(picture.path))[:, :, ::-1]
+            rng = picture_rng(3, step // 2, int(image_id - 100))
+            image, boxes, labels = augment_picture(image, picture.boxes, picture.labels, SIZE, AUGMENTED, rng)
+            np.testing.assert_array_equal(batch["image"][row], image)
+            np.testing.assert_array_equal(batch["boxes"][row, : len(boxes)], boxes)
+            np.testing.assert_array_equal(batch["labels"][row, : len(boxes)], labels)
+            assert (batch["labels"][row, len(boxes) :] == -1).all()
+            assert (batch["boxes"][row, len(boxes) :] == 0).all()
+            expected = paint_targets(boxes, labels, image_size=SIZE, num_classes=3, **TARGETS)
+            np.testing.assert_array_equal(batch["heatmap"][row], expected["heatmap"])
+            lost += 3 - len(boxes)
+            assert batch["original_size"][row].tolist() == [48, 40]
+    assert lost > 0
+
+
 @pytest.mark.parametrize("shards", [2, 4])
 def test_shards_make_up_the_global_batch(make_split, shards):
     split = make_split(7)
@@ -124,7 +158,7 @@ def test_rows_are_resized_flipped_and_padded(make_split):
 @pytest.mark.parametrize(("probability", "mirrored"), [(0.0, False), (1.0, True)])
 def test_flip_is_a_probability(make_split, probability, mirrored):
     split = make_split(1)
-    (batch,) = _take(_train(split, batch_size=1, flip=probability), 1)
+    (batch,) = _take(_train(split, batch_size=1, augment=Augmentation(flip=probability)), 1)
     image = cv2.resize(cv2.imread(str(split.pictures[0].path))[:, :, ::-1], (64, 32), interpolation=cv2.INTER_LINEAR)
     np.testing.assert_array_equal(batch["image"][0], image[:, ::-1] if mirrored else image)
 

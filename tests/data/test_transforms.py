@@ -40,6 +40,14 @@ def test_resize_of_the_picture_is_opencv_on_bytes(size):
     np.testing.assert_array_equal(resized, cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR))
 
 
+def test_resize_of_a_float_picture_neither_rounds_nor_clips():
+    """Samples at -.25, .25, .75, 1.25 of -10.5 and 301."""
+    image = np.array([[[-10.5] * 3, [301] * 3]], np.float32)
+    resized, _ = resize(image, np.zeros((0, 4), np.float32), (1, 4))
+    assert resized.dtype == np.float32
+    np.testing.assert_allclose(resized[0, :, 0], [-10.5, 67.375, 223.125, 301], rtol=1e-6)
+
+
 def test_resize_scales_each_side_and_clips():
     image = np.zeros((100, 200, 3), np.uint8)
     boxes = np.array([[20, 10, 99, 59], [-10, -10, 250, 120], [190, 90, 199, 99]], np.float32)

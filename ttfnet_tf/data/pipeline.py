@@ -18,13 +18,15 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from ttfnet_tf.data.augment import Augmentation, augment_picture
 from ttfnet_tf.data.coco import CocoSplit, Picture
 from ttfnet_tf.data.pictures import read_rgb
-from ttfnet_tf.data.transforms import picture_rng, random_flip, resize
+from ttfnet_tf.data.transforms import picture_rng, resize
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods import Method
 
 _MARK, _END = "UserError<<", ">>UserError"  # around a UserError's line inside a TensorFlow error
+_FLIP = Augmentation(flip=0.5)
 _PREFETCH = 2  # batches; a batch of 512 px targets with 80 classes is 85 MB at 16 pictures
 
 
@@ -77,7 +79,7 @@ def build_train_dataset(
     batch_size: int,
     seed: int,
     method: Method,
-    flip: float = 0.5,
+    augment: Augmentation = _FLIP,
     backend: str = "py_function",
     broken_pictures: str = "raise",
     workers: int = 0,
@@ -94,7 +96,7 @@ def build_train_dataset(
         batch_size: B pictures of a global batch, a multiple of `num_shards`.
         seed: of order and augmentation.
         method: draws the targets; made for `image_size` and the classes of the split.
-        flip: probability of a horizontal flip.
+        augment: what is changed at random between decoding and batching.
         backend: "py_function" paints targets in NumPy and "graph" in TensorFlow, both here; "device" leaves them to the training step.
         broken_pictures: "raise" stops at a picture that cannot be read; "skip" takes the next of the epoch's order that can, and notes it.
         workers: pictures in work at a time; 0 lets tf.data choose.
@@ -132,11 +134,11 @@ def build_train_dataset(
         """One row of the batch, in NumPy."""
         image, picture, index = _read(split, int(epoch), int(position), int(index), seed=seed, policy=broken_pictures, notes=notes)
         original_size = image.shape[:2]
-        image, boxes = resize(image, picture.boxes, image_size)
-        image, boxes = random_flip(image, boxes, flip, picture_rng(seed, int(epoch), index))
-        example = _example(image, boxes, picture, original_size, split.max_boxes)
+        rng = picture_rng(seed, int(epoch), index)
+        image, boxes, labels = augment_picture(image, picture.boxes, picture.labels, image_size, augment, rng)
+        example = _example(image, boxes, labels, picture.id, original_size, split.max_boxes)
         if backend == "py_function":
-            example.update(method.paint(boxes, picture.labels))
+            example.update(method.paint(boxes, labels))
         return example
 
     signature = _signature(split, image_size)
@@ -173,18 +175,18 @@ def build_eval_dataset(
     _check_choice("broken_pictures", broken_pictures, ("raise", "skip"))
     notes = notes or PictureNotes()
     check_files(split, broken_pictures)
-    nothing = Picture(-1, split.annotations, tuple(image_size), np.zeros([0, 4], np.float32), np.zeros([0], np.int32))
-    black = np.zeros([*image_size, 3], np.uint8)
+    black, no_boxes, no_labels = np.zeros([*image_size, 3], np.uint8), np.zeros([0, 4], np.float32), np.zeros([0], np.int32)
+    padding = _example(black, no_boxes, no_labels, -1, image_size, split.max_boxes)
 
     def make_example(index):
         if index >= len(split.pictures):
-            return _example(black, nothing.boxes, nothing, image_size, split.max_boxes)
+            return padding
         picture = split.pictures[int(index)]
         image = _read_picture(picture, broken_pictures, notes)
         if image is None:
-            return _example(black, nothing.boxes, nothing, image_size, split.max_boxes)
+            return padding
         resized, boxes = resize(image, picture.boxes, image_size)
-        return _example(resized, boxes, picture, image.shape[:2], split.max_boxes)
+        return _example(resized, boxes, picture.labels, picture.id, image.shape[:2], split.max_boxes)
 
     dataset = tf.data.Dataset.range(steps_per_epoch(len(split.pictures), batch_size) * batch_size)
     dataset = dataset.map(_in_graph(make_example, _signature(split, image_size)), num_parallel_calls=workers or tf.data.AUTOTUNE)
@@ -242,14 +244,16 @@ def _read_picture(picture: Picture, policy: str, notes: PictureNotes) -> np.ndar
     return image
 
 
-def _example(image: np.ndarray, boxes: np.ndarray, picture: Picture, size: tuple[int, int], max_boxes: int) -> dict[str, np.ndarray]:
+def _example(
+    image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, image_id: int, size: tuple[int, int], max_boxes: int
+) -> dict[str, np.ndarray]:
     padded_boxes, padded_labels = np.zeros([max_boxes, 4], np.float32), np.full([max_boxes], -1, np.int32)
-    padded_boxes[: len(boxes)], padded_labels[: len(boxes)] = boxes, picture.labels
+    padded_boxes[: len(boxes)], padded_labels[: len(boxes)] = boxes, labels
     return {
         "image": image,
         "boxes": padded_boxes,
         "labels": padded_labels,
-        "image_id": np.int64(picture.id),
+        "image_id": np.int64(image_id),
         "original_size": np.array(size, np.int32),
     }
 

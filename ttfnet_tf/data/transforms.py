@@ -20,12 +20,12 @@ def resize(image: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> tuple
     """Resizes to `size` without keeping the ratio.
 
     Args:
-        image: uint8 [H, W, 3].
+        image: uint8 or float32 [H, W, 3].
         boxes: float32 [N, 4] xyxy in pixels of `image`.
         size: (height, width) of the result in pixels.
 
     Returns:
-        uint8 [height, width, 3] by OpenCV's bilinear rule on bytes, and the boxes in its pixels, clipped to it.
+        [height, width, 3] of the picture's type by OpenCV's bilinear rule on that type, and the boxes in its pixels, clipped to it.
 
     Reference: mmdetection 1.0 `Resize` with keep_ratio=False (mmcv `imresize`).
     """
@@ -39,7 +39,7 @@ def flip(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mirrors left and right: column x becomes W - 1 - x, in the picture and in the boxes.
 
     Args:
-        image: uint8 [H, W, 3].
+        image: uint8 or float32 [H, W, 3].
         boxes: float32 [N, 4] xyxy in its pixels.
 
     Reference: mmdetection 1.0 `RandomFlip`.

@@ -1,0 +1,239 @@
+"""From a decoded picture to one of the input's size, with what is changed at random in between; NumPy and OpenCV only.
+
+The 10x recipes distort colours, put the picture on a larger canvas and cut out a part in which the boxes keep a share. Each change has a
+function that draws its numbers and one that applies them, so that any example can be made again and looked at. Numbers come from one
+generator a picture (`transforms.picture_rng`) in a fixed order; a change that is off takes none.
+
+Reference: mmdetection 1.0 `PhotoMetricDistortion`, `Expand` and `MinIoURandomCrop` (mmdet/datasets/pipelines/transforms.py), whose
+arithmetic is followed in float32 to the end; only then values are rounded and clipped to bytes (docs/deviations.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ttfnet_tf.data.affine import draw_colour_jitter, draw_view, jitter_colours, show
+from ttfnet_tf.data.transforms import random_flip, resize
+
+MEAN_COLOUR = (123.675, 116.28, 103.53)  # RGB; 0 after the model's normalisation
+
+_BRIGHTNESS = 32.0  # added, of 0..255
+_CONTRAST = (0.5, 1.5)
+_SATURATION = (0.5, 1.5)
+_HUE = 18.0  # degrees
+_EXPANSION = (1.0, 4.0)
+_WHOLE = None  # crop mode: leave the picture as it is
+_CROP_MODES = (_WHOLE, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)  # smallest overlap with any box
+_SMALLEST_CROP = 0.3  # of each side
+_CROP_RATIOS = (0.5, 2.0)  # height by width
+_TRIALS = 50  # patches for one mode
+
+Window = tuple[int, int, int, int]  # x1, y1, x2, y2 of whole pixels, the last ones excluded
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is changed at random, in this order."""
+
+    photometric: bool = False  # brightness, contrast, saturation, hue, order of channels
+    expand: float = 0.0  # probability of a canvas of 1 to 4 times the sides
+    min_iou_crop: bool = False  # a part in which every box keeps some overlap
+    affine: bool = False  # CenterNet's view, takes the place of the plain resize
+    flip: float = 0.5  # probability of a horizontal flip
+    lighting: bool = False  # CenterNet's colour jitter
+
+
+class Distortion(NamedTuple):
+    """Changes of colour; the defaults change nothing."""
+
+    brightness: float = 0.0  # added to values of 0..255
+    contrast: float = 1.0  # factor
+    contrast_first: bool = True  # before saturation and hue, or after them
+    saturation: float = 1.0  # factor
+    hue: float = 0.0  # degrees
+    channels: tuple[int, int, int] = (0, 1, 2)  # channel k of the result is channel channels[k]
+
+
+def augment_picture(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    image_size: tuple[int, int],
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Everything between the decoded picture and the input.
+
+    Args:
+        image: uint8 [h, w, 3] RGB.
+        boxes: float32 [N, 4] xyxy in its pixels.
+        labels: [N].
+        image_size: (H, W) of the result in pixels.
+        augmentation: what to change.
+        rng: of this picture in this epoch.
+
+    Returns:
+        uint8 [H, W, 3]; float32 [n, 4] boxes in its pixels, clipped to it; labels [n]. Boxes that a crop or a view lost are gone with
+        their labels. A crop leaves at least one; a view may leave none. A picture without boxes is not cropped.
+    """
+    if augmentation.photometric:
+        image = distort(image, draw_distortion(rng))
+    window: Window = (0, 0, image.shape[1], image.shape[0])
+    if augmentation.expand and rng.random() < augmentation.expand:
+        window = draw_canvas(image.shape[:2], rng)
+        boxes = boxes - np.array(window[:2] * 2, np.float32)
+    if augmentation.min_iou_crop:
+        patch = draw_crop((window[3] - window[1], window[2] - window[0]), boxes, rng)
+        if patch is not None:
+            boxes, labels = crop_boxes(boxes, labels, patch)
+            x, y = window[:2]
+            window = (patch[0] + x, patch[1] + y, patch[2] + x, patch[3] + y)
+    image = cut(image, window)
+    if augmentation.affine:
+        image, boxes, labels = show(image, boxes, labels, draw_view(image.shape[:2], rng), image_size)
+    else:
+        image, boxes = resize(image, boxes, image_size)
+    image, boxes = random_flip(image, boxes, augmentation.flip, rng)
+    if augmentation.lighting:
+        image = jitter_colours(image, draw_colour_jitter(rng))
+    return _to_bytes(image), boxes, labels
+
+
+def draw_distortion(rng: np.random.Generator) -> Distortion:
+    """Each change with probability 1/2, contrast at either place with probability 1/2."""
+    drawn = Distortion()
+    if rng.integers(2):
+        drawn = drawn._replace(brightness=rng.uniform(-_BRIGHTNESS, _BRIGHTNESS))
+    drawn = drawn._replace(contrast_first=bool(rng.integers(2)))
+    if rng.integers(2):
+        drawn = drawn._replace(contrast=rng.uniform(*_CONTRAST))
+    if rng.integers(2):
+        drawn = drawn._replace(saturation=rng.uniform(*_SATURATION))
+    if rng.integers(2):
+        drawn = drawn._replace(hue=rng.uniform(-_HUE, _HUE))
+    if rng.integers(2):
+        drawn = drawn._replace(channels=tuple(rng.permutation(3).tolist()))
+    return drawn
+
+
+def distort(image: np.ndarray, distortion: Distortion) -> np.ndarray:
+    """float32 [H, W, 3] from uint8 [H, W, 3] RGB; values may leave 0..255, between the changes and in the end.
+
+    Every picture goes to hue and saturation and back, as in the reference: pixels that are negative in all channels come back changed.
+    """
+    image = image.astype(np.float32)
+    image += np.float32(distortion.brightness)
+    if distortion.contrast_first:
+        image *= np.float32(distortion.contrast)
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)  # hue 0..360, saturation 0..1, value as large as the largest channel
+    hsv[..., 1] *= np.float32(distortion.saturation)  # may pass 1: then a channel becomes negative
+    hsv[..., 0] += np.float32(distortion.hue)  # OpenCV takes what leaves 0..360 round the circle
+    cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=image)
+    if not distortion.contrast_first:
+        image *= np.float32(distortion.contrast)
+    return image if distortion.channels == (0, 1, 2) else cv2.transform(image, np.eye(3)[list(distortion.channels)])
+
+
+def draw_canvas(size: tuple[int, int], rng: np.random.Generator) -> Window:
+    """A canvas 1 to 4 times as high and wide as a picture of `size` (height, width), somewhere around it.
+
+    Returns:
+        The canvas in the frame of the picture: its first corner is 0 or less, its last one the picture's size or more.
+    """
+    height, width = size
+    ratio = rng.uniform(*_EXPANSION)
+    left, top = int(rng.uniform(0, width * ratio - width)), int(rng.uniform(0, height * ratio - height))
+    return (-left, -top, int(width * ratio) - left, int(height * ratio) - top)
+
+
+def draw_crop(size: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator) -> Window | None:
+    """A patch whose overlap with every box reaches a random threshold, and in which the centre of some box lies.
+
+    A mode is drawn: the whole picture, or one of the thresholds 0, .1, .3, .5, .7, .9. The first of 50 patches that fits is taken; if
+    none does, another mode is drawn.
+
+    Args:
+        size: (height, width) of the picture in pixels.
+        boxes: float32 [N, 4] xyxy in its pixels.
+
+    Returns:
+        The patch, or None for the whole picture; None without a draw where there is no box, for then nothing could fit.
+    """
+    if not len(boxes):
+        return None
+    while True:
+        mode = _CROP_MODES[rng.integers(len(_CROP_MODES))]
+        if mode is _WHOLE:
+            return None
+        patches = draw_patches(size, rng)
+        # A patch of extreme ratio counts as one of the 50 trials.
+        fits = (_overlaps(patches, boxes).min(axis=1) >= mode) & _centers_inside(patches, boxes).any(axis=1)
+        if fits.any():
+            return tuple(patches[fits.argmax()].tolist())
+
+
+def draw_patches(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """int64 [n, 4] windows x1, y1, x2, y2: 50 with sides of .3 to 1 of the picture's, less those not between 1:2 and 2:1."""
+    height, width = size
+    numbers = rng.random((_TRIALS, 4))
+    widths, heights = (side * (_SMALLEST_CROP + (1 - _SMALLEST_CROP) * numbers[:, k]) for k, side in enumerate((width, height)))
+    # The reference's `uniform(room)` names the lower end and leaves the upper one at 1: patches start at pixel 1, not 0.
+    lefts, tops = (room + (1 - room) * numbers[:, 2 + k] for k, room in enumerate((width - widths, height - heights)))
+    patches = np.stack([lefts, tops, lefts + widths, tops + heights], axis=1).astype(np.int64)
+    ratios = heights / widths
+    return patches[(ratios >= _CROP_RATIOS[0]) & (ratios <= _CROP_RATIOS[1])]
+
+
+def crop_boxes(boxes: np.ndarray, labels: np.ndarray, patch: Window) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes whose centre lies inside `patch`, in its frame and clipped to [0, width] x [0, height], and their labels."""
+    kept = _centers_inside(np.array([patch]), boxes)[0]
+    low, high = np.array(patch[:2] * 2, np.float32), np.array(patch[2:] * 2, np.float32)
+    return np.clip(boxes[kept], low, high) - low, labels[kept]
+
+
+def cut(image: np.ndarray, window: Window) -> np.ndarray:
+    """The window of a picture; what it shows beyond the picture is the mean colour, in float32.
+
+    Only what the window shows is copied: a canvas of 16 times the picture is never made to be cropped again.
+
+    Args:
+        image: uint8 or float32 [H, W, 3].
+        window: in its frame.
+
+    Returns:
+        [y2 - y1, x2 - x1, 3], float32 where it reaches beyond the picture, else of the picture's type.
+    """
+    x1, y1, x2, y2 = window
+    height, width = image.shape[:2]
+    part = image[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
+    if part.shape[:2] == (y2 - y1, x2 - x1):
+        return part
+    if not part.size:
+        return np.full((y2 - y1, x2 - x1, 3), MEAN_COLOUR, np.float32)
+    borders = (max(-y1, 0), max(y2 - height, 0), max(-x1, 0), max(x2 - width, 0))
+    return cv2.copyMakeBorder(part.astype(np.float32), *borders, cv2.BORDER_CONSTANT, value=MEAN_COLOUR)
+
+
+def _centers_inside(patches: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """bool [n, N]: patch by box."""
+    centers = (boxes[None, :, :2] + boxes[None, :, 2:]) / 2
+    return ((centers > patches[:, None, :2]) & (centers < patches[:, None, 2:])).all(axis=2)
+
+
+def _overlaps(patches: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """float32 [n, N] intersection over union, corners inclusive on both sides as in the reference's `bbox_overlaps`."""
+    patches = patches.astype(np.float32)[:, None]
+    boxes = boxes[None]
+    sides = np.minimum(patches[..., 2:], boxes[..., 2:]) - np.maximum(patches[..., :2], boxes[..., :2]) + 1
+    common = np.maximum(sides, 0).prod(axis=-1)
+    areas = (patches[..., 2:] - patches[..., :2] + 1).prod(axis=-1) + (boxes[..., 2:] - boxes[..., :2] + 1).prod(axis=-1)
+    return common / (areas - common)
+
+
+def _to_bytes(image: np.ndarray) -> np.ndarray:
+    """Rounded half to even and clipped."""
+    return image if image.dtype == np.uint8 else cv2.add(image, (0, 0, 0, 0), dtype=cv2.CV_8U)

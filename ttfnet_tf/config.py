@@ -259,6 +259,11 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ),
     ("losses.heatmap_weight", _not_negative, _NOT_NEGATIVE),
     ("losses.box_weight", _not_negative, _NOT_NEGATIVE),
+    (
+        "optim.name",
+        lambda v, c: v == "sgd" or c.train.precision != "mixed_float16",
+        "cannot leave out a step that overflows, which train.precision=mixed_float16 needs; choose sgd or mixed_bfloat16",
+    ),
     ("optim.lr", _finite_positive, _POSITIVE),
     ("optim.lr_batch_size", _finite_positive, _POSITIVE),
     ("optim.momentum", lambda v, _: 0 <= v < 1, "must lie in 0..1, 1 excluded"),

@@ -6,11 +6,21 @@ in tests/parity holds it against the recorded digest of all weights.
 
 from __future__ import annotations
 
+import functools
+import json
 import zlib
 
+import golden
 import numpy as np
 
 from ttfnet_tf import parameters
+
+
+@functools.cache
+def table(file: str) -> dict:
+    """`state_dicts.json` or `init_stats.json`, from the complete golden data or from the part of it in the repository."""
+    folders = (golden.folder("model"), golden.SUBSET)
+    return json.loads(next(folder / file for folder in folders if (folder / file).is_file()).read_text())
 
 
 def gen_tensor(name: str, shape) -> np.ndarray:

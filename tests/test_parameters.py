@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ttfnet_tf.batch_norm import batch_norm
 from ttfnet_tf.model import build_model
-from ttfnet_tf.parameters import from_official, named_buffers, named_parameters, to_official
+from ttfnet_tf.parameters import from_official, named_buffers, named_parameters, set_trainable, to_official
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,32 @@ def test_synchronized_normalisation_has_the_same_names(model):
     other = build_model(2, width=8, neck_channels=(8, 8, 8), heatmap_head=(8, 1), box_head=(8, 1), batch_norm="synchronized")
     assert list(named_parameters(other)) == list(named_parameters(model))
     assert list(named_buffers(other)) == list(named_buffers(model))
+
+
+@pytest.mark.parametrize("synchronized", [False, True])
+@pytest.mark.parametrize(("frozen_statistics", "mean"), [(True, 0.0), (False, 0.4)])
+def test_frozen_normalisations(frozen_statistics, mean, synchronized):
+    inputs = tf.keras.Input([2])
+    layer = batch_norm("backbone.bn", synchronized=synchronized)
+    model = tf.keras.Model(inputs, layer(inputs))
+    x = tf.constant([[3.0, 3.0], [5.0, 5.0]])
+    set_trainable(layer, False, frozen_statistics=frozen_statistics)
+    assert named_parameters(model, trainable_only=True) == {}
+    # By the running statistics 0 and 1, or by those of the batch: 4 and 1.
+    np.testing.assert_allclose(model(x, training=True), x if frozen_statistics else x - 4.0, rtol=1e-4)
+    np.testing.assert_allclose(layer.moving_mean, [mean, mean], rtol=1e-6)  # a tenth of the batch's mean
+    set_trainable(layer, True, frozen_statistics=frozen_statistics)
+    assert list(named_parameters(model, trainable_only=True)) == ["backbone.bn.weight", "backbone.bn.bias"]
+
+
+def test_frozen_convolutions_do_not_depend_on_the_rule(model):
+    layer = model.get_layer("bbox_head.hm.0.conv")
+    for frozen_statistics in (True, False):
+        set_trainable(layer, False, frozen_statistics=frozen_statistics)
+        assert not layer.trainable
+        assert "bbox_head.hm.0.conv.weight" not in named_parameters(model, trainable_only=True)
+    set_trainable(layer, True)
+    assert "bbox_head.hm.0.conv.weight" in named_parameters(model, trainable_only=True)
 
 
 def test_kernels_are_transposed():
@@ -62,3 +89,32 @@ def test_values_reach_the_layer(model):
     assert dx.numpy().tolist() == [0, 0, 0, 0, 0.5, 0, 0, 0, 0]
     assert not np.any(dy)
     assert not np.any(mask)
+
+
+class _Squeeze(tf.keras.layers.Layer):
+    """A layer made of layers, as backbones from elsewhere have them."""
+
+    def __init__(self, name):
+        super().__init__(name=name)
+        self.spread = tf.keras.layers.DepthwiseConv2D(3, use_bias=False, name="spread")
+        self.normal = tf.keras.layers.BatchNormalization(name="normal")
+
+    def call(self, inputs):
+        return self.normal(self.spread(inputs))
+
+
+def test_variables_of_other_layers_are_named_by_their_path():
+    inputs = tf.keras.Input([8, 8, 2])
+    model = tf.keras.Model(inputs, tf.keras.layers.Dense(3, name="backbone.last")(_Squeeze("backbone.a")(inputs)))
+    parameters, buffers = named_parameters(model), named_buffers(model)
+    assert {name: tuple(v.shape) for name, v in parameters.items()} == {
+        "backbone.a.spread.weight": (3, 3, 2, 1),
+        "backbone.a.normal.weight": (2,),
+        "backbone.a.normal.bias": (2,),
+        "backbone.last.weight": (2, 3),
+        "backbone.last.bias": (3,),
+    }
+    assert list(buffers) == ["backbone.a.normal.running_mean", "backbone.a.normal.running_var"]
+    model.get_layer("backbone.a").trainable = False
+    assert list(named_parameters(model, trainable_only=True)) == ["backbone.last.weight", "backbone.last.bias"]
+    assert list(named_buffers(model)) == list(buffers)

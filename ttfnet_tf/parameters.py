@@ -13,6 +13,16 @@ from ttfnet_tf.batch_norm import SyncBatchNormalization
 from ttfnet_tf.deform_conv import DeformableConv2D
 
 _BATCH_NORMS = (tf.keras.layers.BatchNormalization, SyncBatchNormalization)
+_CONVOLUTIONS = (tf.keras.layers.Conv2D, DeformableConv2D)
+# Keras' name of a variable -> leaf of its official name; others keep theirs.
+_LEAVES = {
+    "kernel": "weight",
+    "depthwise_kernel": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 
 
 def named_parameters(model: tf.keras.Model, *, trainable_only: bool = False) -> dict[str, tf.Variable]:
@@ -52,6 +62,8 @@ def named_buffers(model: tf.keras.Model) -> dict[str, tf.Variable]:
         if isinstance(layer, _BATCH_NORMS):
             named[f"{layer.name}.running_mean"] = layer.moving_mean
             named[f"{layer.name}.running_var"] = layer.moving_variance
+        elif not isinstance(layer, _CONVOLUTIONS):
+            named.update(_by_path(layer, trainable=False))
     return named
 
 
@@ -74,15 +86,49 @@ def from_official(name: str, array) -> np.ndarray:
 def _parameters_of(layer):
     if isinstance(layer, _BATCH_NORMS):
         return {f"{layer.name}.weight": layer.gamma, f"{layer.name}.bias": layer.beta}
-    named = {}
-    if isinstance(layer, (tf.keras.layers.Conv2D, DeformableConv2D)):
-        named[f"{layer.name}.weight"] = layer.kernel
-        if layer.use_bias:
-            named[f"{layer.name}.bias"] = layer.bias
+    if not isinstance(layer, _CONVOLUTIONS):
+        return _by_path(layer, trainable=True)
+    named = {f"{layer.name}.weight": layer.kernel}
+    if layer.use_bias:
+        named[f"{layer.name}.bias"] = layer.bias
     if isinstance(layer, DeformableConv2D):
         named[f"{layer.name}.conv_offset_mask.weight"] = layer.offset_mask.kernel
         named[f"{layer.name}.conv_offset_mask.bias"] = layer.offset_mask.bias
     return named
+
+
+def _by_path(layer, trainable, path=None):
+    """The variables of any other layer, of one made of layers too, by their path inside it.
+
+    The path is made of attributes and positions: names of inner layers often count what the process has built before.
+    """
+    path, named, inside = path or layer.name, {}, set()
+    for step, part in _parts(layer):
+        named.update(_by_path(part, trainable, f"{path}.{step}"))
+        inside.update(id(variable) for variable in part.weights)
+    for variable in layer.weights:
+        if variable.trainable == trainable and id(variable) not in inside:
+            leaf = variable.name.partition(":")[0].rpartition("/")[2]
+            name = f"{path}.{_LEAVES.get(leaf, leaf)}"
+            if name in named:
+                raise ValueError(f"{layer.name} has two variables called {name}")
+            named[name] = variable
+    return named
+
+
+def _parts(layer):
+    """(step of a path, layer) for the layers right inside a layer."""
+    if isinstance(layer, tf.keras.Sequential):
+        return [(str(position), part) for position, part in enumerate(layer.layers)]
+    found = []
+    for attribute, value in vars(layer).items():
+        values = enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]
+        found += [
+            (attribute if position is None else f"{attribute}.{position}", part)
+            for position, part in values
+            if isinstance(part, tf.keras.layers.Layer) and not attribute.startswith("_")
+        ]
+    return found
 
 
 def _deinterleaved(channels):

@@ -1,5 +1,7 @@
 """The whole network against the official one, map by map, so that the first red tensor names the stage."""
 
+import hashlib
+
 import golden
 import golden_weights
 import numpy as np
@@ -16,14 +18,20 @@ NUM_CLASSES = 80
 MODELS = {
     "r18": {"backbone": "resnet18", "box_head": (64, 1)},
     "r34": {"backbone": "resnet34", "box_head": (64, 2)},
+    "d53": {"backbone": "darknet53", "box_head": (64, 2)},
 }
-LAST_BLOCKS = {"r18": (1, 1, 1, 1), "r34": (2, 3, 5, 2)}
+# The layers whose outputs are c2, c3, c4 and c5.
+LAST_BLOCKS = {
+    "r18": ("layer1.1", "layer2.1", "layer3.1", "layer4.1"),
+    "r34": ("layer1.2", "layer2.3", "layer3.5", "layer4.2"),
+    "d53": ("layer2.2", "layer3.8", "layer4.8", "layer5.4"),
+}
 TOLERANCE = 1e-3  # of the largest value of each map
 
 
 def _layers_of(model):
     """Name of the reference's tensor -> name of the layer whose output it is."""
-    names = {f"c{i + 2}": f"backbone.layer{i + 1}.{last}" for i, last in enumerate(LAST_BLOCKS[model])}
+    names = {f"c{i}": f"backbone.{last}" for i, last in enumerate(LAST_BLOCKS[model], start=2)}
     for i, convolutions in enumerate((1, 2, 3)):
         names[f"dcn{i}"] = f"bbox_head.deconv_layers.{i}.0"
         names[f"up{i}"] = f"bbox_head.deconv_layers.{i}.3"
@@ -44,19 +52,19 @@ def tensors():
     models, outputs = {}, {}
 
     def compute(case, sampler):
-        if case["model"] not in MODELS:
-            pytest.skip(f"the backbone of {case['model']} is not built yet")
-        key = (case["model"], sampler)
-        if key not in models:
-            model = build_model(NUM_CLASSES, sampler=sampler, **MODELS[case["model"]])
+        name = case["model"]
+        if name not in models:
+            model = build_model(NUM_CLASSES, **MODELS[name])
             golden_weights.fill(model)
-            maps = {name: model.get_layer(layer).output for name, layer in _layers_of(case["model"]).items()}
+            maps = {tensor: model.get_layer(layer).output for tensor, layer in _layers_of(name).items()}
             deformable = [model.get_layer(f"bbox_head.deconv_layers.{i}.0") for i in range(3)]
             maps.update({f"input{i}": layer.input for i, layer in enumerate(deformable)})
-            models[key] = tf.keras.Model(model.input, maps), deformable
+            models[name] = tf.keras.Model(model.input, maps), deformable
         if (case["case"], sampler) not in outputs:
-            maps, deformable = models[key]
-            computed = {name: value.numpy() for name, value in maps(_image(case)).items()}
+            maps, deformable = models[name]
+            for layer in deformable:
+                layer.sampler = sampler
+            computed = {tensor: value.numpy() for tensor, value in maps(_image(case)).items()}
             for i, layer in enumerate(deformable):
                 raw = layer.offset_mask(computed.pop(f"input{i}")).numpy()
                 # `to_official` puts our 9 dy, 9 dx, 9 masks into the recorded order; it does so on the last axis of a bias.
@@ -87,3 +95,12 @@ def test_map(case, name, tensors):
 @pytest.mark.parametrize("case", golden.cases("model"))
 def test_outputs_with_the_other_sampler(case, name, tensors):
     _compare(case, name, tensors(case, SAMPLERS[1])[name])
+
+
+@pytest.mark.parametrize("model", golden_weights.table("state_dicts.json"))
+def test_generated_weights_are_the_recorded_ones(model):
+    recorded = golden_weights.table("state_dicts.json")[model]
+    digest = hashlib.sha256()
+    for entry in recorded["state_dict"]:
+        digest.update(golden_weights.gen_tensor(entry["name"], entry["shape"]).tobytes())
+    assert digest.hexdigest() == recorded["gen_weights_sha256"]

@@ -25,6 +25,7 @@ CASES = golden.cases("trainstep")
 # A bias in front of a normalisation with batch statistics has the gradient 0; what both sides compute is rounding (docs/deviations.md).
 NO_GRADIENT = re.compile(r"deconv_layers\.\d\.0\.bias$")
 NUM_CLASSES = 80
+TOLERANCE = 1e-3  # of each gradient's length
 
 
 @pytest.fixture(scope="module", params=[case.values[0] for case in CASES], ids=[case.id for case in CASES])
@@ -67,6 +68,34 @@ def _batch(case, arrays, size):
     return {"image": image.astype(np.float32), "boxes": boxes, "labels": labels}
 
 
+def _float32_decides(case):
+    """Whether the reference's float32 gradients are those of its float64 run.
+
+    A leaky ReLU has another slope on each side of 0. Among millions of values some lie within rounding of it, and one that changes
+    sides changes the gradients of every layer before it.
+    """
+    arrays = golden.arrays_of("trainstep", case)
+    names = [key.partition("/")[2] for key in arrays if key.startswith("grad32/") and not NO_GRADIENT.search(key)]
+    return all(_relative(arrays[f"grad32/{name}"], arrays[f"grad64/{name}"]) < TOLERANCE for name in names)
+
+
+def _gradients_of_float64(case, arrays):
+    """The gradients with a network that computes in float64; pictures, sampling places, targets and losses stay float32."""
+    size = (case["input_h"], case["input_w"])
+    tf.keras.mixed_precision.set_global_policy("float64")
+    try:
+        model = build_model(NUM_CLASSES, **MODELS[case["model"]])
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+    golden_weights.fill(model)
+    named = named_parameters(model, trainable_only=True)
+    batch = {name: tf.constant(value) for name, value in _batch(case, arrays, size).items()}
+    method = ttfnet(image_size=size, num_classes=NUM_CLASSES)
+    with tf.GradientTape() as tape:
+        loss = method.losses(model(batch["image"], training=True), method.render(batch["boxes"], batch["labels"]))["loss"]
+    return {name: gradient.numpy() for name, gradient in zip(named, tape.gradient(loss, list(named.values())))}
+
+
 def _sample(case, name, array):
     """The stored positions of an array in the reference's layout, 4-D ones as HWIO."""
     flat = np.asarray(array).reshape(-1)
@@ -82,6 +111,14 @@ def _relative(actual, expected):
     return np.linalg.norm(actual - expected) / np.linalg.norm(expected)
 
 
+@pytest.mark.parametrize("model", golden_weights.table("state_dicts.json"))
+def test_rules_of_every_parameter(model):
+    for entry in golden_weights.table("state_dicts.json")[model]["state_dict"]:
+        if entry["kind"] == "param":
+            rule = optim.parameter_rule(entry["name"], weight_decay=4e-4, bias_lr_multiplier=2.0, bias_weight_decay=0.0)
+            assert rule == (entry["lr_mult"], entry["weight_decay"]), entry["name"]
+
+
 def test_losses_and_gradient_norm(step):
     case, arrays, metrics, *_ = step
     np.testing.assert_allclose(metrics["heatmap_loss"], arrays["hm_loss64"], rtol=1e-5)
@@ -93,6 +130,8 @@ def test_gradients(step):
     case, arrays, _, gradients, *_ = step
     recorded = {key.partition("/")[2] for key in arrays if key.startswith("grad64/")}
     assert recorded == set(gradients)
+    if not _float32_decides(case):
+        gradients = _gradients_of_float64(case, arrays)
     wrong = {}
     for name, gradient in gradients.items():
         gradient = _reference_layout(name, gradient)
@@ -103,7 +142,7 @@ def test_gradients(step):
             _relative(_sample(case, name, gradient), arrays[f"grad64/{name}"]),
             abs(np.linalg.norm(gradient) / case["grad_norms"][name] - 1),
         )
-        if max(errors) > 1e-3:
+        if max(errors) > TOLERANCE:
             wrong[name] = errors
     assert wrong == {}
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ttfnet_tf.targets import paint_targets
+from ttfnet_tf.targets import centre_cells, cornernet_radii, kernel_radii, paint_targets, sub_areas
 
 
 def paint(boxes, labels, **settings):
@@ -116,6 +116,118 @@ def test_rectangle_of_a_small_box_has_one_cell():
     assert np.argwhere(maps["box_weight"][..., 0]).tolist() == [[2, 2]]
 
 
+@pytest.mark.parametrize(
+    ("beta", "rows", "columns"),
+    [
+        # y 3..83, x 10..130: the middle 1 % is y 42.6..43.4 -> 43 px -> 10.75, x 69.4..70.6 -> 69, 71 px -> 17.25, 17.75.
+        (0.01, (11, 11), (17, 18)),
+        # y 7..79 -> 1.75, 19.75; x 16..124 -> 4, 31.
+        (0.9, (2, 20), (4, 31)),
+        # y 3..83 -> 0.75, 20.75; x 10..130 -> 2.5 (to even), 32.5 -> 31, the last column.
+        (1.0, (1, 21), (2, 31)),
+    ],
+)
+@pytest.mark.parametrize("box_per_class", [False, True])
+def test_rectangles_of_any_size(beta, rows, columns, box_per_class):
+    box = [10, 3, 130, 83]
+    maps = paint([box], [1], image_size=(96, 128), area="rectangle", beta=beta, box_per_class=box_per_class)
+    group = 1 if box_per_class else 0
+    owned = np.zeros((24, 32), bool)
+    owned[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1] = True
+    np.testing.assert_array_equal(maps["box_weight"][..., group] > 0, owned)
+    np.testing.assert_array_equal((maps["box_target"][..., 4 * group : 4 * group + 4] == box).all(-1), owned)
+    np.testing.assert_allclose(maps["box_weight"].sum(), math.log(121 * 81), rtol=1e-6)
+
+
+def test_equal_weights_are_not_shared_out():
+    large, small = [8, 8, 56, 56], [40, 8, 44, 12]
+    weight = paint([large, small], [0, 1], image_size=(64, 64), area="rectangle", beta=0.5, weight="equal")["box_weight"]
+    # The middle half of 8..56 is 20..44 px: cells 5 to 11. Of 40..44 it is 41, 43 px: cells 10, 11; of 8..12 cells 2 and 3 (9, 11 px).
+    expected = np.zeros((16, 16))
+    expected[5:12, 5:12] = 1
+    expected[2:4, 10:12] = 1
+    np.testing.assert_array_equal(weight[..., 0], expected)
+
+
+def test_equal_weights_of_a_gaussian_area_are_its_kernel():
+    maps = paint([[8, 8, 24, 24], [28, 28, 28, 28]], [1, 1], weight="equal")
+    edge, corner = math.exp(-2), math.exp(-4)
+    expected = np.zeros((8, 8))
+    expected[3:6, 3:6] = [[corner, edge, corner], [edge, 1, edge], [corner, edge, corner]]
+    expected[7, 7] = 1  # the box of one pixel, too
+    np.testing.assert_allclose(maps["box_weight"][..., 0], expected, rtol=1e-6)
+
+
+def _published_radius(height, width, overlap=0.7):
+    """CornerNet's three conditions as first published and as CenterNet was trained: roots that are not divided by 2 a."""
+    roots = []
+    for a, b, c in (
+        (1, height + width, width * height * (1 - overlap) / (1 + overlap)),
+        (4, 2 * (height + width), (1 - overlap) * width * height),
+        (4 * overlap, -2 * overlap * (height + width), (overlap - 1) * width * height),
+    ):
+        roots.append((b + math.sqrt(b * b - 4 * a * c)) / 2)
+    return min(roots)
+
+
+def test_cornernet_radius_is_the_published_one():
+    table = cornernet_radii(40, 120)
+    assert table.shape == (40, 120)
+    for height in range(40):
+        for width in range(120):
+            assert table[height, width] == int(_published_radius(height, width)), (height, width)
+    # By hand, (10, 10): (-28 + sqrt(784 + 336)) / 2 = 2.73. (20, 35): (-77 + sqrt(5929 + 2352)) / 2 = 7 exactly.
+    assert table[10, 10] == 2
+    assert table[20, 35] == table[35, 20] == 7
+
+
+def test_cornernet_kernel_is_square_and_grows_with_alpha():
+    # 160 x 40 px are 40 x 10 cells: (-70 + sqrt(4900 + 1344)) / 2 = 4.51 -> 4; twice that is 9.02 -> 9; half of it 2.25 -> 2.
+    boxes = np.array([[40, 100, 200, 140]], np.float32)
+    for size, radius in ((0.54, 4), (1.08, 9), (0.27, 2)):
+        assert kernel_radii(boxes, size, "cornernet", 64, 64).tolist() == [[radius, radius]]
+    assert kernel_radii(boxes, 0.54, "aspect", 64, 64).tolist() == [[10, 2]]
+    maps = paint(boxes, [0], image_size=(256, 256), kernel="cornernet", beta=0.27)
+    assert np.argwhere(maps["heatmap"][..., 0]).min(0).tolist() == [26, 26]  # the centre (120, 120) is cell (30, 30)
+    assert np.argwhere(maps["heatmap"][..., 0]).max(0).tolist() == [34, 34]
+    assert np.count_nonzero(maps["box_weight"]) == 5 * 5
+    np.testing.assert_allclose(maps["heatmap"][30, 26, 0], math.exp(-(4**2) / (2 * 1.5**2)), rtol=1e-6)  # sigma = 9 / 6
+
+
+def test_cornernet_radius_is_that_of_the_rounded_up_box():
+    # 9.25 x 9.25 cells give 2.53, 10 x 10 give 2.73, and with alpha 0.6 that is 3.04.
+    boxes = np.array([[8, 8, 45, 45]], np.float32)
+    assert kernel_radii(boxes, 0.6, "cornernet", 64, 64).tolist() == [[3, 3]]
+
+
+def test_rectangles_do_not_know_the_kernel():
+    boxes = [[8, 8, 24, 24], [4, 12, 90, 20]]
+    aspect, square = (paint(boxes, [0, 1], image_size=(64, 96), area="rectangle", kernel=kernel) for kernel in ("aspect", "cornernet"))
+    np.testing.assert_array_equal(aspect["box_weight"], square["box_weight"])
+    np.testing.assert_array_equal(aspect["box_target"], square["box_target"])
+    assert (aspect["heatmap"] != square["heatmap"]).any()
+
+
+@pytest.mark.parametrize("kernel", ["aspect", "cornernet"])
+@pytest.mark.parametrize("area", ["gaussian", "rectangle"])
+def test_sub_areas_are_the_cells_that_are_painted(area, kernel):
+    rng = np.random.default_rng(5)
+    for box in rng.uniform(0, 127, (20, 4)).astype(np.float32):
+        box = np.sort(box.reshape(2, 2), axis=0).reshape(1, 4)
+        ((top, left, bottom, right),) = sub_areas(box, beta=0.54, area=area, kernel=kernel, height=32, width=32)
+        painted = np.zeros((32, 32), bool)
+        painted[top:bottom, left:right] = True
+        weight = paint(box, [0], image_size=(128, 128), area=area, kernel=kernel, weight="norm")["box_weight"][..., 0]
+        np.testing.assert_array_equal(weight > 0, painted)
+
+
+def test_geometry_of_another_stride_is_that_of_the_shrunk_box():
+    boxes = np.array([[16, 40, 240, 120]], np.float32)
+    np.testing.assert_array_equal(centre_cells(boxes, 8), centre_cells(boxes / 2, 4))
+    for kernel in ("aspect", "cornernet"):
+        np.testing.assert_array_equal(kernel_radii(boxes, 0.5, kernel, 32, 32, 8), kernel_radii(boxes / 2, 0.5, kernel, 32, 32))
+
+
 def test_box_per_class_keeps_classes_apart():
     boxes = [[8, 8, 24, 24], [12, 12, 20, 20]]
     maps = paint(boxes, [1, 0], box_per_class=True)
@@ -142,8 +254,10 @@ def test_map_of_a_picture_that_is_no_multiple_of_four():
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="gaussian or rectangle, received 'circle'"):
         paint([], [], area="circle")
-    with pytest.raises(ValueError, match="none, norm, sqrt or log, received 'area'"):
+    with pytest.raises(ValueError, match="none, norm, sqrt, log or equal, received 'area'"):
         paint([], [], weight="area")
+    with pytest.raises(ValueError, match="aspect or cornernet, received 'round'"):
+        paint([], [], kernel="round")
     with pytest.raises(ValueError, match="label 2 is beyond the 2 classes"):
         paint([[8, 8, 24, 24]], [2])
     with pytest.raises(ValueError, match=r"\(1, 4\) and \(2,\)"):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ttfnet_tf.losses import detection_losses
 from ttfnet_tf.targets import paint_targets
 from ttfnet_tf.targets_tf import render_targets
 
@@ -29,9 +30,10 @@ def _scene(seed, pictures=3, boxes=14):
     return corners.astype(np.float32), labels.astype(np.int32)
 
 
+AREAS, WEIGHTS, KERNELS = ("gaussian", "rectangle"), ("none", "norm", "sqrt", "log", "equal"), ("aspect", "cornernet")
 SETTINGS = [
-    {"area": area, "weight": weight, "box_per_class": per_class}
-    for area, weight, per_class in itertools.product(("gaussian", "rectangle"), ("none", "norm", "sqrt", "log"), (False, True))
+    {"area": area, "weight": weight, "kernel": kernel, "box_per_class": per_class}
+    for area, weight, kernel, per_class in itertools.product(AREAS, WEIGHTS, KERNELS, (False, True))
 ]
 
 
@@ -47,19 +49,46 @@ def _assert_equal(maps, boxes, labels, settings):
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join(str(v) for v in s.values()))
 def test_equals_numpy(settings):
     settings = {"beta": 0.9 if settings["area"] == "rectangle" else 0.3, **settings}
-    draw = tf.function(functools.partial(render_targets, image_size=SIZE, num_classes=CLASSES, **settings))
-    for seed in range(4):
-        boxes, labels = _scene(seed)
-        _assert_equal({key: value.numpy() for key, value in draw(boxes, labels).items()}, boxes, labels, settings)
+    boxes, labels = _scene(0, pictures=9)
+    maps = render_targets(tf.constant(boxes), tf.constant(labels), image_size=SIZE, num_classes=CLASSES, **settings)
+    _assert_equal({key: value.numpy() for key, value in maps.items()}, boxes, labels, settings)
 
 
-def test_inside_tf_data_shapes_are_static():
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("beta", [0.01, 0.1, 0.7, 1.0])
+@pytest.mark.parametrize("area", AREAS)
+def test_equals_numpy_at_any_size(area, beta, kernel):
+    settings = {"alpha": 0.4, "beta": beta, "area": area, "kernel": kernel, "box_per_class": True}
+    boxes, labels = _scene(20, pictures=6)
+    maps = render_targets(tf.constant(boxes), tf.constant(labels), image_size=SIZE, num_classes=CLASSES, **settings)
+    _assert_equal({key: value.numpy() for key, value in maps.items()}, boxes, labels, settings)
+
+
+@pytest.mark.parametrize("beta", [0.01, 0.9])
+def test_class_aware_rectangles_train(beta):
+    boxes = tf.constant([[[8, 8, 56, 56], [12, 20, 44, 40]]], tf.float32)
+    settings = {"image_size": (64, 64), "num_classes": 3, "area": "rectangle", "box_per_class": True}
+    targets = render_targets(boxes, tf.constant([[2, 0]]), beta=beta, **settings)
+    distances = tf.fill([1, 16, 16, 12], 5.0)
+    with tf.GradientTape() as tape:
+        tape.watch(distances)
+        loss = detection_losses({"heatmap": tf.zeros([1, 16, 16, 3]), "box": distances}, targets)["box_loss"]
+    gradient = tf.reshape(tape.gradient(loss, distances), [1, 16, 16, 3, 4]).numpy()
+    assert 0 < float(loss) < 5 * 2  # box_weight times a mean of 1 - GIoU
+    # Exactly the cells of a class that own its box learn, though those of the two classes overlap.
+    np.testing.assert_array_equal(gradient.any(-1), targets["box_weight"].numpy() > 0)
+    assert [n > 0 for n in np.count_nonzero(gradient.any(-1), axis=(0, 1, 2))] == [True, False, True]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_inside_tf_data_shapes_are_static(kernel):
     boxes, labels = _scene(7)
-    draw = functools.partial(render_targets, image_size=SIZE, num_classes=CLASSES, box_per_class=True)
+    settings = {"box_per_class": True, "kernel": kernel}
+    draw = functools.partial(render_targets, image_size=SIZE, num_classes=CLASSES, **settings)
     dataset = tf.data.Dataset.from_tensor_slices((boxes, labels)).batch(3, drop_remainder=True).map(draw)
     shapes = {key: tuple(spec.shape) for key, spec in dataset.element_spec.items()}
     assert shapes == {"heatmap": (3, 26, 34, 4), "box_target": (3, 26, 34, 16), "box_weight": (3, 26, 34, 4)}
-    _assert_equal(next(dataset.as_numpy_iterator()), boxes, labels, {"box_per_class": True})
+    _assert_equal(next(dataset.as_numpy_iterator()), boxes, labels, settings)
 
 
 def test_all_padding_is_empty():
@@ -81,5 +110,7 @@ def test_graph_does_not_grow_with_the_number_of_boxes():
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="received 'circle'"):
         render_targets(tf.zeros([1, 1, 4]), tf.zeros([1, 1], tf.int32), image_size=SIZE, num_classes=2, area="circle")
+    with pytest.raises(ValueError, match="received 'round'"):
+        render_targets(tf.zeros([1, 1, 4]), tf.zeros([1, 1], tf.int32), image_size=SIZE, num_classes=2, kernel="round")
     with pytest.raises(ValueError, match=r"\(1, 4\) and \(1,\)"):
         render_targets(tf.zeros([1, 4]), tf.zeros([1], tf.int32), image_size=SIZE, num_classes=2)

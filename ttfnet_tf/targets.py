@@ -3,6 +3,7 @@
 Cells are those of the stride-4 map. Boxes are painted from the largest to the smallest, so that a small object lying on a large one
 keeps its cells. Equations and their oddities are those of the official implementation (ZJULearning/ttfnet 700ad90,
 `ttf_head.py`: `target_single_image`, `draw_truncate_gaussian`, `calc_region`); decisions that round are taken in float32 as there.
+What the official code cannot do (kernel "cornernet", weight "equal") is explained in docs/targets.md.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import functools
 import numpy as np
 
 STRIDE = 4  # input pixels per cell
+CORNERNET_SIZE = 0.54  # the size at which the square kernel is CornerNet's own
+CORNERNET_OVERLAP = 0.7  # its min_overlap
 
 
 def paint_targets(
@@ -24,6 +27,7 @@ def paint_targets(
     beta: float = 0.54,
     area: str = "gaussian",
     weight: str = "log",
+    kernel: str = "aspect",
     box_per_class: bool = False,
 ) -> dict[str, np.ndarray]:
     """Draws the heatmap and the regression targets of one picture.
@@ -36,7 +40,10 @@ def paint_targets(
         alpha: size of the heatmap kernel relative to the box.
         beta: size of the area that regresses the box, relative to the box.
         area: "gaussian": that area is the support of a kernel, which also weighs its cells; "rectangle": all its cells weigh the same.
-        weight: what the weights of one box add up to, with a = (x2 - x1 + 1) (y2 - y1 + 1): "none" a, "norm" 1, "sqrt" or "log" of a.
+        weight: what the weights of one box add up to, with a = (x2 - x1 + 1) (y2 - y1 + 1): "none" a, "norm" 1, "sqrt" or "log" of a;
+            "equal": nothing is shared out, a cell weighs 1 in a rectangle and its kernel value in a gaussian area.
+        kernel: "aspect": kernels are as wide and high as their box says; "cornernet": square, with the radius of CornerNet times
+            alpha / 0.54 (beta / 0.54 for a gaussian area). Rectangles follow the box with either.
         box_per_class: one box target for each class (G = C groups) instead of one for each cell (G = 1).
 
     Returns:
@@ -46,12 +53,12 @@ def paint_targets(
             x2 < x1 may get a negative or NaN weight, as in the reference; `losses.box_giou_sum` says what becomes of them.
 
     Raises:
-        ValueError: an unknown `area` or `weight`, arrays of other shapes, or a label beyond the classes.
+        ValueError: an unknown `area`, `weight` or `kernel`, arrays of other shapes, or a label beyond the classes.
 
     Reference: TTFNet (arXiv:1909.00700) equations 1, 5, 6 and section 4.3; differences are in docs/deviations.md.
     """
     boxes, labels = np.asarray(boxes, np.float32), np.asarray(labels)
-    check_settings(area, weight)
+    check_settings(area, weight, kernel)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or labels.shape != boxes.shape[:1]:
         raise ValueError(f"boxes must be [N, 4] and labels [N], received {boxes.shape} and {labels.shape}")
     if labels.size and labels.max() >= num_classes:
@@ -67,45 +74,44 @@ def paint_targets(
     areas = box_areas(boxes)
     order = paint_order(areas, weight)
     boxes, labels, totals = boxes[order], labels[order], area_weights(areas[order], weight).tolist()
-    centres = ((boxes[:, :2] + boxes[:, 2:]) / 2 / STRIDE).astype(np.int32).tolist()  # truncated toward 0, never clamped
-    on_map = np.clip(boxes / STRIDE, 0, np.array([width - 1, height - 1] * 2, np.float32))
-    half_sides = (on_map[:, 2:] - on_map[:, :2]) / 2
-    heat_radii = (half_sides * np.float32(alpha)).astype(np.int32).tolist()  # truncated, so 0 (one cell) is possible
+    centres = centre_cells(boxes).tolist()
+    heat_radii = kernel_radii(boxes, alpha, kernel, height, width).tolist()
     if area == "gaussian":
-        box_radii = (half_sides * np.float32(beta)).astype(np.int32).tolist()
+        box_radii = kernel_radii(boxes, beta, kernel, height, width).tolist()
     else:
         rectangles = sub_rectangles(boxes, beta, height, width).tolist()
 
     for k, label in enumerate(labels.tolist()):
-        kernel, rows, columns = _kernel_on_map(centres[k], heat_radii[k], height, width)
-        if kernel is not None:
+        values, rows, columns = _kernel_on_map(centres[k], heat_radii[k], height, width)
+        if values is not None:
             cells = heatmap[rows, columns, label]
-            np.maximum(cells, kernel, out=cells)
+            np.maximum(cells, values, out=cells)
         group = label if box_per_class else 0
         if area == "gaussian":
             if box_radii[k] != heat_radii[k]:
-                kernel, rows, columns = _kernel_on_map(centres[k], box_radii[k], height, width)
-            if kernel is None:
+                values, rows, columns = _kernel_on_map(centres[k], box_radii[k], height, width)
+            if values is None:
                 continue
-            weights = kernel * np.float32(totals[k] / kernel.sum(dtype=np.float64))
+            value_sum = values.sum(dtype=np.float64)
         else:
             top, left, bottom, right = rectangles[k]
             rows, columns = slice(top, bottom), slice(left, right)
-            cells_owned = max(bottom - top, 0) * max(right - left, 0)
-            if cells_owned == 0:
+            values, value_sum = np.float32(1), max(bottom - top, 0) * max(right - left, 0)
+            if value_sum == 0:
                 continue
-            weights = totals[k] / cells_owned
         box_target[rows, columns, 4 * group : 4 * group + 4] = boxes[k]
-        box_weight[rows, columns, group] = weights
+        box_weight[rows, columns, group] = values if weight == "equal" else values * np.float32(totals[k] / value_sum)
     return maps
 
 
-def check_settings(area: str, weight: str) -> None:
-    """Raises ValueError unless both name a known form."""
+def check_settings(area: str, weight: str, kernel: str = "aspect") -> None:
+    """Raises ValueError unless all name a known form."""
     if area not in ("gaussian", "rectangle"):
         raise ValueError(f"area must be gaussian or rectangle, received {area!r}")
-    if weight not in ("none", "norm", "sqrt", "log"):
-        raise ValueError(f"weight must be none, norm, sqrt or log, received {weight!r}")
+    if weight not in ("none", "norm", "sqrt", "log", "equal"):
+        raise ValueError(f"weight must be none, norm, sqrt, log or equal, received {weight!r}")
+    if kernel not in ("aspect", "cornernet"):
+        raise ValueError(f"kernel must be aspect or cornernet, received {kernel!r}")
 
 
 def box_areas(boxes: np.ndarray) -> np.ndarray:
@@ -125,24 +131,87 @@ def paint_order(areas: np.ndarray, weight: str) -> np.ndarray:
 
 
 def area_weights(areas: np.ndarray, weight: str) -> np.ndarray:
-    """[N] sums of the weights that boxes of these areas get: a, 1, sqrt(a) or log(a), as `weight` says."""
+    """[N] sums of the weights that boxes of these areas get: a, 1, sqrt(a) or log(a), as `weight` says; "equal" has no such sum."""
     with np.errstate(divide="ignore", invalid="ignore"):
         if weight == "log":
             return np.log(areas)
         if weight == "sqrt":
             return np.sqrt(areas)
-    return np.ones_like(areas) if weight == "norm" else areas
+    return areas if weight == "none" else np.ones_like(areas)
 
 
-def sub_rectangles(boxes: np.ndarray, beta: float, height: int, width: int) -> np.ndarray:
+def centre_cells(boxes: np.ndarray, stride: int = STRIDE) -> np.ndarray:
+    """[N, 4] boxes in input pixels -> [N, 2] int column and row of their centres: truncated toward 0, never clamped to the map."""
+    return ((boxes[:, :2] + boxes[:, 2:]) / 2 / stride).astype(np.int32)
+
+
+def kernel_radii(boxes: np.ndarray, size: float, kernel: str, height: int, width: int, stride: int = STRIDE) -> np.ndarray:
+    """Radii of the kernels of boxes, truncated, so that 0 (one cell) is possible.
+
+    Args:
+        boxes: float32 [N, 4] corners in input pixels; the radii are of what lies on the map.
+        size: relative to the box, `alpha` or `beta`.
+        kernel: "aspect" or "cornernet", see `paint_targets`.
+        height, width: of the map in cells.
+        stride: input pixels per cell.
+
+    Returns:
+        int32 [N, 2] cells along x and y.
+    """
+    on_map = np.clip(boxes / stride, 0, np.array([width - 1, height - 1] * 2, np.float32))
+    sides = on_map[:, 2:] - on_map[:, :2]
+    if kernel == "aspect":
+        return (sides / 2 * np.float32(size)).astype(np.int32)
+    columns, rows = np.maximum(np.ceil(sides), 0).astype(np.int32).T
+    radii = cornernet_radii(height, width, size)[rows, columns]
+    return np.stack([radii, radii], axis=1)
+
+
+@functools.lru_cache(maxsize=64)
+def cornernet_radii(height: int, width: int, size: float = CORNERNET_SIZE) -> np.ndarray:
+    """CornerNet's kernel radius for boxes of every size, as a table, so that no back-end can round another way.
+
+    The formula is the one that CenterNet was trained with (xingyizhou/CenterNet a5a0483, `src/lib/utils/image.py`): the smallest of
+    three roots, none of which is divided by its 2 a. So the third is always the smallest; half of it is what CornerNet later meant.
+
+    Args:
+        height, width: of the map in cells; no box on it is larger.
+        size: 0.54 for CornerNet's own radius; the radius grows in proportion.
+
+    Returns:
+        int32 [height, width]: entry (i, j) is for a box i cells high and j cells wide, both rounded up.
+    """
+    rows, columns = np.arange(height, dtype=np.float64)[:, None], np.arange(width, dtype=np.float64)
+    a = 4 * CORNERNET_OVERLAP
+    b = -2 * CORNERNET_OVERLAP * (rows + columns)
+    c = (CORNERNET_OVERLAP - 1) * columns * rows
+    table = ((b + np.sqrt(b**2 - 4 * a * c)) / 2 * (size / CORNERNET_SIZE)).astype(np.int32)
+    table.flags.writeable = False
+    return table
+
+
+def sub_areas(boxes: np.ndarray, *, beta: float, area: str, kernel: str, height: int, width: int, stride: int = STRIDE) -> np.ndarray:
+    """The cells that regress each box; arguments as in `paint_targets` and `kernel_radii`.
+
+    Returns:
+        [N, 4] int (top, left, bottom, right) half-open ranges of cells; empty where the kernel misses the map.
+    """
+    if area == "rectangle":
+        return sub_rectangles(boxes, beta, height, width, stride)
+    centres, radii = centre_cells(boxes, stride), kernel_radii(boxes, beta, kernel, height, width, stride)
+    start, stop = np.maximum(centres - radii, 0), np.minimum(centres + radii + 1, np.array([width, height], np.int32))
+    return np.stack([start[:, 1], start[:, 0], stop[:, 1], stop[:, 0]], axis=1)
+
+
+def sub_rectangles(boxes: np.ndarray, beta: float, height: int, width: int, stride: int = STRIDE) -> np.ndarray:
     """[N, 4] boxes -> [N, 4] int (top, left, bottom, right) half-open ranges of the cells in the middle `beta` of each box.
 
     Rounded half to even twice, first in pixels and then in cells, and limited above only, as the reference does. A negative bound
     counts from the far end, as a Python slice does; boxes inside the picture have none.
     """
     ratio, rest = np.float32((1 - beta) / 2), np.float32(1 - (1 - beta) / 2)
-    first = np.round(np.round(rest * boxes[:, :2] + ratio * boxes[:, 2:]) / STRIDE).astype(np.int32)  # x, y
-    last = np.round(np.round(ratio * boxes[:, :2] + rest * boxes[:, 2:]) / STRIDE).astype(np.int32)
+    first = np.round(np.round(rest * boxes[:, :2] + ratio * boxes[:, 2:]) / stride).astype(np.int32)  # x, y
+    last = np.round(np.round(ratio * boxes[:, :2] + rest * boxes[:, 2:]) / stride).astype(np.int32)
     size = np.array([width, height], np.int32)
     start, stop = np.minimum(first, size - 1), np.minimum(last, size - 1) + 1
     start = np.where(start < 0, np.maximum(start + size, 0), start)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from ttfnet_tf.targets import STRIDE, check_settings
+from ttfnet_tf.targets import STRIDE, check_settings, cornernet_radii
 
 
 def render_targets(
@@ -22,6 +22,7 @@ def render_targets(
     beta: float = 0.54,
     area: str = "gaussian",
     weight: str = "log",
+    kernel: str = "aspect",
     box_per_class: bool = False,
 ) -> dict[str, tf.Tensor]:
     """Draws the heatmaps and the regression targets of a batch.
@@ -31,15 +32,15 @@ def render_targets(
     Args:
         boxes: float32 [B, M, 4] inclusive corners x1, y1, x2, y2 in input pixels.
         labels: int [B, M] classes from 0; rows with a negative label are padding, whatever their box.
-        image_size, num_classes, alpha, beta, area, weight, box_per_class: as in `targets.paint_targets`.
+        image_size, num_classes, alpha, beta, area, weight, kernel, box_per_class: as in `targets.paint_targets`.
 
     Returns:
         "heatmap": float32 [B, h, w, C], "box_target": float32 [B, h, w, 4 G], "box_weight": float32 [B, h, w, G].
 
     Raises:
-        ValueError: an unknown `area` or `weight`, or arguments of other ranks, at trace time.
+        ValueError: an unknown `area`, `weight` or `kernel`, or arguments of other ranks, at trace time.
     """
-    check_settings(area, weight)
+    check_settings(area, weight, kernel)
     if boxes.shape.rank != 3 or boxes.shape[-1] != 4 or labels.shape.rank != 2:
         raise ValueError(f"boxes must be [B, M, 4] and labels [B, M], received {boxes.shape} and {labels.shape}")
     height, width = image_size[0] // STRIDE, image_size[1] // STRIDE
@@ -48,14 +49,14 @@ def render_targets(
 
     centres = tf.cast((boxes[..., :2] + boxes[..., 2:]) / 2.0 / float(STRIDE), tf.int32)  # [B, M, 2] x, y; truncated toward 0
     on_map = tf.clip_by_value(boxes / float(STRIDE), 0.0, tf.constant([width - 1, height - 1] * 2, tf.float32))
-    half_sides = (on_map[..., 2:] - on_map[..., :2]) / 2.0
-    heat_radii = tf.cast(half_sides * alpha, tf.int32)
+    sides = on_map[..., 2:] - on_map[..., :2]  # [B, M, 2] x, y
+    heat_radii = _kernel_radii(sides, alpha, kernel, height, width)
     columns, rows = _profiles(centres[..., 0], heat_radii[..., 0], width), _profiles(centres[..., 1], heat_radii[..., 1], height)
     heatmap = _max_by_group(rows, columns, labels, num_classes)
 
     if area == "gaussian":
         if alpha != beta:
-            box_radii = tf.cast(half_sides * beta, tf.int32)
+            box_radii = _kernel_radii(sides, beta, kernel, height, width)
             columns, rows = _profiles(centres[..., 0], box_radii[..., 0], width), _profiles(centres[..., 1], box_radii[..., 1], height)
     else:
         left, right, top, bottom = _sub_rectangles(boxes, beta, height, width)
@@ -64,13 +65,23 @@ def render_targets(
 
 
 def _in_paint_order(boxes, labels, weight):
-    """Largest first, equal ones in the order given, as `targets.paint_order`; also the sum [B, M] of each box's weights."""
+    """Largest first, equal ones in the order given, as `targets.paint_order`; also the sums [B, M] of their weights, None for "equal"."""
     areas = (boxes[..., 2] - boxes[..., 0] + 1.0) * (boxes[..., 3] - boxes[..., 1] + 1.0)
     key = tf.where(areas < 0, float("inf"), areas) if weight in ("sqrt", "log") else areas
     order = tf.argsort(key, axis=-1, direction="DESCENDING", stable=True)
     boxes, labels, areas = (tf.gather(values, order, batch_dims=1) for values in (boxes, labels, areas))
-    totals = {"none": areas, "norm": tf.ones_like(areas), "sqrt": tf.sqrt(areas), "log": tf.math.log(areas)}[weight]
+    sums = {"none": tf.identity, "norm": tf.ones_like, "sqrt": tf.sqrt, "log": tf.math.log, "equal": lambda _: None}
+    totals = sums[weight](areas)
     return boxes, labels, totals
+
+
+def _kernel_radii(sides, size, kernel, height, width):
+    """[B, M, 2] sides x, y on the map -> int [B, M, 2] radii as `targets.kernel_radii`."""
+    if kernel == "aspect":
+        return tf.cast(sides / 2.0 * size, tf.int32)
+    cells = tf.cast(tf.maximum(tf.math.ceil(sides), 0.0), tf.int32)
+    radii = tf.gather(tf.constant(cornernet_radii(height, width, size).ravel()), cells[..., 1] * width + cells[..., 0])
+    return tf.stack([radii, radii], axis=-1)
 
 
 def _profiles(centre, radius, length):
@@ -118,12 +129,13 @@ def _smallest_box(boxes, labels, totals, rows, columns, num_groups):
     """Corners and weight, in each cell and group, of the box painted last there.
 
     Args:
-        boxes, labels, totals: [B, M, 4], [B, M], [B, M] in paint order.
+        boxes, labels, totals: [B, M, 4], [B, M], [B, M] in paint order; totals None takes the kernels as they are.
         rows, columns: float64 [B, M, h] and [B, M, w]; their product is the box's kernel, 0 in cells that it does not cover.
     """
     batch, num_boxes, height = tf.unstack(tf.shape(rows))
     width = tf.shape(columns)[2]
-    scale = tf.cast(tf.cast(totals, tf.float64) / (tf.reduce_sum(rows, -1) * tf.reduce_sum(columns, -1)), tf.float32)  # [B, M]
+    kernel_sums = tf.reduce_sum(rows, -1) * tf.reduce_sum(columns, -1)  # [B, M]
+    scale = tf.ones_like(labels, tf.float32) if totals is None else tf.cast(tf.cast(totals, tf.float64) / kernel_sums, tf.float32)
     rank = tf.range(1, num_boxes + 1)[:, None]  # the last painted is the highest; float32 holds it exactly
     groups = tf.where(labels >= 0, labels if num_groups > 1 else 0, -1)
     covered = tf.where(rows > 0, tf.cast(rank, tf.float32), 0.0), tf.where(columns > 0, 1.0, 0.0)

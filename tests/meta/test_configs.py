@@ -35,6 +35,14 @@ RECIPES = [
     ("ttfnet_r18_1x", "resnet18", 0.016, 128, 12, [9, 11], 1, 1),
     ("ttfnet_r18_2x", "resnet18", 0.016, 128, 24, [18, 22], 1, 1),
     ("ttfnet_r34_2x", "resnet34", 0.016, 128, 24, [18, 22], 1, 2),
+    ("ttfnet_d53_1x", "darknet53", 0.015, 96, 12, [9, 11], 1, 2),
+    ("ttfnet_d53_2x", "darknet53", 0.015, 96, 24, [18, 22], 1, 2),
+    ("ttfnet_r18_aug_10x", "resnet18", 0.016, 128, 120, [90, 110], 1, 1),
+    ("ttfnet_r34_aug_10x", "resnet34", 0.016, 128, 120, [90, 110], 1, 2),
+    ("ttfnet_d53_aug_10x", "darknet53", 0.015, 96, 120, [90, 110], 1, 2),
+    ("ttfnet_r18_scratch_aug_10x", "resnet18", 0.016, 128, 120, [90, 110], -1, 1),
+    ("ttfnet_r34_scratch_aug_10x", "resnet34", 0.016, 128, 120, [90, 110], -1, 2),
+    ("ttfnet_d53_scratch_aug_10x", "darknet53", 0.015, 96, 120, [90, 110], -1, 2),
     ("bccd_r18", "resnet18", 0.008, 8, 24, [18, 22], 1, 1),
     ("bccd_r18_scratch", "resnet18", 0.008, 8, 12, [9, 11], -1, 1),
 ]
@@ -52,8 +60,11 @@ def test_recipes_are_the_published_ones(name, backbone, lr, batch, epochs, drops
     assert config.data.image_size == ([256, 256] if "bccd" in name else [512, 512])
     assert (config.targets.alpha, config.targets.beta, config.targets.area, config.targets.weight) == (0.54, 0.54, "gaussian", "log")
     assert (config.losses.heatmap_weight, config.losses.box_weight) == (1.0, 5.0)
-    assert (config.model.pretrained is None) == name.endswith("scratch")
-    assert config.model.zero_init_residual != name.endswith("scratch")
+    assert (config.model.pretrained is None) == ("scratch" in name)
+    assert config.model.zero_init_residual != ("scratch" in name)
+    augmented = "aug" in name
+    assert (config.augment.photometric, config.augment.expand, config.augment.min_iou_crop) == (augmented, 0.5 * augmented, augmented)
+    assert (config.augment.flip, config.augment.affine, config.augment.lighting) == (0.5, False, False)
 
 
 def _commands(text):

@@ -189,6 +189,7 @@ def test_distribution_of_the_colour_changes():
     for k in range(3):
         noise = [jitter.lighting[k] for jitter in drawn]
         assert _distance(noise, lambda value: (1 + math.erf(value / 0.1 / math.sqrt(2))) / 2) < 1.95 / math.sqrt(3000)
+    assert abs(np.std([jitter.lighting for jitter in drawn]) - 0.1) < 4 * 0.1 / math.sqrt(2 * 9000)
 
 
 def test_a_float_picture_may_leave_the_range():

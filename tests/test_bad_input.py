@@ -311,7 +311,7 @@ TABLE = {
     "no such weights": (
         f"{TRAIN} model.pretrained={{tmp}}/weights.npz",
         None,
-        "{tmp}/weights.npz: cannot be read (No such file or directory); model.pretrained must name an .npz file",
+        "{tmp}/weights.npz: cannot be read (No such file or directory); name a file of weights",
     ),
     "weights are no npz": (
         f"{TRAIN} model.pretrained={{tmp}}/weights.npz",
@@ -321,7 +321,7 @@ TABLE = {
     "weights of something else": (
         f"{TRAIN} model.pretrained={{tmp}}/weights.npz",
         arrays(dense=np.zeros(3)),
-        "{tmp}/weights.npz: none of its 1 names is one of this backbone's, such as conv1.weight; it must be a file of torchvision names",
+        "{tmp}/weights.npz: none of its 1 names is one of this model's, such as conv1.weight; does it belong to another network?",
     ),
     "weights of another shape": (
         f"{TRAIN} model.pretrained={{tmp}}/weights.npz",

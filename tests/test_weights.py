@@ -1,15 +1,35 @@
+import struct
+
+import golden_weights
 import numpy as np
 import pytest
 
+from ttfnet_tf import download
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.model import build_model
 from ttfnet_tf.parameters import named_buffers, named_parameters, to_official
-from ttfnet_tf.weights import load_npz
+from ttfnet_tf.weight_files import write_tensors
+from ttfnet_tf.weights import Source, load_exactly, load_pretrained, read_source, state_dict
+
+SMALL = {"width": 8, "neck_channels": (8, 8, 8), "heatmap_head": (8, 1), "box_head": (8, 1)}
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build_model(2, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def initial(network):
+    return {name: v.numpy() for name, v in _variables(network).items()}
 
 
 @pytest.fixture
-def model():
-    return build_model(2, width=8, neck_channels=(8, 8, 8), heatmap_head=(8, 1), box_head=(8, 1))
+def model(network, initial):
+    """As it was built."""
+    for name, variable in _variables(network).items():
+        variable.assign(initial[name])
+    return network
 
 
 @pytest.fixture
@@ -28,18 +48,27 @@ def _variables(model):
     return {**named_parameters(model), **named_buffers(model)}
 
 
-def _backbone(model, seed=0):
+def _official(model):
+    """Every name and shape of the model in the official layout, with values that belong to the names."""
+    shapes = {name: to_official(name, v.numpy()).shape for name, v in _variables(model).items()}
+    return {name: golden_weights.gen_tensor(name, shape) for name, shape in shapes.items()}
+
+
+def _backbone(model):
     """A complete file for the backbone of `model`, in torchvision's names and layout."""
-    random = np.random.default_rng(seed)
-    names = {name: to_official(name, v.numpy()).shape for name, v in _variables(model).items() if name.startswith("backbone.")}
-    return {name.removeprefix("backbone."): random.random(shape).astype(np.float32) for name, shape in names.items()}
+    return {name.removeprefix("backbone."): array for name, array in _official(model).items() if name.startswith("backbone.")}
+
+
+def _assert_unchanged(model, initial):
+    for name, variable in _variables(model).items():
+        np.testing.assert_array_equal(variable, initial[name], err_msg=name)
 
 
 def test_complete_file(model, write):
     arrays = _backbone(model)
-    report = load_npz(model, write(**arrays, **{"fc.weight": np.zeros([10, 4]), "bn1.num_batches_tracked": np.array(7)}))
-    assert len(report.loaded) == len(arrays)
-    assert report.missing == report.unexpected == ()
+    report = load_pretrained(model, write(**arrays, **{"fc.weight": np.zeros([10, 4]), "bn1.num_batches_tracked": np.array(7)}))
+    assert len(report.matched) == len(arrays)
+    assert report.missing == report.left_over == report.mismatched == ()
     assert report.ignored == ("bn1.num_batches_tracked", "fc.weight")
     kernel = model.get_layer("backbone.layer2.0.conv1").kernel.numpy()
     assert kernel[0, 2, 3, 5] == arrays["layer2.0.conv1.weight"][5, 3, 0, 2]
@@ -47,51 +76,199 @@ def test_complete_file(model, write):
     np.testing.assert_array_equal(model.get_layer("backbone.layer3.0.downsample.1").beta, arrays["layer3.0.downsample.1.bias"])
 
 
-def test_partial_file_leaves_the_rest_as_it_is(model, write):
-    before = {name: v.numpy() for name, v in _variables(model).items()}
+def test_partial_file_leaves_the_rest_as_it_is(model, initial, write):
     arrays = {name: array for name, array in _backbone(model).items() if not name.startswith("layer4.")}
-    report = load_npz(model, write(**arrays, strange=np.zeros(3)))
+    report = load_pretrained(model, write(**arrays, strange=np.zeros(3)))
     assert {name.rsplit(".", 1)[0][:15] for name in report.missing} == {"backbone.layer4"}
-    assert report.unexpected == ("strange",)
+    assert report.left_over == ("strange",)
     for name, variable in _variables(model).items():
-        assert np.array_equal(variable, before[name]) == (name not in report.loaded), name
+        assert np.array_equal(variable, initial[name]) == (name not in report.matched), name
 
 
 def test_report_says_what_happened_on_one_screen(model, write):
     arrays = {name: array for name, array in _backbone(model).items() if not name.startswith("layer4.")}
     path = write(**arrays, **{"fc.weight": np.zeros([10, 4]), "strange.weight": np.zeros(3)})
-    assert str(load_npz(model, path)).splitlines() == [
-        f"{path}: 75 tensors loaded",
-        "  25 not in the file: backbone.layer4 (25)",
+    assert str(load_pretrained(model, path)).splitlines() == [
+        f"{path}: 75 tensors matched",
+        "  25 missing, left at their initial values: backbone.layer4 (25)",
+        "  1 left over: strange (1)",
         "  1 ignored: fc (1)",
-        "  1 unknown: strange (1)",
     ]
+
+
+def test_report_names_every_tensor(model, write):
+    arrays = {"conv1.weight": _backbone(model)["conv1.weight"], "fc.weight": np.zeros([10, 4]), "strange": np.zeros(3)}
+    lines = load_pretrained(model, write(**arrays)).lines()
+    backbone = [name for name in _variables(model) if name.startswith("backbone.")]
+    assert lines[0] == "matched    backbone.conv1.weight"
+    assert sorted(lines[1:-2]) == sorted(f"missing    {name}" for name in backbone if name != "backbone.conv1.weight")
+    assert lines[-2:] == ["left over  strange", "ignored    fc.weight"]
+
+
+def test_half_precision_is_widened(model, write):
+    load_pretrained(model, write(**{"bn1.bias": np.array([0.5, 1, 2, 3, 4, 5, 6, 0.1], np.float16)}))
+    assert model.get_layer("backbone.bn1").beta.numpy().tolist() == [0.5, 1, 2, 3, 4, 5, 6, 0.0999755859375]
+
+
+def test_detector_of_other_classes_keeps_its_last_layer(model, initial, write):
+    arrays = _official(model)
+    arrays["bbox_head.hm.1.weight"] = np.zeros([80, 8, 1, 1], np.float32)
+    arrays["bbox_head.hm.1.bias"] = np.zeros([80], np.float32)
+    path = write(**arrays)
+    report = load_pretrained(model, path)
+    assert [m.name for m in report.mismatched] == ["bbox_head.hm.1.weight", "bbox_head.hm.1.bias"]
+    assert (report.missing, report.left_over) == ((), ())
+    assert set(report.matched) == set(initial) - {"bbox_head.hm.1.weight", "bbox_head.hm.1.bias"}
+    assert str(report).splitlines() == [
+        f"{path}: {len(initial) - 2} tensors matched",
+        "  of another shape, left at its initial values: bbox_head.hm.1.weight [80, 8, 1, 1], the model has [2, 8, 1, 1]",
+        "  of another shape, left at its initial values: bbox_head.hm.1.bias [80], the model has [2]",
+    ]
+    for name, variable in _variables(model).items():
+        expected = arrays[name] if name in report.matched else to_official(name, initial[name])
+        np.testing.assert_array_equal(to_official(name, variable.numpy()), expected, err_msg=name)
+
+
+def test_detector_without_a_head_misses_it(model, write):
+    arrays = {name: array for name, array in _official(model).items() if not name.startswith("bbox_head.wh.")}
+    report = load_pretrained(model, write(**arrays))
+    assert sorted(report.missing) == [f"bbox_head.wh.{leaf}" for leaf in ("0.conv.bias", "0.conv.weight", "1.bias", "1.weight")]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_official_names_to_ours_and_back_are_the_same_bits(model, tmp_path, suffix):
+    arrays = _official(model)
+    write_tensors(tmp_path / f"w{suffix}", arrays)
+    report = load_exactly(model, tmp_path / f"w{suffix}")
+    assert report.is_exact
+    state = state_dict(model)
+    counters = {name for name in state if name.endswith("num_batches_tracked")}
+    assert counters == {name.replace("running_var", "num_batches_tracked") for name in arrays if name.endswith("running_var")}
+    assert {(state[name].dtype, state[name].shape, int(state[name])) for name in counters} == {(np.dtype(np.int64), (), 0)}
+    assert set(state) - counters == set(arrays)
+    for name, array in arrays.items():
+        assert (state[name].dtype, state[name].shape) == (array.dtype, array.shape), name
+        assert state[name].tobytes() == array.tobytes(), name
+
+
+def test_exactly_means_every_tensor(model, initial, write):
+    arrays = _backbone(model)
+    arrays["bn1.bias"] = np.zeros(9, np.float32)
+    del arrays["layer4.1.bn2.weight"]
+    path = write(**arrays, strange=np.zeros(3))
+    with pytest.raises(UserError) as caught:
+        load_exactly(model, path)
+    assert str(caught.value) == (
+        f"{path}: 1 tensors have another shape (backbone.bn1.bias [9], the model has [8]), 1 of the model are missing "
+        "(backbone.layer4.1.bn2.weight), 1 of the file are left over (strange); change the configuration, or take what fits with --partial"
+    )
+    _assert_unchanged(model, initial)
+    report = load_exactly(model, path, partial=True)
+    assert len(report.matched) == len(arrays) - 1
+    assert not report.is_exact
+
+
+# Darknet.
+
+
+@pytest.fixture(scope="module")
+def darknet():
+    return build_model(2, backbone="darknet53", **SMALL)
+
+
+def test_darknet_file_fills_the_backbone(darknet, tmp_path):
+    shapes = {name: to_official(name, v.numpy()).shape for name, v in _variables(darknet).items() if name.startswith("backbone.")}
+    arrays = {name: golden_weights.gen_tensor(name, shape) for name, shape in shapes.items()}
+    order = [
+        name.removesuffix(".conv.weight") for name in named_parameters(darknet) if name.startswith("backbone.") and "conv.weight" in name
+    ]
+    leaves = ("bn.bias", "bn.weight", "bn.running_mean", "bn.running_var", "conv.weight")
+    numbers = np.concatenate([arrays[f"{layer}.{leaf}"].ravel() for layer in order for leaf in leaves])
+    path = tmp_path / "small.conv.74"
+    path.write_bytes(struct.pack("<iiiQ", 0, 2, 0, 0) + numbers.astype("<f4").tobytes() + b"\0" * 8)
+    report = load_pretrained(darknet, path)
+    assert set(report.matched) == set(arrays)
+    assert (report.missing, report.left_over) == ((), ())
+    assert report.notes == (
+        "2 numbers behind the 52 convolutions left over: layers of another network",
+        "the stem was changed from pictures in 0..1 to normalised ones",
+    )
+    for name, variable in _variables(darknet).items():
+        if name in arrays and name not in ("backbone.stem.conv.weight", "backbone.stem.bn.running_mean"):
+            np.testing.assert_array_equal(to_official(name, variable.numpy()), arrays[name], err_msg=name)
+
+    # One grey picture: away from the border, the stem's convolution minus the mean is what Darknet computes from 0..1.
+    kernel = arrays["backbone.stem.conv.weight"].astype(np.float64)
+    expected = 0.4 * kernel.sum((1, 2, 3)) - arrays["backbone.stem.bn.running_mean"]
+    stem = darknet.get_layer("backbone.stem.conv")
+    grey = darknet.get_layer("normalization")(np.full([1, 8, 8, 3], 102.0, np.float32))  # 0.4 of 255
+    found = stem(grey)[0, 4, 4] - darknet.get_layer("backbone.stem.bn").moving_mean
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_darknet_file_for_another_backbone(model, initial, tmp_path):
+    (tmp_path / "a.weights").write_bytes(struct.pack("<iiiQ", 0, 2, 0, 0) + bytes(400))
+    with pytest.raises(UserError, match=r"a\.weights: the backbone is not DarkNet-53, the only one that this kind of file can fill"):
+        load_pretrained(model, tmp_path / "a.weights")
+    _assert_unchanged(model, initial)
+
+
+def test_dla_of_the_classifier():
+    dla = build_model(2, backbone="dla34", neck="plain", **SMALL)
+    inner = {name.removeprefix("backbone.base."): array for name, array in _official(dla).items() if name.startswith("backbone.base.")}
+    source = _made({**inner, "fc.weight": np.zeros([10, 64, 1, 1]), "level3.project.0.weight": np.zeros([16, 8, 1, 1])})
+    report = load_pretrained(dla, source)
+    assert len(report.matched) == len(inner)
+    assert {name.split(".")[1] for name in report.missing} == {"dla_up", "ida_up"}
+    assert (report.left_over, report.mismatched) == ((), ())
+    everything = _official(dla)
+    load_exactly(dla, _made(everything))
+    state = state_dict(dla)
+    assert all(state[name].tobytes() == array.tobytes() for name, array in everything.items())
+
+
+def _made(tensors):
+    return Source("made", tensors)
+
+
+# Where it comes from.
+
+
+def test_hub_names_are_fetched(model, tmp_path, monkeypatch):
+    write_tensors(tmp_path / "cached.safetensors", _backbone(model))
+    asked = []
+    monkeypatch.setattr(download, "fetch", lambda name, tell: asked.append(name) or tmp_path / "cached.safetensors")
+    report = load_pretrained(model, "timm/resnet18.tv_in1k")
+    assert asked == ["timm/resnet18.tv_in1k"]
+    assert report.source == "timm/resnet18.tv_in1k"
+    assert report.missing == ()
 
 
 def test_missing_file(model, tmp_path):
     with pytest.raises(UserError, match=r"none\.npz: cannot be read \(No such file or directory\)"):
-        load_npz(model, tmp_path / "none.npz")
+        load_pretrained(model, tmp_path / "none.npz")
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 a broken archive"], ids=["empty", "text", "broken"])
-def test_file_of_another_kind(model, tmp_path, content):
+def test_file_of_another_kind(tmp_path, content):
     path = tmp_path / "weights.npz"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"weights\.npz: is not an \.npz file"):
-        load_npz(model, path)
+        read_source(path)
 
 
-def test_one_array_and_pickles_are_refused(model, tmp_path, write):
+def test_one_array_and_pickles_are_refused(tmp_path, write):
     np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
     with pytest.raises(UserError, match="one array"):
-        load_npz(model, tmp_path / "one.npy")
+        read_source(tmp_path / "one.npz")
     with pytest.raises(UserError, match="plain arrays"):
-        load_npz(model, write(**{"conv1.weight": np.array([{}], object)}))
+        read_source(write(**{"conv1.weight": np.array([{}], object)}))
 
 
 def test_file_of_another_network(model, write):
-    with pytest.raises(UserError, match=r"weights\.npz: none of its 2 names .* conv1\.weight"):
-        load_npz(model, write(**{"features.0.weight": np.zeros(3), "features.1.weight": np.zeros(3)}))
+    with pytest.raises(UserError, match=r"weights\.npz: none of its 2 names .* conv1\.weight; does it belong to another network\?"):
+        load_pretrained(model, write(**{"features.0.weight": np.zeros(3), "features.1.weight": np.zeros(3)}))
 
 
 @pytest.mark.parametrize(
@@ -103,9 +280,7 @@ def test_file_of_another_network(model, write):
     ],
     ids=["shape", "nan", "type"],
 )
-def test_wrong_tensor_is_named_and_nothing_changes(model, write, name, value, message):
-    before = {key: v.numpy() for key, v in _variables(model).items()}
+def test_wrong_tensor_is_named_and_nothing_changes(model, initial, write, name, value, message):
     with pytest.raises(UserError, match=message):
-        load_npz(model, write(**{**_backbone(model), name: value}))
-    for key, variable in _variables(model).items():
-        np.testing.assert_array_equal(variable, before[key])
+        load_pretrained(model, write(**{**_backbone(model), name: value}))
+    _assert_unchanged(model, initial)

@@ -34,6 +34,9 @@ LAYERS = (
         "data.transforms",
         "data.affine",
         "data.shapes",
+        "data.coco_classes",
+        "safetensors_file",
+        "weight_names",
         "optimizers",
     },
     {
@@ -46,6 +49,8 @@ LAYERS = (
         "backbones.dla",
         "backbones.keras_cv",
         "parameters",
+        "weight_files",
+        "download",
         "run_folder",
         "predict",
         "cli_data",
@@ -55,13 +60,13 @@ LAYERS = (
     {"evaluate"},
     {"build"},
     {"checkpoint"},
-    {"detector", "evaluator", "benchmark"},
-    {"train"},
+    {"detector", "evaluator", "benchmark", "convert"},
+    {"train", "cli_weights"},
     {"cli"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Settings stop here: everything else takes arguments with names and defaults.
-KNOWS_SETTINGS = {"run_folder", "build", "checkpoint", "evaluator", "benchmark", "train", "cli"}
+KNOWS_SETTINGS = {"run_folder", "build", "checkpoint", "evaluator", "benchmark", "convert", "train", "cli_weights", "cli"}
 # What may be imported before settings are checked.
 WITHOUT_TENSORFLOW = ("cli", "config", "run_folder", "predict", "progress", "draw", "boxes", "targets", "data.coco", "data.shapes")
 RETIRED_UPSTREAM = ("tensorflow_addons", "keras_cv")

@@ -1,0 +1,121 @@
+"""Weights of others into files or work directories of ours, and ours into the official form."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from ttfnet_tf import build
+from ttfnet_tf.checkpoint import CheckpointStore, load_run
+from ttfnet_tf.config import Config
+from ttfnet_tf.data import coco_classes
+from ttfnet_tf.data.coco import read_coco
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.run_folder import Labels, RunFolder
+from ttfnet_tf.weight_files import WRITABLE, write_tensors
+from ttfnet_tf.weight_names import num_classes_of
+from ttfnet_tf.weights import Source, WeightsReport, load_exactly, read_source, state_dict
+
+_BACKBONE = "backbone."
+
+
+def convert(
+    source: str,
+    config: Config,
+    out: str | Path,
+    *,
+    num_classes: int | None = None,
+    labels: str | Path | None = None,
+    partial: bool = False,
+    tell: Callable[[str], object] = print,
+) -> WeightsReport:
+    """Reads weights of any known kind and writes them for this package.
+
+    Args:
+        source: see `weights.read_source`.
+        config: settings of the network that they are for.
+        out: a file ending in one of `WRITABLE`, which `model.pretrained` takes; else a new work directory for a whole detector.
+        num_classes: of the detector; by default the file's own number.
+        labels: COCO annotations with the names and ids of the classes; needed for a work directory unless there are COCO's 80.
+        partial: whether tensors without a counterpart are accepted.
+        tell: called with one line when a download begins.
+
+    Returns:
+        Where each tensor went.
+
+    Raises:
+        UserError: source, configuration or labels do not fit each other, or `out` cannot be written or holds something already.
+    """
+    out = Path(out)
+    to_folder = out.suffix not in WRITABLE
+    if to_folder:
+        _refuse_used(out)
+    content = read_source(source, tell=tell)
+    in_file = num_classes_of(content.shapes)
+    if to_folder and in_file is None:
+        raise UserError(f"{source}: holds a backbone only, and a work directory needs a whole detector; name an .npz file with --out")
+    count = num_classes or in_file or len(coco_classes.CLASS_NAMES)  # of a backbone alone, the number does not matter
+    names = _labels_of(content, count, labels) if to_folder else None
+    model = build.model_of(config, count)
+    report = load_exactly(model, content, partial=partial)
+    if names is not None:
+        _write_run(out, config, names, model)
+    else:
+        state = state_dict(model)
+        is_backbone = in_file is None
+        write_tensors(out, {name.removeprefix(_BACKBONE) if is_backbone else name: state[name] for name in report.matched})
+    return report
+
+
+def export(run: str | Path, out: str | Path) -> int:
+    """Writes the model of a run under the names and in the layouts of the official code.
+
+    Args:
+        run: a work directory or one checkpoint in it.
+        out: ends in one of `WRITABLE`; only a `.pth` can be read by the official code.
+
+    Returns:
+        The number of tensors.
+
+    Raises:
+        UserError: no such run, a network that the official code does not have, or `out` cannot be written.
+    """
+    loaded = load_run(run)
+    settings = loaded.config.model
+    for key, value, is_official in (
+        ("backbone", settings.backbone, not settings.backbone.startswith("keras_cv/")),
+        ("neck", settings.neck, settings.neck == "deformable"),
+        ("head", settings.head, settings.head == "ttfnet"),
+    ):
+        if not is_official:
+            raise UserError(f"{run}: has model.{key}={value}, which the official code does not have; there are no official names for it")
+    state = state_dict(loaded.model)
+    write_tensors(out, state, class_names=loaded.labels.class_names)
+    return len(state)
+
+
+def _labels_of(source: Source, count: int, labels: str | Path | None) -> Labels:
+    if labels is not None:
+        categories = read_coco(labels).cats
+        if len(categories) != count:
+            raise UserError(f"{labels}: has {len(categories)} categories, {source.name} is for {count} classes; name its own annotations")
+        ids = sorted(categories)
+        return Labels(tuple(categories[number]["name"] for number in ids), tuple(ids))
+    if count != len(coco_classes.CLASS_NAMES):
+        raise UserError(f"{source.name}: is for {count} classes, which are not COCO's 80; name their annotations with --labels FILE.json")
+    return Labels(coco_classes.CLASS_NAMES, coco_classes.CATEGORY_IDS)
+
+
+def _refuse_used(folder: Path) -> None:
+    if folder.is_file():
+        raise UserError(f"{folder}: is a file of no known kind; let --out end in {', '.join(WRITABLE)}, or name a new folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder}: holds something already; name a new folder with --out")
+
+
+def _write_run(folder: Path, config: Config, labels: Labels, model) -> None:
+    # Averages belong to a training that did not happen here.
+    config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, ema_decay=0.0))
+    RunFolder(folder, config, labels)
+    CheckpointStore(folder / "checkpoints", {"model": model}, keep=1).save(0)

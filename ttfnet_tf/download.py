@@ -1,0 +1,164 @@
+"""Weights from the Hugging Face hub, for those who name them: fetched once, checked by their SHA-256, kept in a cache folder.
+
+Nothing is fetched that the user has not named. The cache is the folder of the environment variable TTFNET_TF_CACHE, by default
+`~/.cache/ttfnet_tf`; HF_ENDPOINT names another server with the same addresses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Optional
+
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import cannot_write, write_text
+
+
+@dataclass(frozen=True)
+class Known:
+    """One version of a file whose content is known beforehand."""
+
+    revision: str  # commit of the repository on the hub
+    sha256: str
+
+
+# Torchvision's ImageNet weights as timm republishes them, where several public records agree about the file. Any other timm/<model> is
+# checked against the SHA-256 that the server states.
+KNOWN = {
+    "timm/resnet18.tv_in1k": Known(
+        "bbd144b3e5565108aad885f145491d11bc6ce807", "694f673df6520a3158624e8a89af086f59923ee4cd7436fe5bc3bc71d295ad81"
+    ),
+    "timm/resnet50.tv_in1k": Known(
+        "78f3ecfdb38e06d9b8397f662e7ab8fee96026fa", "5d061a3c593d795bfe682d9b152bafbcf550579873492def3515b46db1189888"
+    ),
+}
+_ENDPOINT = "https://huggingface.co"
+_FILE = "model.safetensors"
+_TIMEOUT = 30.0  # seconds without an answer
+_WHAT_ELSE = "without network, name a local .safetensors, .npz or .pth file"
+
+
+def is_hub_name(source: str) -> bool:
+    """Whether `source` is `timm/<model>` and not the path of a file."""
+    return re.fullmatch(r"timm/[\w-][\w.-]*", source) is not None and not Path(source).exists()
+
+
+def cached(name: str) -> Path:
+    """Where the file of `timm/<model>` lies once it was fetched."""
+    folder = os.environ.get("TTFNET_TF_CACHE") or Path("~/.cache/ttfnet_tf").expanduser()
+    return Path(folder) / f"{name}.safetensors"
+
+
+def fetch(name: str, *, tell: Callable[[str], object] = print) -> Path:
+    """The local file of `timm/<model>`, downloaded on the first call.
+
+    Beside it lies `<file>.sha256` with the hash it was accepted with; a file that no longer has it is refused.
+
+    Args:
+        name: e.g. `timm/resnet18.tv_in1k`.
+        tell: called with one line when a download begins.
+
+    Raises:
+        UserError: no network, no such model, no checksum or a wrong one, or the cache cannot be written.
+    """
+    file = cached(name)
+    record = file.with_name(f"{file.name}.sha256")
+    if file.is_file() and record.is_file():
+        if _sha256(file) != record.read_text(encoding="utf-8").split()[0]:
+            raise UserError(f"{file}: no longer has the checksum in {record.name} beside it; delete both to download it again")
+        return file
+    known = KNOWN.get(name)
+    address = f"{os.environ.get('HF_ENDPOINT') or _ENDPOINT}/{name}/resolve/{known.revision if known else 'main'}/{_FILE}"
+    expected = known.sha256 if known else _stated_sha256(name, address)
+    tell(f"{name}: downloading {address} to {file}")
+    found = _download(name, address, file, expected)
+    write_text(record, f"{found}  {file.name}\n")
+    return file
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The hub answers with a redirection to the storage, and states the checksum in that answer alone."""
+
+    def redirect_request(self, *_):
+        return None
+
+
+def _stated_sha256(name: str, address: str) -> str:
+    request = urllib.request.Request(address, method="HEAD", headers={"Accept-Encoding": "identity"})
+    try:
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT) as answer:
+            headers = answer.headers
+    except urllib.error.HTTPError as error:
+        if not 300 <= error.code < 400:
+            raise _cannot_download(name, error) from None
+        with error:  # it holds the connection
+            headers = error.headers
+    except (OSError, HTTPException) as error:
+        raise _cannot_download(name, error) from None
+    stated = (headers.get("X-Linked-Etag") or "").strip('"').lower()
+    if re.fullmatch("[0-9a-f]{64}", stated) is None:
+        raise UserError(
+            f"{name}: the server states no SHA-256 of {address}, so it cannot be checked; download it by hand and name the file"
+        )
+    return stated
+
+
+def _download(name: str, address: str, file: Path, expected: str) -> str:
+    """Writes `file` if it has the expected hash, and returns that."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    digest = hashlib.sha256()
+    try:
+        try:
+            answer = urllib.request.urlopen(address, timeout=_TIMEOUT)
+        except (OSError, HTTPException) as error:
+            raise _cannot_download(name, error) from None
+        with answer:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as target:
+                while chunk := _next(name, answer):
+                    digest.update(chunk)
+                    target.write(chunk)
+        if digest.hexdigest() != expected:
+            raise UserError(f"{name}: what {address} sent has the SHA-256 {digest.hexdigest()}, expected {expected}; it was not kept")
+        os.replace(temporary, file)
+    except OSError as error:
+        raise cannot_write(file, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    return digest.hexdigest()
+
+
+def _next(name: str, answer) -> bytes:
+    try:
+        return answer.read(1 << 20)
+    except (OSError, HTTPException) as error:
+        raise _cannot_download(name, error) from None
+
+
+def _cannot_download(name: str, error: Exception) -> UserError:
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        if error.code in (401, 403, 404):  # the hub answers 401 for names that do not exist
+            return UserError(f"{name}: there is no such model on the hub (HTTP {error.code}); name one such as {next(iter(KNOWN))}")
+        return UserError(f"{name}: cannot be downloaded (HTTP {error.code} {error.reason}); try again later, or name a local file")
+    reason: Optional[object] = getattr(error, "reason", None) or error
+    text = getattr(reason, "strerror", None) or str(reason) or type(error).__name__
+    return UserError(f"{name}: cannot be downloaded ({text}); {_WHAT_ELSE}")
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with open(file, "rb") as source:
+        while chunk := source.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from ttfnet_tf.centernet import centernet
 from ttfnet_tf.config import Config, SplitConfig, effective_lr
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit, load_coco
@@ -25,10 +26,12 @@ def model_of(config: Config, num_classes: int) -> tf.keras.Model:
     return build_model(
         num_classes,
         backbone=settings.backbone,
+        head=settings.head,
         neck=settings.neck,
         sampler=settings.sampler,
         neck_channels=tuple(settings.neck_channels),
         shortcut=tuple(settings.shortcut),
+        upsampling=settings.upsampling,
         heatmap_head=(settings.heatmap_head.width, settings.heatmap_head.depth),
         box_head=(settings.box_head.width, settings.box_head.depth),
         box_per_class=settings.box_per_class,
@@ -69,7 +72,11 @@ def learning_rate_at(config: Config, step: int, steps_per_epoch: int) -> float:
 
 
 def method_of(config: Config, num_classes: int) -> Method:
-    """Targets, losses and decoding of the configured detector."""
+    """Targets, losses and decoding of the detector that `model.head` names."""
+    return _METHODS[config.model.head](config, num_classes)
+
+
+def _ttfnet(config, num_classes):
     return ttfnet(
         image_size=tuple(config.data.image_size),
         num_classes=num_classes,
@@ -78,10 +85,26 @@ def method_of(config: Config, num_classes: int) -> Method:
         beta=config.targets.beta,
         area=config.targets.area,
         weight=config.targets.weight,
+        kernel=config.targets.kernel,
         heatmap_weight=config.losses.heatmap_weight,
         box_weight=config.losses.box_weight,
         top_k=config.decode.top_k,
     )
+
+
+def _centernet(config, num_classes):
+    return centernet(
+        image_size=tuple(config.data.image_size),
+        num_classes=num_classes,
+        box_per_class=config.model.box_per_class,
+        heatmap_weight=config.losses.heatmap_weight,
+        size_weight=config.losses.box_weight,
+        offset_weight=config.losses.offset_weight,
+        top_k=config.decode.top_k,
+    )
+
+
+_METHODS = {"ttfnet": _ttfnet, "centernet": _centernet}
 
 
 def load_split(config: Config, name: str) -> CocoSplit:

@@ -79,6 +79,7 @@ class ModelConfig:
     sampler: Literal["crop_and_resize", "gather"] = "crop_and_resize"  # form of the deformable convolution
     neck_channels: list[int] = field(default_factory=lambda: [256, 128, 64])  # after each x2 upsampling
     shortcut: list[int] = field(default_factory=lambda: [3, 2, 1])  # 3x3 convolutions from stages 2, 3, 4; 0 is no shortcut
+    upsampling: Literal["bilinear", "transposed"] = "bilinear"  # of the neck; transposed: learned 4x4 convolutions (CenterNet)
     heatmap_head: HeadConfig = field(default_factory=HeadConfig)
     box_head: HeadConfig = field(default_factory=lambda: HeadConfig(width=64, depth=1))
     box_per_class: bool = False  # one box for each class and cell (paper, Table 2 "class-aware")
@@ -97,7 +98,8 @@ class TargetsConfig:
 @dataclass(frozen=True)
 class LossesConfig:
     heatmap_weight: float = 1.0
-    box_weight: float = 5.0
+    box_weight: float = 5.0  # of the GIoU loss, or of CenterNet's L1 loss of width and height (its recipe: 0.1)
+    offset_weight: float = 1.0  # of CenterNet's L1 loss of the centre in its cell
     normalizer: Literal["global", "replica"] = "global"  # sums are divided by counts of the whole batch, or of each replica
 
 
@@ -259,6 +261,7 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ),
     ("losses.heatmap_weight", _not_negative, _NOT_NEGATIVE),
     ("losses.box_weight", _not_negative, _NOT_NEGATIVE),
+    ("losses.offset_weight", _not_negative, _NOT_NEGATIVE),
     (
         "optim.name",
         lambda v, c: v == "sgd" or c.train.precision != "mixed_float16",

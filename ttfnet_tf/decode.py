@@ -30,14 +30,12 @@ def decode(outputs: dict[str, tf.Tensor], *, image_size: tuple[int, int], top_k:
     Raises:
         ValueError: if h, w or C is unknown or the box channels fit neither 4 nor 4 C, at trace time.
     """
-    logits, box = tf.cast(outputs["heatmap"], tf.float32), tf.cast(outputs["box"], tf.float32)
+    logits, box = outputs["heatmap"], tf.cast(outputs["box"], tf.float32)
+    scores, cell, label = top_peaks(logits, top_k)  # [B, K] each
     height, width, num_classes = logits.shape[1:]
-    if None in (height, width, num_classes) or box.shape[-1] not in (4, 4 * num_classes):
-        raise ValueError(f"heatmap {logits.shape} must have static h, w, C and box {box.shape} 4 or 4 C channels")
+    if box.shape[-1] not in (4, 4 * num_classes):
+        raise ValueError(f"box {box.shape} must have 4 channels, or 4 for each of the {num_classes} classes")
     cells = height * width
-    heat = tf.reshape(_peaks(logits), [-1, cells, num_classes])
-    scores, cell, label = _top_peaks(heat, min(top_k, cells), min(top_k, cells * num_classes))  # [B, K] each
-
     per_class = box.shape[-1] != 4
     place = cell * num_classes + label if per_class else cell
     distances = tf.gather(tf.reshape(box, [-1, cells * num_classes if per_class else cells, 4]), place, batch_dims=1)  # [B, K, 4]
@@ -46,6 +44,27 @@ def decode(outputs: dict[str, tf.Tensor], *, image_size: tuple[int, int], top_k:
     boxes = tf.stack([x - left, y - top, x + right, y + bottom], axis=-1)
     limit = tf.constant([image_size[1] - 1, image_size[0] - 1] * 2, tf.float32)
     return {"boxes": tf.clip_by_value(boxes, 0.0, limit), "scores": tf.sigmoid(scores), "classes": label}
+
+
+def top_peaks(logits: tf.Tensor, top_k: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The best peaks of a heatmap.
+
+    Args:
+        logits: [B, h, w, C]; h, w, C are static.
+        top_k: peaks of a picture at most; K = min(top_k, h w C).
+
+    Returns:
+        float32 [B, K] logits, falling, -inf where a picture has fewer peaks; int32 [B, K] cells (row w + column); int32 [B, K] classes.
+
+    Raises:
+        ValueError: if h, w or C is unknown, at trace time.
+    """
+    height, width, num_classes = logits.shape[1:]
+    if None in (height, width, num_classes):
+        raise ValueError(f"heatmap {logits.shape} must have static h, w, C")
+    cells = height * width
+    heat = tf.reshape(_peaks(tf.cast(logits, tf.float32)), [-1, cells, num_classes])
+    return _top_peaks(heat, min(top_k, cells), min(top_k, cells * num_classes))
 
 
 def select(detections: dict[str, np.ndarray], score_threshold: float) -> dict[str, np.ndarray]:

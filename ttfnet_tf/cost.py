@@ -21,6 +21,7 @@ PARTS = {
     "shortcuts": ("bbox_head.shortcut_layers.",),
     "heatmap head": ("bbox_head.hm.",),
     "box head": ("bbox_head.wh.",),
+    "offset head": ("bbox_head.reg.",),  # of CenterNet
 }
 OTHER = "other"
 

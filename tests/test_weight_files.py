@@ -99,14 +99,16 @@ def test_every_type_of_the_format_that_we_meet(tmp_path):
     assert (found["bf16"].tolist(), found["bf16"].dtype) == ([1.0, -2.5], np.float32)
 
 
-def test_our_file_is_laid_out_as_the_format_asks(tmp_path):
-    write_tensors(tmp_path / "w.safetensors", {"b": np.array([2.0], np.float32), "a": np.array([[1, -1]], np.int64)})
+@pytest.mark.parametrize("extra", range(8))
+def test_our_file_is_laid_out_as_the_format_asks(tmp_path, extra):
+    name = "b" * (1 + extra)
+    write_tensors(tmp_path / "w.safetensors", {name: np.array([2.0], np.float32), "a": np.array([[1, -1]], np.int64)})
     content = (tmp_path / "w.safetensors").read_bytes()
     length = struct.unpack("<Q", content[:8])[0]
     assert length % 8 == 0
     assert json.loads(content[8 : 8 + length]) == {
         "a": {"dtype": "I64", "shape": [1, 2], "data_offsets": [0, 16]},
-        "b": {"dtype": "F32", "shape": [1], "data_offsets": [16, 20]},
+        name: {"dtype": "F32", "shape": [1], "data_offsets": [16, 20]},
     }
     assert content[8 + length :] == struct.pack("<qqf", 1, -1, 2.0)
 

@@ -55,6 +55,8 @@ STRANGE = [
     "layer1.fc.weight",
     "backbone.base.level3.tree1.project.0.weight",
     "x.output.weight",
+    "backbone.base.level2.project.0.weight",
+    "level5.project.1.bias",
 ]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from ttfnet_tf import download
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.model import build_model
+from ttfnet_tf.model import MEAN, STD, build_model
 from ttfnet_tf.parameters import named_buffers, named_parameters, to_official
 from ttfnet_tf.weight_files import write_tensors
 from ttfnet_tf.weights import Source, load_exactly, load_pretrained, read_source, state_dict
@@ -225,6 +225,56 @@ def test_dla_of_the_classifier():
     load_exactly(dla, _made(everything))
     state = state_dict(dla)
     assert all(state[name].tobytes() == array.tobytes() for name, array in everything.items())
+
+
+# torchvision's ResNet-50 by its definition, with 1/8 of the channels behind the stem.
+
+
+def _resnet50():
+    shapes = {"conv1": (64, 3, 7, 7), "bn1": (64,)}
+    inputs = 64
+    for stage, blocks in enumerate((3, 4, 6, 3), start=1):
+        width = 8 * 2 ** (stage - 1)
+        for block in range(blocks):
+            name = f"layer{stage}.{block}"
+            shapes.update(
+                {f"{name}.conv1": (width, inputs, 1, 1), f"{name}.conv2": (width, width, 3, 3), f"{name}.conv3": (4 * width, width, 1, 1)}
+            )
+            shapes.update({f"{name}.bn1": (width,), f"{name}.bn2": (width,), f"{name}.bn3": (4 * width,)})
+            if block == 0:
+                shapes.update({f"{name}.downsample.0": (4 * width, inputs, 1, 1), f"{name}.downsample.1": (4 * width,)})
+            inputs = 4 * width
+    leaves = {4: ("weight",), 1: ("weight", "bias", "running_mean", "running_var")}
+    names = {f"{name}.{leaf}": shape for name, shape in shapes.items() for leaf in leaves[len(shape)]}
+    return {name: golden_weights.gen_tensor(name, shape) for name, shape in names.items()}
+
+
+def test_resnet50_fills_keras_cvs():
+    model = build_model(2, backbone="keras_cv/resnet50", **SMALL)
+    arrays = _resnet50()
+    report = load_exactly(model, _made({**arrays, "fc.bias": np.zeros(10)}))
+    assert len(report.matched) == len(arrays)
+    assert len(report.notes) == 1
+    variables = _variables(model)
+    for name, ours in (
+        ("layer3.5.conv2.weight", "backbone.stage3.v2_stack_2_block6_2_conv.weight"),
+        ("layer2.0.downsample.1.bias", "backbone.stage2.v2_stack_1_block1_0_bn.bias"),
+        ("bn1.running_var", "backbone.stem.conv1_bn.running_var"),
+    ):
+        np.testing.assert_array_equal(to_official(ours, variables[ours].numpy()), arrays[name])
+    # A picture of one colour: the stem sees it in 0..1 and gives what torchvision's gives for the normalised one.
+    pixel = np.array([200.0, 20.0, 90.0])
+    normalised = (pixel - MEAN) / STD
+    kernel, mean = arrays["conv1.weight"].astype(np.float64), arrays["bn1.running_mean"]
+    expected = np.einsum("oihw,i->o", kernel, normalised) - mean
+    stem = np.einsum("hwio,i->o", model.get_layer("backbone.stem.conv1_conv").kernel, pixel / 255)
+    np.testing.assert_allclose(stem - model.get_layer("backbone.stem.conv1_bn").moving_mean, expected, atol=2e-5)
+
+    # Our own file of it goes back as it is.
+    own = state_dict(model)
+    report = load_exactly(model, _made(own))
+    assert report.notes == ()
+    assert all(np.array_equal(array, own[name]) for name, array in state_dict(model).items())
 
 
 def _made(tensors):

@@ -24,7 +24,8 @@ def add_verb(verbs) -> None:
     verb.add_argument("--partial", action="store_true", help="take what fits: missing, left over and misshapen tensors are no errors")
     verb.add_argument("--report", metavar="FILE", help="for one line about every tensor")
     verb.add_argument("--debug", action="store_true", help="show the stack trace of an error")
-    verb.set_defaults(command=run)
+    verb.epilog = "Settings of CONFIG follow as key=value, e.g. model.box_head.depth=2; docs/weights.md says more."
+    verb.set_defaults(command=run, takes_rest=True)
 
 
 def run(args: argparse.Namespace) -> None:

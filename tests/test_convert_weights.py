@@ -1,0 +1,247 @@
+"""`ttfnet convert`: weights of others into files and runs that evaluation takes, ours into the official form, one line for each mistake."""
+
+import json
+
+import golden_weights
+import numpy as np
+import pytest
+
+from ttfnet_tf import build, cli
+from ttfnet_tf import convert as conversion
+from ttfnet_tf.checkpoint import load_run
+from ttfnet_tf.config import load_config
+from ttfnet_tf.data.coco_classes import CATEGORY_IDS, CLASS_NAMES
+from ttfnet_tf.detector import Detector
+from ttfnet_tf.parameters import named_buffers, named_parameters, to_official
+from ttfnet_tf.weight_files import read_tensors, write_tensors
+from ttfnet_tf.weights import state_dict
+
+SETTINGS = """
+data: {image_size: [64, 64]}
+model:
+  neck_channels: [8, 8, 8]
+  shortcut: [1, 1, 1]
+  heatmap_head: {width: 8, depth: 1}
+  box_head: {width: 8, depth: 1}
+optim: {ema_decay: 0.9}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def networks():
+    """Each network is built once; conversions fill it."""
+    built, real = {}, build.model_of
+
+    def model_of(config, num_classes):
+        key = (repr(config.model), num_classes)
+        if key not in built:
+            built[key] = real(config, num_classes)
+        return built[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "model_of", model_of)
+        yield model_of
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory, networks):
+    """official(classes) -> tensors of a small detector, every name and shape as the official code would save them."""
+    path = tmp_path_factory.mktemp("settings") / "a.yaml"
+    path.write_text(SETTINGS)
+    made = {}
+
+    def tensors(classes):
+        if classes not in made:
+            model = networks(load_config(path), classes)
+            variables = {**named_parameters(model), **named_buffers(model)}
+            shapes = {name: to_official(name, v.numpy()).shape for name, v in variables.items()}
+            made[classes] = {name: golden_weights.gen_tensor(name, shape) for name, shape in shapes.items()}
+        return made[classes]
+
+    return tensors
+
+
+@pytest.fixture
+def tmp(tmp_path, monkeypatch):
+    """The folder that the commands run in, with a.yaml."""
+    (tmp_path / "a.yaml").write_text(SETTINGS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def convert(tmp, capsys):
+    """convert("w.npz --out x") -> what was printed; it must succeed."""
+
+    def run(line):
+        assert cli.main(["convert", *line.split()]) == 0, capsys.readouterr().err
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        return captured.out.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def fails(tmp, capsys):
+    """fails("w.npz --out x") -> the one line of a mistake."""
+
+    def run(line):
+        assert cli.main(["convert", *line.split()]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1
+        return lines[0].removeprefix("ttfnet: ")
+
+    return run
+
+
+def _same(found, expected):
+    assert set(found) == set(expected)
+    for name, array in expected.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape), name
+        assert found[name].tobytes() == array.tobytes(), name
+
+
+def test_detector_to_a_run_and_back(convert, official, tmp, write_coco, capsys):
+    # As an early official checkpoint had it, from a model that was wrapped for several GPUs.
+    early = {f"module.{name.replace('deconv_layers', 'upsample_layers')}": array for name, array in official(80).items()}
+    early["module.bbox_head.shortcut_layers.0.shortcut.weight"] = np.zeros([8, 64, 1, 1], np.float32)
+    early["module.backbone.bn1.num_batches_tracked"] = np.array(9000)
+    write_tensors("theirs.safetensors", early)
+    lines = convert("theirs.safetensors --config a.yaml --out run --report report.txt")
+    assert lines == [
+        f"theirs.safetensors: {len(official(80))} tensors matched",
+        "  2 ignored: module.backbone (1), module.bbox_head (1)",
+        "every tensor: report.txt",
+        "written: run",
+    ]
+    assert len((tmp / "report.txt").read_text().splitlines()) == len(early)
+
+    run = load_run("run")
+    assert (run.step, run.labels.class_names, run.labels.category_ids) == (0, CLASS_NAMES, CATEGORY_IDS)
+    assert (tmp / "run" / "environment.json").is_file()
+    assert Detector.load("run").class_names == CLASS_NAMES
+    annotations, images = write_coco({7: (64, 64)}, [(7, 3, [8, 8, 30, 20])], dict(zip(CATEGORY_IDS, CLASS_NAMES)))
+    assert cli.main(["evaluate", "run", f"data.val.annotations={annotations}", f"data.val.images={images}"]) == 0
+    assert "run, step 0, on" in capsys.readouterr().out
+
+    lines = convert("run --to official --out ours.npz")
+    assert lines == [f"ours.npz: {len(read_tensors('ours.npz'))} tensors of run under their official names"]
+    counters = {name.replace("running_var", "num_batches_tracked") for name in official(80) if "running_var" in name}
+    _same(read_tensors("ours.npz"), {**official(80), **dict.fromkeys(counters, np.zeros((), np.int64))})
+
+
+def test_classes_of_other_annotations(convert, official, tmp, write_coco):
+    annotations, _ = write_coco({7: (64, 64)}, [], {8: "dog", 3: "cat"})
+    write_tensors("theirs.npz", official(2))
+    convert(f"theirs.npz --config a.yaml --out run --labels {annotations}")
+    assert json.loads((tmp / "run" / "labels.json").read_text()) == {"class_names": ["cat", "dog"], "category_ids": [3, 8]}
+    _same(_official_state("run"), official(2))
+
+
+def test_backbone_to_a_file_for_training(convert, official, tmp):
+    backbone = {name.removeprefix("backbone."): array for name, array in official(80).items() if name.startswith("backbone.")}
+    write_tensors("timm.safetensors", {**backbone, "fc.weight": np.zeros([10, 512], np.float32)})
+    for out in ("ours.npz", "ours.safetensors"):
+        assert convert(f"timm.safetensors --config a.yaml --out new/{out}") == [
+            f"timm.safetensors: {len(backbone)} tensors matched",
+            "  1 ignored: fc (1)",
+            f"written: new/{out}",
+        ]
+        _same(read_tensors(f"new/{out}"), backbone)
+
+
+def test_partial_takes_what_fits(convert, fails, official):
+    arrays = {name: array for name, array in official(80).items() if name != "bbox_head.wh.1.bias"}
+    write_tensors("part.npz", {**arrays, "strange": np.zeros(3, np.float32)})
+    line = fails("part.npz --config a.yaml --out ours.npz")
+    assert line == (
+        "part.npz: 1 of the model are missing (bbox_head.wh.1.bias), 1 of the file are left over (strange); change the configuration, or "
+        "take what fits with --partial"
+    )
+    assert convert("part.npz --config a.yaml --out ours.npz --partial") == [
+        f"part.npz: {len(arrays)} tensors matched",
+        "  1 missing, left at their initial values: bbox_head.wh (1)",
+        "  1 left over: strange (1)",
+        "written: ours.npz",
+    ]
+    _same(read_tensors("ours.npz"), arrays)
+
+
+def test_other_classes_are_another_shape(fails, official):
+    write_tensors("theirs.npz", official(2))
+    assert "2 tensors have another shape (bbox_head.hm.1.weight [2, 8, 1, 1], the model has [80, 8, 1, 1])" in fails(
+        "theirs.npz --config a.yaml --out ours.npz --classes 80"
+    )
+
+
+def test_mistakes(fails, official, tmp, write_coco):
+    write_tensors("two.npz", official(2))
+    write_tensors("backbone.npz", {name[9:]: array for name, array in official(2).items() if name.startswith("backbone.")})
+    annotations, _ = write_coco({7: (64, 64)}, [], {3: "cat"})
+    (tmp / "used").mkdir()
+    (tmp / "used" / "a.txt").write_text("mine")
+    (tmp / "file").write_text("mine")
+    table = {
+        "two.npz": "the following arguments are required: --out; see ttfnet convert --help",
+        "two.npz --out x.npz": "--config is missing; name the configuration that two.npz is for, e.g. configs/ttfnet_r18_1x.yaml",
+        "two.npz --config a.yaml --out x.npz model.box_head.depth=-1": "a.yaml: model.box_head.depth=-1 must be 0 or more",
+        "two.npz --config a.yaml --out x.npz --classes 0": "--classes 0 must be 1 or more",
+        "none.npz --config a.yaml --out x.npz": "none.npz: cannot be read (No such file or directory); name a file of weights",
+        "two.h5 --config a.yaml --out x.npz": (
+            "two.h5: is of no known kind; name an .npz, .safetensors, .pth, .weights or .conv.74 file, or timm/<model> to download one"
+        ),
+        "two.npz --config none.yaml --out x.npz": (
+            "none.yaml: cannot be read (No such file or directory); name a YAML file such as configs/demo.yaml"
+        ),
+        "two.npz --config a.yaml --out x": (
+            "two.npz: is for 2 classes, which are not COCO's 80; name their annotations with --labels FILE.json"
+        ),
+        f"two.npz --config a.yaml --out x --labels {annotations}": (
+            f"{annotations}: has 1 categories, two.npz is for 2 classes; name its own annotations"
+        ),
+        "two.npz --config a.yaml --out used": "used: holds something already; name a new folder with --out",
+        "two.npz --config a.yaml --out file": (
+            "file: is a file of no known kind; let --out end in .npz, .safetensors, .pth, or name a new folder"
+        ),
+        "two.npz --config a.yaml --out file/x.npz": "file/x.npz: cannot be written (File exists); name another folder",
+        "backbone.npz --config a.yaml --out x": (
+            "backbone.npz: holds a backbone only, and a work directory needs a whole detector; name an .npz file with --out"
+        ),
+        "x --to official --out x.npz --config a.yaml": "--config does not go with --to official, which takes everything from the run",
+        "x --to official --out x.h5": "--out x.h5 must end in .npz, .safetensors, .pth; the official code reads .pth",
+        "x --to official --out x.npz": "x: is neither a work directory nor a checkpoint such as runs/x/checkpoints/step-370",
+        "two.npz --config a.yaml --out x.npz --labels a.json --strange": "unknown argument --strange; see ttfnet convert --help",
+    }
+    for command, line in table.items():
+        assert fails(command) == line, command
+    assert sorted(path.name for path in tmp.iterdir()) == ["a.yaml", "backbone.npz", "data", "data.json", "file", "two.npz", "used"]
+
+
+@pytest.mark.parametrize("override", ["model.backbone=keras_cv/resnet50", "model.neck=plain"])
+def test_what_the_official_code_does_not_have(fails, override, monkeypatch):
+    key, _, value = override.partition("=")
+
+    def load(run):
+        config = load_config("a.yaml", [override])
+        return type("Run", (), {"config": config, "model": None, "labels": None})
+
+    monkeypatch.setattr(conversion, "load_run", load)
+    line = fails("run --to official --out x.npz")
+    assert line == f"run: has {key}={value}, which the official code does not have; there are no official names for it"
+
+
+def test_a_pth_for_the_official_code(convert, official):
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
+    tensors = {name: torch.tensor(array) for name, array in official(80).items()}
+    torch.save({"meta": {"epoch": 24}, "state_dict": tensors, "optimizer": {}}, "theirs.pth", _use_new_zipfile_serialization=False)
+    convert("theirs.pth --config a.yaml --out run")
+    _same(_official_state("run"), official(80))
+    convert("run --to official --out ours.pth")
+    content = torch.load("ours.pth", weights_only=True)
+    assert content["meta"]["CLASSES"] == CLASS_NAMES
+    assert all(torch.equal(content["state_dict"][name], tensor) for name, tensor in tensors.items())
+
+
+def _official_state(run):
+    return {name: array for name, array in state_dict(load_run(run).model).items() if not name.endswith("num_batches_tracked")}

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import os
 from pathlib import Path
+
+from ttfnet_tf.errors import UserError
+
+# What the figures of `stats` depend on.
+_STATS_KEYS = ("data.", "targets.", "model.box_per_class", "decode.")
 
 
 def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Adds the verbs as sub-commands; the chosen one is `args.command`, to be called with `args`."""
-    verbs = parser.add_subparsers(metavar="shapes", required=True)
+    verbs = parser.add_subparsers(metavar="shapes | stats", required=True)
 
     verb = verbs.add_parser("shapes", help="draw a small synthetic data set in COCO format", description=draw.__doc__)
     verb.add_argument("out", metavar="OUT", help="folder, new or empty")
@@ -20,6 +27,15 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     verb.add_argument("--overwrite", action="store_true", help="replace what an earlier call has drawn into OUT")
     verb.set_defaults(command=draw)
 
+    verb = verbs.add_parser("stats", help="overlap, samples and the highest AP of the targets of a data set", description=stats.__doc__)
+    verb.add_argument("annotations", metavar="ANNOTATIONS", help="COCO instances JSON; its pictures are not needed")
+    verb.add_argument("settings", metavar="key=value", nargs="*", help="data.*, targets.*, model.box_per_class and decode.* settings")
+    verb.add_argument("--config", metavar="CONFIG", help="YAML file whose settings count; default the built-in ones")
+    verb.add_argument("--stride", type=int, default=4, metavar="N", help="pixels per cell, to try others than the network's 4")
+    verb.add_argument("--ceiling", action="store_true", help="also measure the AP that the targets themselves reach")
+    verb.add_argument("--json", metavar="FILE", help="also write the figures there")
+    verb.set_defaults(command=stats)
+
 
 def draw(args: argparse.Namespace) -> None:
     """Draws circles, squares, triangles and crosses, tiny to large, with boxes in COCO format."""
@@ -28,3 +44,74 @@ def draw(args: argparse.Namespace) -> None:
     draw_shapes(args.out, train=args.train, val=args.val, size=tuple(args.size), seed=args.seed, overwrite=args.overwrite)
     boxes = len(json.loads((Path(args.out) / "annotations/train.json").read_text(encoding="utf-8"))["annotations"])
     print(f"{args.out}: drew {args.train} training pictures with {boxes} objects and {args.val} validation pictures")
+
+
+def stats(args: argparse.Namespace) -> None:
+    """Prints what the training targets of a data set are like: ambiguous samples, samples per object, collisions, lost objects."""
+    # Positionals that follow an option arrive as the rest of the line.
+    config = _stats_config(args.config, [*args.settings, *args.rest])
+    height, width = image_size = tuple(config.data.image_size)
+    if args.stride < 1 or height % args.stride or width % args.stride:
+        raise UserError(f"--stride {args.stride} must divide data.image_size=[{height}, {width}]")
+
+    from ttfnet_tf.data.coco import load_coco
+    from ttfnet_tf.data.stats import measure_ceiling, measure_targets
+    from ttfnet_tf.files import write_json
+    from ttfnet_tf.progress import ProgressMeter
+
+    split = load_coco(
+        args.annotations,
+        Path(args.annotations).parent,  # any folder that exists: no picture is opened
+        crowd=config.data.crowd,
+        min_box_size=config.data.min_box_size,
+        min_image_size=config.data.min_image_size,
+        empty_images=config.data.empty_images,
+        training=True,
+    )
+    settings = {
+        "alpha": config.targets.alpha,
+        "beta": config.targets.beta,
+        "area": config.targets.area,
+        "kernel": config.targets.kernel,
+        "box_per_class": config.model.box_per_class,
+        "stride": args.stride,
+    }
+    result = measure_targets(split, image_size=image_size, **settings)
+    print(split.summary())
+    print(f"{height} x {width} px; " + ", ".join(f"{name} {value}" for name, value in settings.items()))
+    print(result.table())
+    content = {"annotations": str(args.annotations), "image_size": list(image_size), "settings": settings, **dataclasses.asdict(result)}
+    if args.ceiling:
+        with ProgressMeter("ceiling", len(split.pictures)) as meter:
+            content["ceiling"] = measure_ceiling(
+                split,
+                image_size=image_size,
+                top_k=config.decode.top_k,
+                score_threshold=config.decode.score_threshold,
+                on_picture=meter.update,
+                **settings,
+            )
+        figures = "  ".join(f"{name} {content['ceiling'][name]:.3f}" for name in ("AP", "AP50", "AP75", "APs", "APm", "APl"))
+        print(f"{'ceiling':20} {figures}")
+    if args.json:
+        write_json(Path(args.json), content)
+        print(f"written: {args.json}")
+
+
+def _stats_config(path, overrides):
+    """The settings that the figures depend on; `path` None stands for the built-in ones."""
+    from ttfnet_tf.config import load_config
+
+    for override in overrides:
+        if not override.startswith(_STATS_KEYS):
+            raise UserError(f"override '{override}': the figures depend on data.*, targets.*, model.box_per_class and decode.* only")
+    if path is None:
+        try:
+            config = load_config(os.devnull, overrides)
+        except UserError as error:
+            raise UserError(str(error).removeprefix(f"{os.devnull}: ")) from None
+    else:
+        config = load_config(path, overrides)
+    if config.model.head != "ttfnet":
+        raise UserError(f"{path}: model.head={config.model.head} has no sub-areas to measure; name a configuration with model.head=ttfnet")
+    return config

@@ -29,13 +29,14 @@ def paint_targets(
     weight: str = "log",
     kernel: str = "aspect",
     box_per_class: bool = False,
+    stride: int = STRIDE,
 ) -> dict[str, np.ndarray]:
     """Draws the heatmap and the regression targets of one picture.
 
     Args:
         boxes: [N, 4] inclusive corners x1, y1, x2, y2 in input pixels; they may reach beyond the picture.
         labels: [N] classes from 0; rows with a negative label are padding.
-        image_size: height and width of the input in pixels. The maps have h = height // 4 rows and w = width // 4 columns.
+        image_size: height and width of the input in pixels. The maps have h = height // stride rows and w = width // stride columns.
         num_classes: C, channels of the heatmap.
         alpha: size of the heatmap kernel relative to the box.
         beta: size of the area that regresses the box, relative to the box.
@@ -45,6 +46,7 @@ def paint_targets(
         kernel: "aspect": kernels are as wide and high as their box says; "cornernet": square, with the radius of CornerNet times
             alpha / 0.54 (beta / 0.54 for a gaussian area). Rectangles follow the box with either.
         box_per_class: one box target for each class (G = C groups) instead of one for each cell (G = 1).
+        stride: input pixels per cell. The network's is 4; `data.stats` asks what others would do.
 
     Returns:
         "heatmap": float32 [h, w, C] in [0, 1], exactly 1 at the centre of an object.
@@ -63,7 +65,7 @@ def paint_targets(
         raise ValueError(f"boxes must be [N, 4] and labels [N], received {boxes.shape} and {labels.shape}")
     if labels.size and labels.max() >= num_classes:
         raise ValueError(f"label {labels.max()} is beyond the {num_classes} classes")
-    height, width = image_size[0] // STRIDE, image_size[1] // STRIDE
+    height, width = image_size[0] // stride, image_size[1] // stride
     groups = num_classes if box_per_class else 1
     heatmap = np.zeros((height, width, num_classes), np.float32)
     box_target = np.full((height, width, 4 * groups), -1, np.float32)
@@ -74,12 +76,12 @@ def paint_targets(
     areas = box_areas(boxes)
     order = paint_order(areas, weight)
     boxes, labels, totals = boxes[order], labels[order], area_weights(areas[order], weight).tolist()
-    centres = centre_cells(boxes).tolist()
-    heat_radii = kernel_radii(boxes, alpha, kernel, height, width).tolist()
+    centres = centre_cells(boxes, stride).tolist()
+    heat_radii = kernel_radii(boxes, alpha, kernel, height, width, stride).tolist()
     if area == "gaussian":
-        box_radii = kernel_radii(boxes, beta, kernel, height, width).tolist()
+        box_radii = kernel_radii(boxes, beta, kernel, height, width, stride).tolist()
     else:
-        rectangles = sub_rectangles(boxes, beta, height, width).tolist()
+        rectangles = sub_rectangles(boxes, beta, height, width, stride).tolist()
 
     for k, label in enumerate(labels.tolist()):
         values, rows, columns = _kernel_on_map(centres[k], heat_radii[k], height, width)

@@ -55,22 +55,33 @@ LAYERS = (
         "download",
         "run_folder",
         "predict",
-        "cli_data",
     },
     {"methods", "backbones", "weights"},
     {"step", "data.pipeline", "model", "cost", "centernet"},
     {"evaluate"},
-    {"build"},
+    {"build", "data.stats"},
     {"checkpoint"},
     {"detector", "evaluator", "benchmark", "convert"},
-    {"train", "cli_weights"},
+    {"train", "cli_weights", "cli_data"},
     {"cli"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Settings stop here: everything else takes arguments with names and defaults.
-KNOWS_SETTINGS = {"run_folder", "build", "checkpoint", "evaluator", "benchmark", "convert", "train", "cli_weights", "cli"}
+KNOWS_SETTINGS = {"run_folder", "build", "checkpoint", "evaluator", "benchmark", "convert", "train", "cli_weights", "cli_data", "cli"}
 # What may be imported before settings are checked.
-WITHOUT_TENSORFLOW = ("cli", "config", "run_folder", "predict", "progress", "draw", "boxes", "targets", "data.coco", "data.shapes")
+WITHOUT_TENSORFLOW = (
+    "cli",
+    "config",
+    "run_folder",
+    "predict",
+    "progress",
+    "draw",
+    "boxes",
+    "targets",
+    "data.coco",
+    "data.shapes",
+    "data.stats",
+)
 RETIRED_UPSTREAM = ("tensorflow_addons", "keras_cv")
 
 

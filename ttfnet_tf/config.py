@@ -245,7 +245,7 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ("data.workers", _not_negative, _NOT_NEGATIVE),
     ("augment.flip", _fraction, _FRACTION),
     ("augment.expand", _fraction, _FRACTION),
-    ("model.frozen_stages", lambda v, _: -1 <= v <= 4, "must lie in -1..4 (-1 freezes nothing, 0 the stem)"),
+    ("model.frozen_stages", lambda v, _: -1 <= v <= 5, "must lie in -1..5 (-1 freezes nothing, 0 the stem)"),
     ("model.neck_channels", lambda v, _: len(v) == 3 and all(c > 0 for c in v), "must be three channel counts"),
     ("model.shortcut", lambda v, _: len(v) == 3 and all(0 <= n <= 9 for n in v), "must be three numbers of layers in 0..9"),
     ("model.heatmap_head.width", _finite_positive, _POSITIVE),

@@ -1,4 +1,4 @@
-"""The command line: `ttfnet train|evaluate|predict|benchmark|data ...`; the files in tools/ are the same verbs.
+"""The command line: `ttfnet train|evaluate|predict|reproduce|benchmark|data ...`; the files in tools/ are the same verbs.
 
 Arguments and settings are checked before TensorFlow is imported, so that a typing error answers at once.
 Exit codes: 0 success; 2 a mistake of the user, told in one line; 130 interrupted; 1 a fault of ours (`--debug` shows where).
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ttfnet_tf import __version__, cli_data
+from ttfnet_tf import __version__, cli_data, cli_reproduce
 from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
 
@@ -177,7 +177,7 @@ class _Parser(argparse.ArgumentParser):
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = _Parser(prog="ttfnet", description="TTFNet object detection on TensorFlow 2.")
     parser.add_argument("--version", action="version", version=f"ttfnet-tf {__version__}")
-    verbs = parser.add_subparsers(metavar="train | evaluate | predict | benchmark | data", required=True)
+    verbs = parser.add_subparsers(metavar="train | evaluate | predict | reproduce | benchmark | data", required=True)
 
     verb = _add_verb(verbs, "train", train, "train, or go on with the run in the work directory", "key=value")
     verb.add_argument("config", metavar="CONFIG", help="YAML file, e.g. configs/demo.yaml")
@@ -201,6 +201,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     verb.add_argument("--repeats", type=int, default=20, metavar="N", help="measured calls of each stage; default 20")
     verb.add_argument("--classes", type=int, default=80, metavar="N", help="classes of the network of `detect`; default 80")
 
+    cli_reproduce.add_verb(verbs)
+
     verb = verbs.add_parser("data", help="make data sets", description="Data sets.")
     verb.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     cli_data.add_verbs(verb)
@@ -208,7 +210,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     # Overrides and sources may stand before and after options, which argparse's own "any number" positionals refuse.
     args, rest = parser.parse_known_args(argv)
     for argument in rest:
-        if argument.startswith("-") or args.command not in (train, evaluate, predict, benchmark):
+        if argument.startswith("-") or (args.command not in (train, evaluate, predict, benchmark) and not getattr(args, "takes_rest", False)):
             raise UserError(f"unknown argument {argument}; see ttfnet {argv[0]} --help")
     args.rest = rest
     return args

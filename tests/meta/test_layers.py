@@ -38,6 +38,8 @@ LAYERS = (
         "safetensors_file",
         "weight_names",
         "optimizers",
+        "cells",
+        "plots",
     },
     {
         "targets_tf",
@@ -55,19 +57,33 @@ LAYERS = (
         "download",
         "run_folder",
         "predict",
+        "reproduce",
     },
-    {"methods", "backbones", "weights"},
+    {"methods", "backbones", "weights", "results"},
     {"step", "data.pipeline", "model", "cost", "centernet"},
     {"evaluate"},
     {"build", "data.stats"},
     {"checkpoint"},
     {"detector", "evaluator", "benchmark", "convert"},
     {"train", "cli_weights", "cli_data"},
+    {"cli_reproduce"},
     {"cli"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Settings stop here: everything else takes arguments with names and defaults.
-KNOWS_SETTINGS = {"run_folder", "build", "checkpoint", "evaluator", "benchmark", "convert", "train", "cli_weights", "cli_data", "cli"}
+KNOWS_SETTINGS = {
+    "reproduce",
+    "run_folder",
+    "build",
+    "checkpoint",
+    "evaluator",
+    "benchmark",
+    "convert",
+    "train",
+    "cli_weights",
+    "cli_data",
+    "cli",
+}
 # What may be imported before settings are checked.
 WITHOUT_TENSORFLOW = (
     "cli",
@@ -81,6 +97,11 @@ WITHOUT_TENSORFLOW = (
     "data.coco",
     "data.shapes",
     "data.stats",
+    "cells",
+    "reproduce",
+    "results",
+    "plots",
+    "cli_reproduce",
 )
 RETIRED_UPSTREAM = ("tensorflow_addons", "keras_cv")
 

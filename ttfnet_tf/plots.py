@@ -1,0 +1,151 @@
+"""Pictures of training runs. matplotlib, which is in the extra `dev`, is imported when the first is drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ttfnet_tf.errors import UserError
+
+Curve = Sequence[tuple[float, float]]  # (epoch, AP)
+LEGEND_ROWS = 14  # more curves than this are told apart by colour alone
+
+
+def read_metrics(run: str | Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; a last line that a kill cut short is left out. Empty where there is no such file.
+
+    Raises:
+        UserError: the file holds something else.
+    """
+    file = Path(run) / "metrics.jsonl"
+    if not file.exists():
+        return []
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    try:
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+    except ValueError:
+        raise UserError(f"{file}: holds a line that training has not written; mend it or move the file away") from None
+
+
+def require_matplotlib() -> None:
+    """Says early that no plot could be drawn.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    _figure(1, 1, 1, 1)
+
+
+def learning_curves(out: str | Path, runs: Mapping[str, str | Path]) -> None:
+    """AP and training loss against the epoch.
+
+    Args:
+        out: picture file.
+        runs: label -> work directory.
+    """
+    figure, (precision, losses) = _figure(1, 2, 9, 3.2)
+    for name, run in runs.items():
+        lines = read_metrics(run)
+        measured = [line for line in lines if "AP" in line]
+        logged = [line for line in lines if "loss" in line]
+        precision.plot([line["epoch"] for line in measured], [line["AP"] for line in measured], marker=".", label=name)
+        losses.plot([line["epoch"] for line in logged], [line["loss"] for line in logged], linewidth=0.8, label=name)
+    precision.set(xlabel="epoch", ylabel="AP", ylim=(0, None))
+    losses.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    if runs:
+        precision.legend(fontsize=8)
+    _finish(figure, (precision, losses), out)
+
+
+def cells(
+    out: str | Path,
+    title: str,
+    curves: Mapping[str, Sequence[Curve]],
+    finals: Mapping[str, Sequence[float]],
+    published: Mapping[str, float],
+) -> None:
+    """AP against the epoch for each cell of a table, and beside it AP at the end with what was published.
+
+    Args:
+        out: picture file.
+        title: over both.
+        curves: cell -> one curve for each seed, in percent.
+        finals: cell -> AP at the end of each seed, in percent.
+        published: cell -> AP in percent; the second part is left out where it is empty.
+    """
+    names = list(curves)
+    height = max(3.4, 0.22 * len(names) + 1.2)
+    figure, axes = _figure(1, 2 if published else 1, 10 if published else 6, height)
+    by_epoch, at_end = axes if published else (axes, None)
+    colours = _colours(len(names))
+    for name, colour in zip(names, colours):
+        for number, curve in enumerate(curves[name]):
+            label = name if number == 0 else None
+            by_epoch.plot([epoch for epoch, _ in curve], [ap for _, ap in curve], marker=".", linewidth=1, color=colour, label=label)
+    by_epoch.set(xlabel="epoch", ylabel="AP (%)", ylim=(0, None))
+    if 0 < len(names) <= LEGEND_ROWS:
+        by_epoch.legend(fontsize=7)
+    panels = [by_epoch]
+    if at_end is not None:
+        rows = range(len(names))
+        for row, (name, colour) in enumerate(zip(names, colours)):
+            at_end.plot(finals.get(name, ()), [row] * len(finals.get(name, ())), "o", color=colour, markersize=5)
+        points = [(published[name], row) for row, name in zip(rows, names) if name in published]
+        at_end.plot([x for x, _ in points], [y for _, y in points], "k|", markersize=12, label="published (COCO)")
+        at_end.set(yticks=list(rows), xlabel="AP at the end (%)")
+        at_end.set_yticklabels(names, fontsize=7)
+        at_end.invert_yaxis()
+        at_end.legend(fontsize=7)
+        panels.append(at_end)
+    figure.suptitle(title, fontsize=10)
+    _finish(figure, panels, out)
+
+
+def trade_offs(out: str | Path, points: Sequence[tuple[str, str, Mapping[str, float]]]) -> None:
+    """The paper's Figure 4: AP against hours of training, and against pictures a second.
+
+    Args:
+        out: picture file.
+        points: (family, name, figures with AP and hours or fps); points of a family share a colour.
+    """
+    figure, axes = _figure(1, 2, 11, 4.6)
+    families = list(dict.fromkeys(family for family, _, _ in points))
+    colours = dict(zip(families, _colours(len(families))))
+    for panel, key, label in zip(axes, ("hours", "fps"), ("hours of training", "pictures a second")):
+        for family in families:
+            shown = [(name, figures) for other, name, figures in points if other == family and key in figures and "AP" in figures]
+            x, y = [figures[key] for _, figures in shown], [figures["AP"] for _, figures in shown]
+            panel.plot(x, y, "o", color=colours[family], label=family, markersize=5)
+            for name, figures in shown:
+                panel.annotate(name, (figures[key], figures["AP"]), xytext=(3, 3), textcoords="offset points", fontsize=6)
+        panel.margins(x=0.16)  # room for the names
+        panel.set(xlabel=label, ylabel="AP (%)")
+    axes[0].legend(fontsize=7)
+    _finish(figure, axes, out)
+
+
+def _figure(rows, columns, width, height):
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError("plots need matplotlib, which is in the extra 'dev'; install it with: pip install matplotlib") from None
+    figure = Figure(figsize=(width, height), dpi=100)
+    return figure, figure.subplots(rows, columns)
+
+
+def _colours(count):
+    from matplotlib import colormaps
+
+    if count <= 10:
+        return [colormaps["tab10"](index) for index in range(count)]
+    return [colormaps["viridis"](index / (count - 1)) for index in range(count)]
+
+
+def _finish(figure, panels, out):
+    for panel in panels:
+        panel.grid(alpha=0.3)
+    figure.tight_layout()
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out)

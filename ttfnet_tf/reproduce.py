@@ -1,0 +1,305 @@
+"""From published cells to runs: which settings, in which folder, and one after the other.
+
+A run is a cell with a seed, in DIR/<table>/<cell>/seed<k>. Training itself is a function that the caller hands in, so that planning and
+listing need no TensorFlow. A finished run leaves result.json and is not made again; any other goes on where it stopped, as
+`ttfnet train` does. `results` makes tables and plots of what lies in the folders.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import gc
+import json
+import os
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ttfnet_tf.cells import Cell, Table
+from ttfnet_tf.config import Config, load_config
+from ttfnet_tf.data.coco import load_coco
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import write_json
+from ttfnet_tf.plots import read_metrics
+
+RESULT = "result.json"
+SMALL = 0.5  # scales up to this one take the smallest backbone, from no pretrained weights
+LEAST_SIDE = 64  # px
+LEAST_BATCH = 4
+STEPS_OF_AN_EPOCH = 50  # a scaled run makes at least so many for each published epoch, if that takes no more epochs than published
+_SPLITS = (("train", "train2017"), ("val", "val2017"))
+_DIVERGED = ": the loss is "  # how train.py tells that a run cannot go on whatever is done about the machine
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of a cell."""
+
+    cell: Cell
+    seed: int
+    config: Config
+    settings: tuple[str, ...]  # key=value on top of the cell's configuration file; `config` is the result
+    folder: Path  # work directory
+
+    @property
+    def command(self) -> str:
+        """The same run by hand."""
+        config = os.path.relpath(self.cell.config)
+        return shlex.join(["python", "tools/train.py", config, "--work-dir", str(self.folder), *self.settings])
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """A COCO-format set in the layout that `ttfnet data shapes` writes, or COCO's own."""
+
+    settings: tuple[str, ...]  # data.* settings
+    is_coco: bool  # COCO 2017 by its file names, so that published figures may be compared
+
+
+def data_folder(folder: str | Path) -> DataFolder:
+    """Finds annotations and pictures in a folder.
+
+    `annotations/train.json` and `annotations/val.json` with pictures in `train/` and `val/` or all in `images/`; or
+    `annotations/instances_train2017.json`, ..., with pictures in `train2017/` and `val2017/`.
+
+    Raises:
+        UserError: they are not there.
+    """
+    folder = Path(folder)
+    settings = []
+    is_coco = (folder / "annotations" / "instances_train2017.json").is_file()
+    for split, coco_name in _SPLITS:
+        annotations = folder / "annotations" / (f"instances_{coco_name}.json" if is_coco else f"{split}.json")
+        if not annotations.is_file():
+            raise UserError(f"--data {folder}: has no {annotations.relative_to(folder)}; it must hold annotations/train.json and val.json")
+        places = [folder / coco_name] if is_coco else [folder / split, folder / "images"]
+        images = next((place for place in places if place.is_dir()), None)
+        if images is None:
+            raise UserError(f"--data {folder}: has no folder {' or '.join(place.name for place in places)} with the pictures of {split}")
+        settings += [f"data.{split}.annotations={annotations}", f"data.{split}.images={images}"]
+    return DataFolder(tuple(settings), is_coco)
+
+
+def plan(
+    table: Table,
+    cells: Sequence[Cell],
+    *,
+    out: Path,
+    seeds: int = 1,
+    data: Sequence[str] = (),
+    scale: float | None = None,
+    overrides: Sequence[str] = (),
+) -> tuple[Run, ...]:
+    """The runs of some cells.
+
+    Settings are the cell's, then `data`, then what `scale` makes of them, then `overrides`, then the seed.
+
+    Args:
+        table: where the cells are from.
+        cells: to run.
+        out: folder of all tables.
+        seeds: number of runs of each cell, with `train.seed` 0, 1, ...
+        data: data.* settings.
+        scale: 0 < scale <= 1, see `scaled_settings`; None leaves the recipes as they are.
+        overrides: key=value for every run.
+
+    Raises:
+        UserError: a setting that does not load, an override of what the cells differ in, a number out of range, or, with `scale`,
+            data that are not there.
+    """
+    if seeds < 1:
+        raise UserError(f"--seeds {seeds} must be 1 or more")
+    if scale is not None and not 0 < scale <= 1:
+        raise UserError(f"--scale {scale:g} must lie in 0..1, 0 excluded")
+    _refuse_flattening(table, cells, overrides)
+    one_backbone = len({_load(cell.config).model.backbone for cell in table.cells}) == 1
+    runs = []
+    for cell in cells:
+        settings = (*cell.settings, *data)
+        if scale is not None:
+            config = load_config(cell.config, settings)
+            pictures = _count_pictures(*_training_files(config, overrides))
+            settings += scaled_settings(config, scale, pictures, swap_backbone=one_backbone, given=overrides)
+        settings += tuple(overrides)
+        config = load_config(cell.config, settings)
+        for seed in range(seeds):
+            # The one difference between seeds, set here instead of reading everything again.
+            seeded = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
+            runs.append(Run(cell, seed, seeded, (*settings, f"train.seed={seed}"), out / table.name / cell.name / f"seed{seed}"))
+    return tuple(runs)
+
+
+def scaled_settings(
+    config: Config, scale: float, num_pictures: int, *, swap_backbone: bool = True, given: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """key=value that make a recipe small enough for a laptop; docs/ablations.md says the same in words.
+
+    With S = `scale`: sides are S times as long (to a multiple of 32 px, at least 64), the batch has S^2 times the pictures (at least
+    4), the run S times the epochs, but as many as 50 steps for each published epoch need, and never more than published; drops of the
+    learning rate keep their share of the run. The learning rate follows the batch, divided by S for the shorter run: `lr_batch_size`
+    is S times the recipe's. Warm-up takes a fifth of the run at most. Every epoch is evaluated. Up to S = 0.5 nothing is pretrained.
+
+    Args:
+        config: the recipe.
+        scale: S in (0, 1].
+        num_pictures: to train on.
+        swap_backbone: whether ResNet-18 takes the place of larger backbones up to S = 0.5.
+        given: key=value of the user, whose keys are left out, and which count where others follow from them.
+    """
+    chosen = {key: yaml.safe_load(value) for key, _, value in (setting.partition("=") for setting in given)}
+    recipe, optim = config.train, config.optim
+    batch = max(LEAST_BATCH, round(scale**2 * recipe.batch_size))
+    epoch_steps = -(-num_pictures // int(chosen.get("train.batch_size", batch)))
+    enough = -(-STEPS_OF_AN_EPOCH * recipe.epochs // epoch_steps)
+    epochs = min(recipe.epochs, max(1, round(scale * recipe.epochs), enough))
+    run_epochs = float(chosen.get("train.epochs", epochs))
+    drops = ",".join(f"{drop * run_epochs / recipe.epochs:g}" for drop in optim.drop_epochs)
+    height, width = (max(LEAST_SIDE, 32 * round(scale * side / 32)) for side in config.data.image_size)
+    settings = {
+        "data.image_size": f"[{height},{width}]",
+        "train.batch_size": batch,
+        "train.epochs": epochs,
+        "optim.drop_epochs": f"[{drops}]",
+        "optim.lr_batch_size": max(1, round(scale * optim.lr_batch_size)),
+        "optim.warmup_steps": min(optim.warmup_steps, int(run_epochs * epoch_steps) // 5),
+        "train.evaluate_every": 1,
+        "train.keep_checkpoints": 1,
+    }
+    if scale <= SMALL:
+        if swap_backbone and config.model.backbone != "resnet18":
+            settings["model.backbone"] = "resnet18"
+        if "model.pretrained" not in chosen:
+            settings.update({"model.pretrained": "null", "model.frozen_stages": -1, "model.zero_init_residual": "false"})
+    return tuple(f"{key}={value}" for key, value in settings.items() if key not in chosen)
+
+
+def check_data(runs: Iterable[Run]) -> None:
+    """Looks for the files and folders that runs read before the first begins.
+
+    Raises:
+        UserError: one is not there.
+    """
+    for run in runs:
+        for name, split in (("train", run.config.data.train), ("val", run.config.data.val)):
+            for key, path, is_there in (("annotations", split.annotations, os.path.isfile), ("images", split.images, os.path.isdir)):
+                if not is_there(path):
+                    raise UserError(f"data.{name}.{key}={path} is not there; name the set by --data FOLDER or by data.{name}.{key}=PATH")
+        weights = run.config.model.pretrained
+        if weights and not weights.startswith("timm/") and Path(weights).suffix and not os.path.isfile(weights):
+            raise UserError(f"model.pretrained={weights} is not there; name a file of {run.config.model.backbone} by model.pretrained=FILE")
+
+
+def run_all(runs: Sequence[Run], train: Callable[[Config, Path], Any], say: Callable[[str], None] = print) -> bool:
+    """Makes the runs that are not done, one after the other.
+
+    A run whose loss becomes infinite is noted as failed, which is its result, and does not keep the others from running.
+
+    Args:
+        runs: from `plan`.
+        train: `train.run_training`; its result has `finished` and `step`.
+        say: called with each line for people.
+
+    Returns:
+        False if a signal stopped one; the same call goes on there.
+
+    Raises:
+        UserError: a run cannot start or go on.
+    """
+    for number, run in enumerate(runs, start=1):
+        title = f"[{number}/{len(runs)}] {run.cell.name} seed {run.seed}"
+        if is_done(run):
+            say(f"{title}: done before, {run.folder}")
+            continue
+        say(f"{title}: {run.folder}")
+        try:
+            result = train(run.config, run.folder)
+        except UserError as error:
+            if _DIVERGED not in str(error):
+                raise
+            say(f"{title}: failed, {error}")
+            _write_result(run, failure=str(error))
+            continue
+        finally:
+            gc.collect()  # the last network, which reference cycles would keep
+        if not result.finished:
+            say(f"{title}: stopped and saved at step {result.step}; the same command goes on from there")
+            return False
+        _write_result(run, failure=None)
+    return True
+
+
+def is_done(run: Run) -> bool:
+    """Whether the folder holds the end of exactly this run, failed or not."""
+    return (content := read_result(run)) is not None and content["config"] == dataclasses.asdict(run.config)
+
+
+def read_result(run: Run) -> dict[str, Any] | None:
+    """result.json of the run's folder: "config" (settings) and "failure" (a line, or None); None where there is none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    file = run.folder / RESULT
+    if not file.exists():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return {"config": content["config"], "failure": content["failure"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{file}: is damaged; delete it, then the run is looked at again") from None
+
+
+def _write_result(run: Run, failure: str | None) -> None:
+    measured = [line for line in read_metrics(run.folder) if "AP" in line]
+    content = {"failure": failure, "AP": measured[-1]["AP"] if measured else None, "config": dataclasses.asdict(run.config)}
+    write_json(run.folder / RESULT, content)
+
+
+def _refuse_flattening(table: Table, cells: Sequence[Cell], overrides: Sequence[str]) -> None:
+    """Overrides come last: one of a key that the cells set would make them all the same."""
+    keys = {override.partition("=")[0] for override in overrides}
+    if "train.seed" in keys:
+        raise UserError("train.seed is set by --seeds N, which runs the seeds 0 to N - 1")
+    taken = sorted(keys & {setting.partition("=")[0] for cell in cells for setting in cell.settings})
+    if taken:
+        advice = "optim.lr_batch_size raises or lowers all learning rates alike" if taken[0] == "optim.lr" else "leave it out"
+        raise UserError(f"{taken[0]} is what cells of {table.name} differ in, so it cannot be one value for all; {advice}")
+
+
+def _training_files(config: Config, overrides: Sequence[str]) -> tuple[str, str, str, float, int, str]:
+    """What the number of training pictures depends on; settings of the user count."""
+    data = {key: value for key, _, value in (override.partition("=") for override in overrides)}
+    return (
+        data.get("data.train.annotations", config.data.train.annotations),
+        data.get("data.train.images", config.data.train.images),
+        data.get("data.crowd", config.data.crowd),
+        float(data.get("data.min_box_size", config.data.min_box_size)),
+        int(data.get("data.min_image_size", config.data.min_image_size)),
+        data.get("data.empty_images", config.data.empty_images),
+    )
+
+
+@functools.cache
+def _count_pictures(annotations: str, images: str, crowd: str, min_box_size: float, min_image_size: int, empty_images: str) -> int:
+    if not Path(annotations).is_file():
+        raise UserError(f"{annotations}: is not there, and --scale depends on the number of pictures; name a set by --data FOLDER")
+    split = load_coco(
+        annotations,
+        images,
+        crowd=crowd,
+        min_box_size=min_box_size,
+        min_image_size=min_image_size,
+        empty_images=empty_images,
+        training=True,
+    )
+    return len(split.pictures)
+
+
+@functools.cache
+def _load(config: Path) -> Config:
+    return load_config(config)

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from ttfnet_tf import build
 from ttfnet_tf.config import Config
+from ttfnet_tf.cost import cost_of, cost_table
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.data.pictures import read_rgb
 from ttfnet_tf.data.shapes import draw_shapes
@@ -142,7 +143,7 @@ def benchmark_detection(config: Config, *, num_classes: int, repeats: int) -> tu
     model = build.model_of(config, num_classes)
     image = tf.constant(np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8))
     method = build.method_of(config, num_classes)
-    predict = predict_function(model, method.decode, image_size=size, batch_size=1)
+    predict = predict_function(model, method.decode, image_size=size, batch_size=1, weights="constants")
     forward = tf.function(lambda picture: model(picture, training=False))
     outputs = forward(image)
     decoded = tf.function(method.decode)
@@ -157,6 +158,11 @@ def benchmark_detection(config: Config, *, num_classes: int, repeats: int) -> tu
         }
         stages = [measure(name, call, repeats=repeats, pictures=1) for name, call in calls.items()]
     return stages, peak_memory_gb()
+
+
+def network_cost(config: Config, *, num_classes: int) -> str:
+    """Parameters and multiply-adds of the configured network by part, as a table."""
+    return cost_table(cost_of(build.model_of(config, num_classes), tuple(config.data.image_size)))
 
 
 def _with_pictures(config: Config, folder: Path) -> Config:

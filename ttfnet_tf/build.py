@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 
 import tensorflow as tf
 
+from ttfnet_tf.backbones.keras_cv import load_preset
 from ttfnet_tf.centernet import centernet
 from ttfnet_tf.config import Config, SplitConfig, effective_lr
 from ttfnet_tf.data.augment import Augmentation
@@ -18,6 +20,7 @@ from ttfnet_tf.model import build_model
 from ttfnet_tf.optim import ReferenceSGD, learning_rate
 from ttfnet_tf.optimizers import RuleGroups
 from ttfnet_tf.step import Optimizer
+from ttfnet_tf.weights import load_pretrained
 
 
 def model_of(config: Config, num_classes: int) -> tf.keras.Model:
@@ -41,6 +44,19 @@ def model_of(config: Config, num_classes: int) -> tf.keras.Model:
         seed=config.train.seed,
         image_size=tuple(config.data.image_size),
     )
+
+
+def load_pretrained_of(config: Config, model: tf.keras.Model) -> str:
+    """Loads what `model.pretrained` names into a network from `model_of`; returns a report for people.
+
+    Raises:
+        UserError: it cannot be had, or does not fit.
+    """
+    source = str(config.model.pretrained)
+    of_keras_cv = config.model.backbone.startswith("keras_cv/")
+    if of_keras_cv and not (source.startswith("timm/") or Path(source).suffix):
+        return load_preset(model, source, backbone=config.model.backbone)
+    return str(load_pretrained(model, source))
 
 
 def optimizer_of(config: Config, parameters: Mapping[str, tf.Variable]) -> Optimizer:

@@ -1,4 +1,4 @@
-"""The command line: `ttfnet train|evaluate|predict|reproduce|benchmark|data ...`; the files in tools/ are the same verbs.
+"""The command line: `ttfnet train|evaluate|predict|convert|reproduce|benchmark|data ...`; the files in tools/ are the same verbs.
 
 Arguments and settings are checked before TensorFlow is imported, so that a typing error answers at once.
 Exit codes: 0 success; 2 a mistake of the user, told in one line; 130 interrupted; 1 a fault of ours (`--debug` shows where).
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ttfnet_tf import __version__, cli_data, cli_reproduce
+from ttfnet_tf import __version__, cli_data, cli_reproduce, cli_weights
 from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
 
@@ -89,7 +89,7 @@ def evaluate(args: argparse.Namespace) -> None:
     decode = build.method_of(config, split.num_classes).decode
     with ProgressMeter("evaluate", len(split.pictures)) as meter:
         result = run_evaluation(
-            predict_function(run.model, decode, image_size=image_size, batch_size=batch_size),
+            predict_function(run.model, decode, image_size=image_size, batch_size=batch_size, weights="constants"),
             split,
             image_size=image_size,
             batch_size=batch_size,
@@ -149,18 +149,22 @@ def predict(args: argparse.Namespace) -> None:
 
 
 def benchmark(args: argparse.Namespace) -> None:
-    """Prints where the time of training or detection goes."""
+    """Prints where the time of training or detection goes, or what a network costs."""
     config = load_config(args.config, args.rest)
     repeats = _positive(args.repeats, "--repeats")
     num_classes = _positive(args.classes, "--classes")
 
-    from ttfnet_tf.benchmark import benchmark_detection, benchmark_training
+    from ttfnet_tf.benchmark import benchmark_detection, benchmark_training, network_cost
 
+    height, width = config.data.image_size
+    if args.what == "size":
+        print(f"{args.config}, {num_classes} classes, {height} x {width}")
+        print(network_cost(config, num_classes=num_classes))
+        return
     if args.what == "train":
         stages, peak = benchmark_training(config, repeats=repeats)
     else:
         stages, peak = benchmark_detection(config, num_classes=num_classes, repeats=repeats)
-    height, width = config.data.image_size
     print(f"{args.config}, {args.what} at {height} x {width}, {repeats} repeats: median (10th .. 90th percentile)")
     for stage in stages:
         print(stage)
@@ -177,7 +181,7 @@ class _Parser(argparse.ArgumentParser):
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = _Parser(prog="ttfnet", description="TTFNet object detection on TensorFlow 2.")
     parser.add_argument("--version", action="version", version=f"ttfnet-tf {__version__}")
-    verbs = parser.add_subparsers(metavar="train | evaluate | predict | reproduce | benchmark | data", required=True)
+    verbs = parser.add_subparsers(metavar="train | evaluate | predict | convert | reproduce | benchmark | data", required=True)
 
     verb = _add_verb(verbs, "train", train, "train, or go on with the run in the work directory", "key=value")
     verb.add_argument("config", metavar="CONFIG", help="YAML file, e.g. configs/demo.yaml")
@@ -195,22 +199,25 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     verb.add_argument("--score-threshold", type=float, default=0.3, metavar="S", help="only detections above it; default 0.3")
     verb.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures of one call; default 8")
 
-    verb = _add_verb(verbs, "benchmark", benchmark, "where the time of training or detection goes", "key=value")
-    verb.add_argument("what", choices=("train", "detect"), help="a training step, or one picture to boxes")
+    verb = _add_verb(verbs, "benchmark", benchmark, "where the time of training or detection goes, and what a network costs", "key=value")
+    verb.add_argument(
+        "what", choices=("train", "detect", "size"), help="a training step, one picture to boxes, parameters and multiply-adds"
+    )
     verb.add_argument("config", metavar="CONFIG", help="YAML file; without data.train.annotations pictures are drawn for it")
     verb.add_argument("--repeats", type=int, default=20, metavar="N", help="measured calls of each stage; default 20")
-    verb.add_argument("--classes", type=int, default=80, metavar="N", help="classes of the network of `detect`; default 80")
+    verb.add_argument("--classes", type=int, default=80, metavar="N", help="classes of the network of `detect` and `size`; default 80")
 
+    cli_weights.add_verb(verbs)
     cli_reproduce.add_verb(verbs)
 
-    verb = verbs.add_parser("data", help="make data sets", description="Data sets.")
+    verb = verbs.add_parser("data", help="make and measure data sets", description="Data sets.")
     verb.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     cli_data.add_verbs(verb)
 
     # Overrides and sources may stand before and after options, which argparse's own "any number" positionals refuse.
     args, rest = parser.parse_known_args(argv)
     for argument in rest:
-        if argument.startswith("-") or (args.command not in (train, evaluate, predict, benchmark) and not getattr(args, "takes_rest", False)):
+        if argument.startswith("-") or not getattr(args, "takes_rest", False):
             raise UserError(f"unknown argument {argument}; see ttfnet {argv[0]} --help")
     args.rest = rest
     return args
@@ -218,7 +225,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def _add_verb(verbs, name: str, command, summary: str, rest: str) -> argparse.ArgumentParser:
     verb = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-    verb.set_defaults(command=command)
+    verb.set_defaults(command=command, takes_rest=True)
     verb.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     if rest == "key=value":
         verb.epilog = "Settings follow as key=value, e.g. decode.top_k=50; docs/settings.md lists them."

@@ -28,7 +28,6 @@ from ttfnet_tf.progress import ProgressMeter
 from ttfnet_tf.run_folder import Labels, RunFolder
 from ttfnet_tf.step import build_train_function, metric_names
 from ttfnet_tf.summaries import Summaries
-from ttfnet_tf.weights import load_npz
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ class _Run:
             )
         if step is None:
             if config.model.pretrained:
-                say(str(load_npz(self.model, config.model.pretrained, prefix="backbone.")))
+                say(build.load_pretrained_of(config, self.model))
             if self.average is not None:  # made before the pretrained weights came
                 self.average.reset()
             self.summaries.text("config", dump_config(config))

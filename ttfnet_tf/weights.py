@@ -153,11 +153,6 @@ def state_dict(model: tf.keras.Model) -> dict[str, np.ndarray]:
     return {**state, **counters}
 
 
-def load_npz(model: tf.keras.Model, path: str | Path, prefix: str = "backbone.") -> WeightsReport:
-    """The former name of `load_pretrained`."""
-    return load_pretrained(model, path, prefix)
-
-
 def _plan(model, source, prefix) -> tuple[WeightsReport, dict[str, np.ndarray]]:
     """The report of a load, and name in the model -> checked array of the file."""
     if not isinstance(source, Source):

@@ -141,7 +141,9 @@ class Detector:
 
     def _detect(self, pictures: list[np.ndarray], batch_size: int) -> list[Detections]:
         if batch_size not in self._predict:
-            self._predict[batch_size] = predict_function(self.model, self.decode, image_size=self.image_size, batch_size=batch_size)
+            self._predict[batch_size] = predict_function(
+                self.model, self.decode, image_size=self.image_size, batch_size=batch_size, weights="constants"
+            )
         height, width = self.image_size
         batch = np.zeros((batch_size, height, width, 3), np.uint8)  # rows beyond the pictures stay black and are not looked at
         for row, picture in enumerate(pictures):

@@ -29,12 +29,12 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
 
     verb = verbs.add_parser("stats", help="overlap, samples and the highest AP of the targets of a data set", description=stats.__doc__)
     verb.add_argument("annotations", metavar="ANNOTATIONS", help="COCO instances JSON; its pictures are not needed")
-    verb.add_argument("settings", metavar="key=value", nargs="*", help="data.*, targets.*, model.box_per_class and decode.* settings")
     verb.add_argument("--config", metavar="CONFIG", help="YAML file whose settings count; default the built-in ones")
     verb.add_argument("--stride", type=int, default=4, metavar="N", help="pixels per cell, to try others than the network's 4")
     verb.add_argument("--ceiling", action="store_true", help="also measure the AP that the targets themselves reach")
     verb.add_argument("--json", metavar="FILE", help="also write the figures there")
-    verb.set_defaults(command=stats)
+    verb.epilog = "Settings follow as key=value: data.*, targets.*, model.box_per_class and decode.*; docs/settings.md lists them."
+    verb.set_defaults(command=stats, takes_rest=True)
 
 
 def draw(args: argparse.Namespace) -> None:
@@ -48,8 +48,7 @@ def draw(args: argparse.Namespace) -> None:
 
 def stats(args: argparse.Namespace) -> None:
     """Prints what the training targets of a data set are like: ambiguous samples, samples per object, collisions, lost objects."""
-    # Positionals that follow an option arrive as the rest of the line.
-    config = _stats_config(args.config, [*args.settings, *args.rest])
+    config = _stats_config(args.config, args.rest)
     height, width = image_size = tuple(config.data.image_size)
     if args.stride < 1 or height % args.stride or width % args.stride:
         raise UserError(f"--stride {args.stride} must divide data.image_size=[{height}, {width}]")

@@ -1,5 +1,6 @@
 """Figures of a data set's targets: hand-drawn cases, a twin that asks every cell, the paper's figures, and the command that prints them."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -178,6 +179,7 @@ def test_equals_the_slow_twin(area, kernel, beta, box_per_class):
 PAPER = [
     ({"area": "rectangle", "beta": 0.3}, 3.65),
     ({}, 7.13),
+    ({"kernel": "cornernet"}, 7.57),
 ]
 
 
@@ -185,6 +187,7 @@ PAPER = [
 def test_the_papers_shares_come_out_on_coco():
     split = load_coco(VAL2017, VAL2017.parent, training=True)
     assert (len(split.pictures), sum(len(picture.boxes) for picture in split.pictures)) == (4952, 36752)
+    split = dataclasses.replace(split, pictures=split.pictures[::4])  # for time
     ours = [100 * measure_targets(split, image_size=(512, 512), **settings).ambiguous for settings, _ in PAPER]
     assert ours == sorted(ours)
     for value, (_, theirs) in zip(ours, PAPER):
@@ -287,7 +290,7 @@ def _stats(capsys, *arguments):
 def test_the_command_prints_and_writes(capsys, tmp_path):
     file = _write(tmp_path / "a.json", [(3, 0, 0, 32, 32), (9, 12, 12, 9, 9)], size=(32, 32))
     out = tmp_path / "figures" / "a.json"
-    code, text, _ = _stats(capsys, file, "data.image_size=[32,32]", "targets.kernel=cornernet", "--json", out)
+    code, text, _ = _stats(capsys, file, "data.image_size=[32,32]", "--json", out, "targets.kernel=cornernet")
     assert code == 0
     assert f"{file}: 1 pictures, 2 boxes, 2 classes; left out: nothing" in text
     assert "32 x 32 px; alpha 0.54, beta 0.54, area gaussian, kernel cornernet, box_per_class False, stride 4" in text

@@ -9,12 +9,16 @@ import pytest
 from ttfnet_tf.config import Config, dump_config, effective_lr, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.name != "published.yaml")
 RUNS = [path for path in CONFIGS if not path.name.startswith("_")]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def _id(path):
+    return str(path.relative_to(ROOT / "configs"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=_id)
 def test_every_config_loads_and_round_trips(path, tmp_path):
     config = load_config(path)
     dumped = tmp_path / "dumped.yaml"
@@ -22,7 +26,7 @@ def test_every_config_loads_and_round_trips(path, tmp_path):
     assert load_config(dumped) == config
 
 
-@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", RUNS, ids=_id)
 def test_every_run_says_its_command_and_what_to_expect(path):
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert any("Command:" in line for line in header)

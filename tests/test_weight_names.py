@@ -66,6 +66,13 @@ def test_what_no_detector_has_is_ignored_and_nothing_else():
     assert sorted(found.left_over) == sorted(STRANGE)
 
 
+def test_a_neck_is_ignored_by_a_network_that_has_none():
+    unused = {"bbox_head.deconv_layers.0.1.bias": (8,), "module.bbox_head.shortcut_layers.1.layers.2.weight": (8, 8, 3, 3)}
+    own = {name: shape for name, shape in MODEL.items() if "deconv" not in name}
+    assert sorted(match({**own, **unused}, own).ignored) == sorted(unused)
+    assert match({**MODEL, **unused}, MODEL).left_over == ("module.bbox_head.shortcut_layers.1.layers.2.weight",)
+
+
 def test_a_name_given_twice_is_left_over():
     found = match({"backbone.bn1.bias": (4,), "module.backbone.bn1.bias": (4,)}, MODEL)
     assert found.pairs == {"backbone.bn1.bias": "backbone.bn1.bias"}

@@ -18,6 +18,8 @@ _NEEDLESS = re.compile(
     r"|^(backbone\.)?(base\.)?level[34]\.project\."
     r"|^bbox_head\.shortcut_layers\.\d+\.shortcut\.(weight|bias)$"
 )
+# The official head makes a neck for DLA-34 too and passes it by.
+_NECK = re.compile(r"^bbox_head\.(deconv_layers|shortcut_layers)\.")
 # The last layer of a head, whose channels follow from the number of classes.
 _LAST_LAYER = re.compile(r"^bbox_head\.(hm|wh)\.\d+\.(weight|bias)$")
 _DARKNET_BLOCKS = (1, 2, 8, 8, 4)
@@ -59,6 +61,7 @@ def match(found: Mapping[str, Sequence[int]], needed: Mapping[str, Sequence[int]
         prefix: where a backbone hangs in the model.
     """
     ours = max(_spellings(needed, prefix), key=lambda spelling: sum(spelling(name) in needed for name in found))
+    has_neck = any(_NECK.match(own) for own in needed)
     names: dict[str, str] = {}
     left_over, ignored = [], []
     for name in found:
@@ -66,7 +69,8 @@ def match(found: Mapping[str, Sequence[int]], needed: Mapping[str, Sequence[int]
         if own in needed and own not in names:
             names[own] = name
         else:
-            (ignored if _NEEDLESS.search(_modern(name)) else left_over).append(name)
+            needless = _NEEDLESS.search(_modern(name)) or (not has_neck and _NECK.match(_modern(name)))
+            (ignored if needless else left_over).append(name)
     wrong = [own for own, name in names.items() if tuple(found[name]) != tuple(needed[own])]
     whole = any(not own.startswith(prefix) for own in names)
     return Match(

@@ -20,7 +20,7 @@ from ttfnet_tf.model import build_model
 from ttfnet_tf.optim import ReferenceSGD, learning_rate
 from ttfnet_tf.optimizers import RuleGroups
 from ttfnet_tf.step import Optimizer
-from ttfnet_tf.weights import load_pretrained
+from ttfnet_tf.weights.load import load_pretrained
 
 
 def model_of(config: Config, num_classes: int) -> tf.keras.Model:

@@ -42,7 +42,7 @@ def _to_official(args: argparse.Namespace) -> None:
             raise UserError(f"--{option} does not go with --to official, which takes everything from the run")
     if not args.out.endswith(_KINDS):
         raise UserError(f"--out {args.out} must end in {', '.join(_KINDS)}; the official code reads .pth")
-    from ttfnet_tf.convert import export
+    from ttfnet_tf.weights.convert import export
 
     count = export(args.source, args.out)
     print(f"{args.out}: {count} tensors of {args.source} under their official names")
@@ -54,7 +54,7 @@ def _to_ours(args: argparse.Namespace) -> None:
     if args.classes is not None and args.classes < 1:
         raise UserError(f"--classes {args.classes} must be 1 or more")
     config = load_config(args.config, getattr(args, "rest", ()))
-    from ttfnet_tf.convert import convert
+    from ttfnet_tf.weights.convert import convert
 
     report = convert(args.source, config, args.out, num_classes=args.classes, labels=args.labels, partial=args.partial)
     print(report)

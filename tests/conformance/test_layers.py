@@ -27,6 +27,9 @@ MODELS = {
     "plain": {"neck": "plain"},
     "synchronized": {"batch_norm": "synchronized"},
     "resnet34, box per class": {"backbone": "resnet34", "box_per_class": True},
+    "darknet53": {"backbone": "darknet53"},
+    "dla34": {"backbone": "dla34"},
+    "centernet": {"head": "centernet", "upsampling": "transposed", "shortcut": (0, 0, 0)},
 }
 INPUT = np.random.default_rng(0).standard_normal((2, 6, 7, 3)).astype(np.float32)
 IMAGE = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)

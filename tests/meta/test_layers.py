@@ -35,8 +35,8 @@ LAYERS = (
         "data.affine",
         "data.shapes",
         "data.coco_classes",
-        "safetensors_file",
-        "weight_names",
+        "weights.safetensors",
+        "weights.names",
         "optimizers",
         "cells",
         "plots",
@@ -53,18 +53,18 @@ LAYERS = (
         "backbones.dla",
         "backbones.keras_cv",
         "parameters",
-        "weight_files",
-        "download",
+        "weights.files",
+        "weights.download",
         "run_folder",
         "predict",
         "reproduce",
     },
-    {"methods", "backbones", "weights", "results"},
+    {"methods", "backbones", "weights.load", "results"},
     {"step", "data.pipeline", "model", "cost", "centernet"},
     {"evaluate"},
     {"build", "data.stats"},
     {"checkpoint"},
-    {"detector", "evaluator", "benchmark", "convert"},
+    {"detector", "evaluator", "benchmark", "weights.convert"},
     {"train", "cli_weights", "cli_data"},
     {"cli_reproduce"},
     {"cli"},
@@ -78,7 +78,7 @@ KNOWS_SETTINGS = {
     "checkpoint",
     "evaluator",
     "benchmark",
-    "convert",
+    "weights.convert",
     "train",
     "cli_weights",
     "cli_data",
@@ -127,7 +127,7 @@ def _imports(path):
 
 
 def _modules():
-    return {_name(path): path for path in sorted((ROOT / "ttfnet_tf").rglob("*.py")) if _name(path) not in ("", "data")}
+    return {_name(path): path for path in sorted((ROOT / "ttfnet_tf").rglob("*.py")) if _name(path) not in ("", "data", "weights")}
 
 
 def _loaded_after(statement):

@@ -13,9 +13,9 @@ from ttfnet_tf.data import coco_classes
 from ttfnet_tf.data.coco import read_coco
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.run_folder import Labels, RunFolder
-from ttfnet_tf.weight_files import WRITABLE, write_tensors
-from ttfnet_tf.weight_names import num_classes_of
-from ttfnet_tf.weights import Source, WeightsReport, load_exactly, read_source, state_dict
+from ttfnet_tf.weights.files import WRITABLE, write_tensors
+from ttfnet_tf.weights.load import Source, WeightsReport, load_exactly, read_source, state_dict
+from ttfnet_tf.weights.names import num_classes_of
 
 _BACKBONE = "backbone."
 

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from ttfnet_tf import download
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.weights import download
 
 CONTENT = b"the weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ttfnet_tf import download, weight_files
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.parameters import from_official, named_buffers, named_parameters, to_official
-from ttfnet_tf.weight_names import Mismatch, darknet53_tensors, for_keras_cv, for_other_input, match, summary
+from ttfnet_tf.weights import download, files
+from ttfnet_tf.weights.names import Mismatch, darknet53_tensors, for_keras_cv, for_other_input, match, summary
 
 _KERAS_CV_STEM = "stem.conv1_conv.weight"
 
@@ -88,10 +88,10 @@ def read_source(source: str | Path, *, tell: Callable[[str], object] = print) ->
         UserError: no such file or model, damaged, or not plain tensors.
     """
     if download.is_hub_name(str(source)):
-        return Source(str(source), weight_files.read_tensors(download.fetch(str(source), tell=tell)))
-    if weight_files.is_darknet(source):
-        return Source(str(source), {}, weight_files.read_darknet(source).values)
-    return Source(str(source), weight_files.read_tensors(source))
+        return Source(str(source), files.read_tensors(download.fetch(str(source), tell=tell)))
+    if files.is_darknet(source):
+        return Source(str(source), {}, files.read_darknet(source).values)
+    return Source(str(source), files.read_tensors(source))
 
 
 def load_pretrained(model: tf.keras.Model, source: str | Path | Source, prefix: str = "backbone.") -> WeightsReport:

@@ -7,8 +7,8 @@ import golden_weights
 import pytest
 
 from ttfnet_tf.model import build_model
-from ttfnet_tf.weight_files import write_tensors
-from ttfnet_tf.weights import load_exactly, state_dict
+from ttfnet_tf.weights.files import write_tensors
+from ttfnet_tf.weights.load import load_exactly, state_dict
 
 pytestmark = pytest.mark.parity
 

@@ -4,12 +4,12 @@ import golden_weights
 import numpy as np
 import pytest
 
-from ttfnet_tf import download
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.model import MEAN, STD, build_model
 from ttfnet_tf.parameters import named_buffers, named_parameters, to_official
-from ttfnet_tf.weight_files import write_tensors
-from ttfnet_tf.weights import Source, load_exactly, load_pretrained, read_source, state_dict
+from ttfnet_tf.weights import download
+from ttfnet_tf.weights.files import write_tensors
+from ttfnet_tf.weights.load import Source, load_exactly, load_pretrained, read_source, state_dict
 
 SMALL = {"width": 8, "neck_channels": (8, 8, 8), "heatmap_head": (8, 1), "box_head": (8, 1)}
 

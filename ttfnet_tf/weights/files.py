@@ -20,7 +20,7 @@ import numpy as np
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import cannot_write
-from ttfnet_tf.safetensors_file import read_safetensors, write_safetensors
+from ttfnet_tf.weights.safetensors import read_safetensors, write_safetensors
 
 WRITABLE = (".npz", ".safetensors", ".pth")
 _TORCH = (".pth", ".pt", ".tar")

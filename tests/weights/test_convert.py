@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from ttfnet_tf import build, cli
-from ttfnet_tf import convert as conversion
 from ttfnet_tf.checkpoint import load_run
 from ttfnet_tf.config import load_config
 from ttfnet_tf.data.coco_classes import CATEGORY_IDS, CLASS_NAMES
 from ttfnet_tf.detector import Detector
 from ttfnet_tf.parameters import named_buffers, named_parameters, to_official
-from ttfnet_tf.weight_files import read_tensors, write_tensors
-from ttfnet_tf.weights import state_dict
+from ttfnet_tf.weights import convert as conversion
+from ttfnet_tf.weights.files import read_tensors, write_tensors
+from ttfnet_tf.weights.load import state_dict
 
 SETTINGS = """
 data: {image_size: [64, 64]}

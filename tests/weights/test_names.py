@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ttfnet_tf.weight_names import Mismatch, darknet53_tensors, for_keras_cv, for_other_input, match, num_classes_of, summary
+from ttfnet_tf.weights.names import Mismatch, darknet53_tensors, for_keras_cv, for_other_input, match, num_classes_of, summary
 
 MODEL = {
     "backbone.conv1.weight": (4, 3, 7, 7),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.weight_files import is_darknet, read_darknet, read_tensors, write_tensors
+from ttfnet_tf.weights.files import is_darknet, read_darknet, read_tensors, write_tensors
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -94,7 +94,7 @@ def darknet53_tensors(values: np.ndarray, needed: Mapping[str, Sequence[int]]) -
     Each convolution, in the order of the network, stores the shifts, scales, means and variances of its normalisation, then its kernel.
 
     Args:
-        values: float32, from `weight_files.read_darknet`.
+        values: float32, from `files.read_darknet`.
         needed: name -> shape of a backbone with the official names of DarkNet-53, such as `stem.conv.weight`.
 
     Returns:

@@ -1,0 +1,141 @@
+"""The card of an exported model: what it detects, what goes in and comes out, where it comes from, what it reached; JSON and Markdown."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ttfnet_tf.checkpoint import LoadedRun
+from ttfnet_tf.export.load import CARD
+from ttfnet_tf.plots import read_metrics
+
+PAGE, LABELS, LABELS_JSON = "model_card.md", "labels.txt", "labels.json"
+OUTPUTS = {
+    "detection_boxes": "float32 [N, K, 4]: ymin, xmin, ymax, xmax as shares of the picture's height and width",
+    "detection_scores": "float32 [N, K]: 0..1, falling",
+    "detection_classes": "float32 [N, K]: category ids of the training annotations",
+    "num_detections": "float32 [N]: how many of the K rows are detections; the others are 0",
+}
+_PACKAGES = ("tensorflow", "numpy", "opencv-python-headless", "ttfnet_tf")
+_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+
+
+def model_card(
+    run: LoadedRun, *, name: str, kind: str, inputs: dict[str, str], version: int | None = None, precision: str = "float32"
+) -> dict[str, Any]:
+    """Everything about an exported model that a user asks later, for `json.dumps`.
+
+    Args:
+        run: what is exported; its settings are those that the graph was built with.
+        name: of the model.
+        kind: `saved_model` or `tflite`.
+        inputs: a line about the input of each signature.
+        version: number of the version folder.
+        precision: of weights and arithmetic.
+
+    Returns:
+        name, version, kind, precision, created; classes: [{name, category_id}] in the order of the heatmap; input, inputs, outputs;
+        top_k, score_threshold, max_pixels; training: {annotations, step, epochs, weights}; results: COCO figures 0..1 at that step on
+        measured_on, or None; config: all settings; versions; commit of the training's code.
+    """
+    config, environment = run.config, _environment(run.folder)
+    return {
+        "name": name,
+        "version": version,
+        "kind": kind,
+        "precision": precision,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "classes": [{"name": name, "category_id": number} for name, number in zip(run.labels.class_names, run.labels.category_ids)],
+        "image_size": list(config.data.image_size),
+        "inputs": inputs,
+        "outputs": OUTPUTS,
+        "top_k": config.decode.top_k,
+        "score_threshold": config.decode.score_threshold,
+        "max_pixels": config.export.max_pixels,
+        "training": {
+            "annotations": Path(config.data.train.annotations).name or None,
+            "step": run.step,
+            "epochs": config.train.epochs,
+            "weights": "moving average" if config.optim.ema_decay else "of the step",
+        },
+        "results": _results(run),
+        "measured_on": Path(config.data.val.annotations).name or None,
+        "config": dataclasses.asdict(config),
+        "versions": {"export": _versions(), "training": environment.get("packages")},
+        "commit": environment.get("commit"),
+    }
+
+
+def markdown(card: dict[str, Any]) -> str:
+    """The card as a page for people."""
+    title = card["name"] if card["version"] is None else f"{card['name']}, version {card['version']}"
+    height, width = card["image_size"]
+    training, config = card["training"], card["config"]
+    results = card["results"] or {}
+    figures = ", ".join(f"{key} {results[key]:.3f}" for key in _METRICS if results.get(key, -1) > -1)
+    lines = [
+        f"# {title}",
+        "",
+        f"{config['model']['head']} detector on {config['model']['backbone']}, {len(card['classes'])} classes, as {card['kind']} in "
+        f"{card['precision']}, exported {card['created']}.",
+        "",
+        f"- Input: pictures are resized to {height} x {width} pixels without keeping their ratio; RGB, 0..255.",
+        f"- Detections: at most {card['top_k']} a picture, scores above {card['score_threshold']:g}.",
+        f"- Trained on: {training['annotations'] or 'unknown'}, {training['epochs']} epochs; weights: {training['weights']}, step "
+        f"{training['step']}.",
+        f"- Measured on {card['measured_on']} at that step: {figures}." if figures else "- Not measured at that step.",
+        f"- Code: {card['commit'] or 'commit unknown'}; TensorFlow {card['versions']['export']['tensorflow']}.",
+        "",
+        "| Signature | Input |",
+        "|---|---|",
+        *(f"| `{key}` | {text} |" for key, text in card["inputs"].items()),
+        "",
+        "| Output | Meaning |",
+        "|---|---|",
+        *(f"| `{key}` | {text} |" for key, text in card["outputs"].items()),
+        "",
+        "| Category id | Name |",
+        "|---|---|",
+        *(f"| {one['category_id']} | {one['name']} |" for one in card["classes"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def texts(card: dict[str, Any]) -> dict[str, str]:
+    """File name -> content of the card's files: JSON, page, and the labels, a name a line in the heatmap's order and as JSON."""
+    labels = {"class_names": [one["name"] for one in card["classes"]], "category_ids": [one["category_id"] for one in card["classes"]]}
+    return {
+        CARD: json.dumps(card, ensure_ascii=False, indent=1),
+        PAGE: markdown(card),
+        LABELS: "".join(f"{name}\n" for name in labels["class_names"]),
+        LABELS_JSON: json.dumps(labels, ensure_ascii=False),
+    }
+
+
+def _results(run: LoadedRun) -> dict[str, float] | None:
+    """The COCO figures that training logged at the step of the weights."""
+    for line in reversed(read_metrics(run.folder)):
+        if line.get("step") == run.step and "AP" in line:
+            return {key: value for key, value in line.items() if key.startswith(("AP", "AR")) and isinstance(value, (int, float))}
+    return None
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,11 +13,26 @@ from ttfnet_tf.errors import UserError
 
 # What the figures of `stats` depend on.
 _STATS_KEYS = ("data.", "targets.", "model.box_per_class", "decode.")
+# What training does about the findings of `check`.
+_CHECK_KEYS = ("data.", "model.box_per_class")
 
 
 def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Adds the verbs as sub-commands; the chosen one is `args.command`, to be called with `args`."""
-    verbs = parser.add_subparsers(metavar="shapes | stats", required=True)
+    verbs = parser.add_subparsers(metavar="check | shapes | stats", required=True)
+
+    verb = verbs.add_parser("check", help="what is wrong with annotations and pictures", description=check.__doc__)
+    verb.add_argument("annotations", metavar="ANNOTATIONS", help="COCO instances JSON that is trained on")
+    verb.add_argument("images", metavar="IMAGES", help="folder of its pictures")
+    verb.add_argument("--val", nargs=2, metavar=("ANNOTATIONS", "IMAGES"), help="the validation set, for leaks and classes too")
+    verb.add_argument("--config", metavar="CONFIG", help="YAML file whose settings count; default the built-in ones")
+    verb.add_argument("--fix", metavar="OUT", help="write cleaned training annotations there, and every change beside them")
+    verb.add_argument("--json", metavar="FILE", help="also write the findings there")
+    verb.add_argument("--no-pictures", action="store_true", help="look at the annotations alone")
+    verb.add_argument("--strict", action="store_true", help="exit code 2 for warnings too, not for errors alone")
+    verb.add_argument("--workers", type=int, default=0, metavar="N", help="pictures decoded at a time; default one for each processor")
+    verb.epilog = "Settings follow as key=value: data.* and model.box_per_class. docs/check.md lists what is looked for."
+    verb.set_defaults(command=check, takes_rest=True)
 
     verb = verbs.add_parser("shapes", help="draw a small synthetic data set in COCO format", description=draw.__doc__)
     verb.add_argument("out", metavar="OUT", help="folder, new or empty")
@@ -35,6 +51,51 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     verb.add_argument("--json", metavar="FILE", help="also write the figures there")
     verb.epilog = "Settings follow as key=value: data.*, targets.*, model.box_per_class and decode.*; docs/settings.md lists them."
     verb.set_defaults(command=stats, takes_rest=True)
+
+
+def check(args: argparse.Namespace) -> int:
+    """Looks for what training would stumble over or not notice; exit code 0, or 2 where there are errors."""
+    config = _check_config(args.config, args.rest)
+    if args.workers < 0:
+        raise UserError(f"--workers {args.workers} must be 0 or more")
+
+    from ttfnet_tf.doctor.check import check_data
+    from ttfnet_tf.doctor.findings import Settings
+    from ttfnet_tf.doctor.fix import refuse_existing, write_fixed
+    from ttfnet_tf.doctor.report import report_lines
+    from ttfnet_tf.files import write_json
+    from ttfnet_tf.progress import ProgressMeter
+
+    if args.fix:
+        refuse_existing(args.fix)
+    data = config.data
+    settings = Settings(
+        image_size=tuple(data.image_size),
+        crowd=data.crowd,
+        min_box_size=data.min_box_size,
+        min_image_size=data.min_image_size,
+        empty_images=data.empty_images,
+        broken_pictures=data.broken_pictures,
+        box_per_class=config.model.box_per_class,
+    )
+    with contextlib.ExitStack() as stack:
+        meters = []
+        report = check_data(
+            (args.annotations, args.images),
+            args.val,
+            settings=settings,
+            with_pictures=not args.no_pictures,
+            workers=args.workers,
+            on_start=lambda total: meters.append(stack.enter_context(ProgressMeter("check", total))),
+            on_picture=lambda done: meters[0].update(done),
+        )
+    print("\n".join(report_lines(report)))
+    if args.json:
+        write_json(Path(args.json), report.to_json())
+        print(f"written: {args.json}")
+    if args.fix:
+        print("\n".join(write_fixed(report.splits[0], args.fix, settings).lines()))
+    return report.exit_code(args.strict)
 
 
 def draw(args: argparse.Namespace) -> None:
@@ -97,20 +158,32 @@ def stats(args: argparse.Namespace) -> None:
         print(f"written: {args.json}")
 
 
+def _check_config(path, overrides):
+    """The settings that decide about findings; `path` None stands for the built-in ones."""
+    for override in overrides:
+        if not override.startswith(_CHECK_KEYS):
+            raise UserError(f"override '{override}': the findings depend on data.* and model.box_per_class only")
+    return _load(path, overrides)
+
+
 def _stats_config(path, overrides):
     """The settings that the figures depend on; `path` None stands for the built-in ones."""
-    from ttfnet_tf.config import load_config
-
     for override in overrides:
         if not override.startswith(_STATS_KEYS):
             raise UserError(f"override '{override}': the figures depend on data.*, targets.*, model.box_per_class and decode.* only")
-    if path is None:
-        try:
-            config = load_config(os.devnull, overrides)
-        except UserError as error:
-            raise UserError(str(error).removeprefix(f"{os.devnull}: ")) from None
-    else:
-        config = load_config(path, overrides)
+    config = _load(path, overrides)
     if config.model.head != "ttfnet":
         raise UserError(f"{path}: model.head={config.model.head} has no sub-areas to measure; name a configuration with model.head=ttfnet")
     return config
+
+
+def _load(path, overrides):
+    """A configuration; `path` None stands for the built-in settings."""
+    from ttfnet_tf.config import load_config
+
+    if path is not None:
+        return load_config(path, overrides)
+    try:
+        return load_config(os.devnull, overrides)
+    except UserError as error:
+        raise UserError(str(error).removeprefix(f"{os.devnull}: ")) from None

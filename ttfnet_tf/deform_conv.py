@@ -192,7 +192,8 @@ def _forward_crop_and_resize(x, dy, dx, mask, kernel, strides):
 
 def _forward_gather(x, dy, dx, mask, kernel, strides):
     taps, out = mask.shape[-1], _size(mask)
-    product = _project(x, kernel)
+    with tf.name_scope("project"):  # export keeps the rest in float32 by its name
+        product = _project(x, kernel)
     corners = _corners(x, dy, dx, kernel, strides)
     total = 0.0
     for index, weight in zip(corners.index, corners.weights()):

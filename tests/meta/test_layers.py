@@ -15,6 +15,7 @@ LAYERS = (
         "boxes",
         "draw",
         "progress",
+        "doctor.findings",
         "deform_conv",
         "upsample",
         "batch_norm",
@@ -40,6 +41,7 @@ LAYERS = (
         "optimizers",
         "cells",
         "plots",
+        "doctor.annotations",
     },
     {
         "targets_tf",
@@ -58,10 +60,12 @@ LAYERS = (
         "run_folder",
         "predict",
         "reproduce",
+        "doctor.pictures",
+        "doctor.quick",
     },
-    {"methods", "backbones", "weights.load", "results"},
-    {"step", "data.pipeline", "model", "cost", "centernet"},
-    {"evaluate"},
+    {"methods", "backbones", "weights.load", "results", "doctor.leaks"},
+    {"step", "data.pipeline", "model", "cost", "centernet", "doctor.check"},
+    {"evaluate", "doctor.report", "doctor.fix"},
     {"build", "data.stats"},
     {"checkpoint"},
     {"detector", "evaluator", "benchmark", "weights.convert"},
@@ -97,6 +101,10 @@ WITHOUT_TENSORFLOW = (
     "data.coco",
     "data.shapes",
     "data.stats",
+    "doctor.check",
+    "doctor.fix",
+    "doctor.report",
+    "doctor.quick",
     "cells",
     "reproduce",
     "results",
@@ -127,7 +135,8 @@ def _imports(path):
 
 
 def _modules():
-    return {_name(path): path for path in sorted((ROOT / "ttfnet_tf").rglob("*.py")) if _name(path) not in ("", "data", "weights")}
+    packages = ("", "data", "weights", "doctor")
+    return {_name(path): path for path in sorted((ROOT / "ttfnet_tf").rglob("*.py")) if _name(path) not in packages}
 
 
 def _loaded_after(statement):

@@ -1,0 +1,240 @@
+"""Every kind of finding planted once: named, nothing else is, and what is said of training is what training does."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from doctor import planted
+
+from ttfnet_tf.data.coco import load_coco
+from ttfnet_tf.doctor.check import check_data
+from ttfnet_tf.doctor.findings import KINDS, SEVERITIES, Findings, Settings
+from ttfnet_tf.doctor.report import report_lines
+from ttfnet_tf.errors import UserError
+
+SETTINGS = Settings(image_size=planted.IMAGE_SIZE)
+ALL = {**planted.PLANTS, **planted.WHOLE}
+FREE = 900  # ids from here on are not in the clean set
+
+
+def codes(report):
+    return {finding.code for finding in report.findings()}
+
+
+def places(report, code):
+    return [place for finding in report.findings() if finding.code == code for place in finding.places]
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory):
+    """plant(code) -> (data set, its report), each made once."""
+    made = {}
+
+    def plant(code):
+        if code not in made:
+            data = planted.clean(tmp_path_factory.mktemp("set") / "data")
+            ALL[code](data, 1, FREE)
+            made[code] = data, check_data(*data.write(), settings=SETTINGS)
+        return made[code]
+
+    return plant
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    """One set with every plant that does not concern a file as a whole, each in a picture of its own, and its report."""
+    data = planted.clean(tmp_path_factory.mktemp("set") / "data", pictures=len(planted.PLANTS) + 3)
+    for k, code in enumerate(planted.PLANTS):
+        planted.PLANTS[code](data, k, FREE + k)
+    return data, check_data(*data.write(), settings=SETTINGS)
+
+
+def test_there_is_a_plant_for_every_kind():
+    assert set(ALL) == set(KINDS)
+    assert len(KINDS) >= 30
+    assert {kind.severity for kind in KINDS.values()} == set(SEVERITIES)
+
+
+def test_a_clean_set_has_no_finding(tmp_path):
+    report = check_data(*planted.clean(tmp_path / "data").write(), settings=SETTINGS)
+    assert report_lines(report)[-1] == "found: nothing"
+    assert report.exit_code() == report.exit_code(strict=True) == 0
+
+
+@pytest.mark.parametrize("code", ALL)
+def test_each_fault_is_named_and_nothing_else(plant, code):
+    _, report = plant(code)
+    assert codes(report) == {code} | planted.ALSO.get(code, set())
+    assert report.exit_code() == (2 if KINDS[code].severity == "error" else 0)
+    assert report.exit_code(strict=True) == (0 if KINDS[code].severity == "note" else 2)
+
+
+@pytest.mark.parametrize("code", [code for code in planted.PLANTS if code.startswith(("box-", "area-", "crowd-"))])
+def test_boxes_are_named_by_file_and_ids(plant, code):
+    data, report = plant(code)
+    (place,) = places(report, code)
+    names_of = {one["id"]: one["file_name"] for one in data.train["images"]}
+    annotation = data.train["annotations"][place.position]
+    assert (place.image_id, place.annotation_id, place.file) == (annotation["image_id"], annotation["id"], names_of[place.image_id])
+    assert place.image_id in (data.image(1)["id"], FREE)
+
+
+def test_all_faults_at_once_are_counted_once_each(everything):
+    _, report = everything
+    counts = {finding.code: len(finding.places) for finding in report.splits[0].findings}
+    expected = dict.fromkeys(planted.PLANTS, 1)
+    # Pictures: one without boxes, another that is not there as well. Boxes: one crowd, three in the picture without any other.
+    expected.update({"picture-without-boxes": 2, "box-crowd": 4})
+    assert counts == expected
+    assert {finding.code for finding in report.splits[1].findings} == {"category-ids-gap"}
+
+
+@pytest.mark.parametrize("code", ALL)
+def test_what_is_said_of_reading_is_what_reading_does(plant, code):
+    data, _ = plant(code)
+    (train, images), _ = data.write()
+    stops = KINDS[code].effect == "training stops while reading the file" or code in ("nothing-to-use", "boxes-relative")
+    if stops:
+        with pytest.raises(UserError):
+            load_coco(train, images, training=True)
+    else:
+        load_coco(train, images, training=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("box-zero", "boxes without area"),
+        ("box-negative", "boxes without area"),
+        ("area-zero", "boxes without area"),
+        ("box-outside", "boxes outside their picture"),
+        ("box-below-minimum", "boxes below min_box_size"),
+        ("box-crowd", "crowd boxes"),
+        ("crowd-malformed", "crowd boxes"),  # the text "0" is true
+        ("box-ignore", "boxes marked ignore"),
+        ("picture-small", "pictures below min_image_size"),
+        ("picture-without-boxes", "pictures without a usable box"),
+    ],
+)
+def test_what_is_said_to_be_left_out_is_left_out(plant, code, reason):
+    (train, images), _ = plant(code)[0].write()
+    assert load_coco(train, images, training=True).dropped == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    "code", ["area-too-large", "box-partly-outside", "box-below-pixel", "box-aspect", "box-two-classes", "file-name-twice"]
+)
+def test_what_is_said_to_be_used_is_used(plant, code):
+    (train, images), _ = plant(code)[0].write()
+    assert load_coco(train, images, training=True).dropped == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "settings", "severity", "words"),
+    [
+        ("picture-broken", {"broken_pictures": "skip"}, "warning", "skipped"),
+        ("picture-missing", {"broken_pictures": "skip"}, "warning", "skipped"),
+        ("box-crowd", {"crowd": "object"}, "warning", "single objects"),
+        ("picture-without-boxes", {"empty_images": "keep"}, "note", "as background"),
+        ("box-two-classes", {"box_per_class": True}, "warning", "a box in each class"),
+    ],
+)
+def test_settings_change_what_is_said(code, settings, severity, words):
+    findings = Findings("train", Settings(**settings))
+    findings.add(code)
+    (finding,) = findings
+    assert finding.severity == severity
+    assert words in finding.effect
+
+
+def test_min_box_size_and_image_size_count(tmp_path):
+    data = planted.clean(tmp_path / "data")
+    files = data.write()
+    # The side of 15 px is that of all boxes of one class.
+    assert codes(check_data(*files, settings=Settings(min_box_size=16))) == {"box-below-minimum", "class-without-usable-box"}
+    assert codes(check_data(*files, settings=Settings(min_image_size=50))) >= {"picture-small", "nothing-to-use"}
+    assert codes(check_data(*files, settings=Settings(image_size=(8, 8)))) == {"box-below-cell"}  # 20 of 64 px are 2.5 of 8
+
+
+def test_without_pictures_files_are_not_touched(plant):
+    data, _ = plant("picture-missing")
+    report = check_data(*data.write(), settings=SETTINGS, with_pictures=False)
+    assert codes(report) == set()
+    assert "pictures not opened" in report.splits[0].summary()
+
+
+def test_one_file_in_both_splits_is_a_leak_without_opening_it(tmp_path):
+    data = planted.clean(tmp_path / "data")
+    data.val["images"][0]["file_name"] = data.image(2)["file_name"]
+    report = check_data(*data.write(), settings=SETTINGS, with_pictures=False)
+    assert [place.image_id for place in places(report, "leak")] == [103]
+
+
+def test_files_that_are_not_there(tmp_path):
+    data = planted.clean(tmp_path / "data")
+    (train, images), _ = data.write()
+    with pytest.raises(UserError, match=r"none\.json: cannot be read \(No such file or directory\); name a COCO instances JSON"):
+        check_data((tmp_path / "none.json", images))
+    with pytest.raises(UserError, match="none: is not a folder; name the folder of the pictures of"):
+        check_data((train, tmp_path / "none"))
+
+
+def test_a_look_alike_must_look_alike(tmp_path):
+    """Pictures that share colours and layout but show other things, flat ones and negatives are no copies."""
+    from PIL import Image
+
+    data = planted.clean(tmp_path / "data", pictures=8)
+    for k in range(3):
+        Image.fromarray(np.full((planted.HEIGHT, planted.WIDTH, 3), 100 + k, np.uint8)).save(data.file(data.image(k)["file_name"]))
+    Image.fromarray(255 - planted.pixels(data.image(4)["id"])).save(data.file(data.image(3)["file_name"]))
+    rng = np.random.default_rng(0)
+    for k in (5, 6):  # one ground, dots at other places
+        picture = np.full((planted.HEIGHT, planted.WIDTH, 3), 200, np.uint8)
+        for x, y in rng.integers(0, (planted.WIDTH - 8, planted.HEIGHT - 8), (12, 2)):
+            picture[y : y + 8, x : x + 8] = (180, 60, 60)
+        Image.fromarray(picture).save(data.file(data.image(k)["file_name"]))
+    assert codes(check_data(*data.write(), settings=SETTINGS)) == set()
+
+
+def test_progress_reaches_the_number_of_pictures(tmp_path):
+    seen, totals = [], []
+    check_data(*planted.clean(tmp_path / "data").write(), settings=SETTINGS, workers=2, on_start=totals.append, on_picture=seen.append)
+    assert (totals, seen) == ([6], [1, 2, 3, 4, 5, 6])
+
+
+def test_report_tells_count_example_and_effect(everything):
+    _, report = everything
+    lines = report_lines(report)
+    start = next(index for index, line in enumerate(lines) if " box-not-finite " in line)
+    assert lines[start].split()[:3] == ["error", "box-not-finite", "1"]
+    assert "bbox [1, 2, 3, NaN]" in lines[start + 1]
+    assert lines[start + 2].strip() == "training: training stops while reading the file"
+    severities = [line.split()[0] for line in lines if line.split()[0] in SEVERITIES]
+    ours = len(list(report.splits[0].findings))
+    assert severities[:ours] == sorted(severities[:ours], key=SEVERITIES.index)
+    content = report.to_json()
+    json.dumps(content)
+    assert len(content["findings"]) == content["errors"] + content["warnings"] + content["notes"]
+    assert set(content["findings"][0]) == {"code", "severity", "split", "count", "what", "example", "effect"}
+    assert set(content["findings"][0]["example"]) == {"file", "image_id", "annotation_id", "detail"}
+
+
+def test_a_hundred_thousand_annotations_take_seconds(tmp_path):
+    rng = np.random.default_rng(0)
+    corners, sides = rng.integers(0, 300, (100_000, 2)), rng.integers(20, 100, (100_000, 2))
+    content = {
+        "images": [{"id": k, "file_name": f"{k}.jpg", "width": 640, "height": 480} for k in range(10_000)],
+        "annotations": [
+            {"id": k + 1, "image_id": k % 10_000, "category_id": 1 + k % 3, "bbox": [*corner, *side], "area": 100}
+            for k, (corner, side) in enumerate(zip(corners.tolist(), sides.tolist()))
+        ],
+        "categories": planted.CATEGORIES,
+    }
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    start = time.process_time()
+    report = check_data((path, tmp_path), with_pictures=False)
+    assert time.process_time() - start < 20
+    assert report.splits[0].contents.annotations == 100_000
+    assert codes(report) == set()

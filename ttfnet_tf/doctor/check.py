@@ -1,0 +1,146 @@
+"""The whole check: one annotation file and its pictures, or a training and a validation one together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ttfnet_tf.doctor.annotations import Contents, check_annotations, read_annotations
+from ttfnet_tf.doctor.findings import Finding, Findings, Settings
+from ttfnet_tf.doctor.leaks import check_copies, check_leaks
+from ttfnet_tf.doctor.pictures import PictureFacts, check_pictures, look_at_all
+from ttfnet_tf.errors import UserError
+
+
+@dataclass
+class Split:
+    """One annotation file and what was found in it."""
+
+    name: str  # "train" or "val"
+    annotations: Path
+    images: Path
+    findings: Findings
+    content: Any  # the parsed file
+    contents: Contents
+    facts: list[PictureFacts]  # of `contents.entries`; empty if no picture was opened
+
+    def summary(self) -> str:
+        """One line: what was looked at."""
+        contents = self.contents
+        looked = "pictures opened" if self.facts else "pictures not opened"
+        counts = f"{len(contents.entries)} pictures, {contents.annotations} annotations, {len(contents.categories)} categories"
+        return f"{self.name}: {self.annotations}: {counts}; {looked}"
+
+
+@dataclass
+class Report:
+    """What `check_data` found."""
+
+    splits: list[Split]  # the training one first
+
+    def findings(self) -> list[Finding]:
+        return [finding for split in self.splits for finding in split.findings]
+
+    def count(self, severity: str) -> int:
+        """Kinds of finding of that severity, each file's apart."""
+        return sum(finding.severity == severity for finding in self.findings())
+
+    def exit_code(self, strict: bool = False) -> int:
+        """0, or 2 if there are errors (with `strict`: or warnings)."""
+        return 2 if self.count("error") or (strict and self.count("warning")) else 0
+
+    def to_json(self) -> dict:
+        splits = [
+            {
+                "split": split.name,
+                "annotations": str(split.annotations),
+                "images": str(split.images),
+                "pictures": len(split.contents.entries),
+                "annotation_count": split.contents.annotations,
+                "categories": len(split.contents.categories),
+                "pictures_opened": len(split.facts),
+            }
+            for split in self.splits
+        ]
+        counts = {f"{severity}s": self.count(severity) for severity in ("error", "warning", "note")}
+        return {"splits": splits, **counts, "findings": [finding.to_json() for finding in self.findings()]}
+
+
+def check_data(
+    train: tuple[str | Path, str | Path],
+    val: tuple[str | Path, str | Path] | None = None,
+    *,
+    settings: Settings | None = None,
+    with_pictures: bool = True,
+    workers: int = 0,
+    on_start: Callable[[int], None] | None = None,
+    on_picture: Callable[[int], None] | None = None,
+) -> Report:
+    """Looks at everything that training would meet, and at what it would not notice.
+
+    Args:
+        train: annotation file and folder of its pictures.
+        val: the same of the validation set, if there is one.
+        settings: what training is to be told; the built-in ones by default.
+        with_pictures: whether to open the picture files.
+        workers: pictures decoded at a time; 0 takes one for each processor.
+        on_start: called once with the number of pictures before the first is opened.
+        on_picture: called with the number of pictures done so far.
+
+    Raises:
+        UserError: an annotation file or a folder is not there.
+    """
+    settings = settings or Settings()
+    splits = [_read(name, files, settings, with_pictures) for name, files in (("train", train), ("val", val)) if files is not None]
+    if with_pictures:
+        paths = [[split.images / entry.file for entry in split.contents.entries] for split in splits]
+        flat = [path for part in paths for path in part]
+        if on_start is not None:
+            on_start(len(flat))
+        facts = look_at_all(flat, workers=workers or os.cpu_count() or 1, on_picture=on_picture)
+        for split, part in zip(splits, paths):
+            split.facts, facts = facts[: len(part)], facts[len(part) :]
+            check_pictures(split.contents.entries, split.facts, split.findings)
+            check_copies(split.contents.entries, split.facts, split.findings)
+    if len(splits) == 2:
+        _compare(*splits)
+    return Report(splits)
+
+
+def _read(name: str, files: tuple[str | Path, str | Path], settings: Settings, with_pictures: bool) -> Split:
+    annotations, images = Path(files[0]), Path(files[1])
+    findings = Findings(name, settings)
+    content = read_annotations(annotations, findings)
+    if with_pictures and not images.is_dir():
+        raise UserError(f"{images}: is not a folder; name the folder of the pictures of {annotations}")
+    contents = Contents() if "not-json" in findings.codes() else check_annotations(content, findings, settings, training=name == "train")
+    return Split(name, annotations, images, findings, content, contents, [])
+
+
+def _compare(train: Split, val: Split) -> None:
+    """What is only seen with both files at hand."""
+    ours, theirs = train.contents.categories, val.contents.categories
+    if ours and theirs and ours != theirs:
+        for identity in sorted(ours.keys() | theirs.keys()):
+            if ours.get(identity) != theirs.get(identity):
+                names = [f"'{names[identity]}'" if identity in names else "missing" for names in (ours, theirs)]
+                val.findings.add(
+                    "categories-differ", "categories", detail=f"category id {identity} is {names[0]} in training, {names[1]} here"
+                )
+    elif ours:
+        for identity, name in ours.items():
+            if train.contents.boxes[identity] and not val.contents.boxes[identity]:
+                val.findings.add("class-without-validation", "categories", detail=f"'{name}' (category id {identity})")
+    if train.facts and val.facts:
+        check_leaks(train.contents.entries, train.facts, val.contents.entries, val.facts, train.findings)
+    else:
+        of_path = {os.path.abspath(val.images / entry.file): entry for entry in val.contents.entries}
+        for entry in train.contents.entries:
+            other = of_path.get(os.path.abspath(train.images / entry.file))
+            if other is not None:
+                detail = f"like validation {other.file} (image id {other.id})"
+                where = {"file": entry.file, "image_id": entry.id, "other": other.position}
+                train.findings.add("leak", "images", entry.position, **where, detail=detail)

@@ -40,7 +40,7 @@ WRONG_ARGUMENTS = [
     (["train", "a.yaml", "--work-dir"], "--work-dir: expected one argument"),
     (["evaluate"], "required: RUN"),
     (["predict", "run", "a.jpg"], "required: --out"),
-    (["data"], "required: check | shapes | stats; see ttfnet data --help"),
+    (["data"], "required: check | shapes | stats | convert; see ttfnet data --help"),
     (["data", "shapes", "a", "b"], "unknown argument b; see ttfnet data --help"),
     (["predict", "run", "--out", "x"], "required: SOURCE"),
     (["predict", "run", "a.jpg", "--out", "x", "--batch-size", "two"], "invalid int value: 'two'"),

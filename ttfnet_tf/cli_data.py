@@ -19,7 +19,7 @@ _CHECK_KEYS = ("data.", "model.box_per_class")
 
 def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Adds the verbs as sub-commands; the chosen one is `args.command`, to be called with `args`."""
-    verbs = parser.add_subparsers(metavar="check | shapes | stats", required=True)
+    verbs = parser.add_subparsers(metavar="check | shapes | stats | convert", required=True)
 
     verb = verbs.add_parser("check", help="what is wrong with annotations and pictures", description=check.__doc__)
     verb.add_argument("annotations", metavar="ANNOTATIONS", help="COCO instances JSON that is trained on")
@@ -51,6 +51,22 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     verb.add_argument("--json", metavar="FILE", help="also write the figures there")
     verb.epilog = "Settings follow as key=value: data.*, targets.*, model.box_per_class and decode.*; docs/settings.md lists them."
     verb.set_defaults(command=stats, takes_rest=True)
+
+    verb = verbs.add_parser("convert", help="annotations of other programs to COCO, and to YOLO", description=convert.__doc__)
+    verb.add_argument("source", metavar="SOURCE", help="folder of VOC or YOLO, data.yaml, CSV file, or COCO JSON")
+    verb.add_argument("out", metavar="OUT", help="folder, new or empty")
+    verb.add_argument("--from", dest="from_format", choices=("voc", "yolo", "csv", "coco"), help="default: what SOURCE looks like")
+    verb.add_argument("--to", dest="to_format", choices=("coco", "yolo"), help="default coco; from COCO yolo")
+    verb.add_argument("--images", metavar="DIR", help="folder of the pictures, where they are not at their usual place")
+    verb.add_argument("--split", metavar="NAME", help="take this split only, or name the only one; default all, train")
+    verb.add_argument("--classes", metavar="A,B,C", help="names in the order of their numbers; default of VOC and CSV the alphabet")
+    verb.add_argument(
+        "--skip-broken", action="store_true", help="leave out pictures with mistakes in their annotations and list the mistakes"
+    )
+    verb.add_argument("--copy", action="store_true", help="into YOLO: copy pictures; default links to them")
+    verb.add_argument("--overwrite", action="store_true", help="replace what an earlier call has written into OUT")
+    verb.epilog = "Conventions of boxes, ids and names: docs/formats.md."
+    verb.set_defaults(command=convert)
 
 
 def check(args: argparse.Namespace) -> int:
@@ -156,6 +172,37 @@ def stats(args: argparse.Namespace) -> None:
     if args.json:
         write_json(Path(args.json), content)
         print(f"written: {args.json}")
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Writes Pascal VOC, YOLO or CSV annotations as COCO JSON, or any of them and COCO as YOLO; pictures stay where they are."""
+    from ttfnet_tf.formats.convert import convert as convert_files
+    from ttfnet_tf.progress import ProgressMeter
+
+    def watch(label, items):
+        if len(items) < 500:  # done before anyone looks
+            yield from items
+            return
+        with ProgressMeter(label, len(items)) as meter:
+            for done, item in enumerate(items, start=1):
+                yield item
+                if done % 100 == 0 or done == len(items):
+                    meter.update(done)
+
+    report = convert_files(
+        args.source,
+        args.out,
+        from_format=args.from_format,
+        to_format=args.to_format,
+        images=args.images,
+        split=args.split,
+        classes=None if args.classes is None else [name.strip() for name in args.classes.split(",")],
+        skip_broken=args.skip_broken,
+        copy=args.copy,
+        overwrite=args.overwrite,
+        watch=watch,
+    )
+    print("\n".join(report.lines))
 
 
 def _check_config(path, overrides):

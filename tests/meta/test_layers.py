@@ -63,9 +63,20 @@ LAYERS = (
         "doctor.pictures",
         "doctor.quick",
     },
-    {"methods", "backbones", "weights.load", "results", "doctor.leaks"},
-    {"step", "data.pipeline", "model", "cost", "centernet", "doctor.check"},
-    {"evaluate", "doctor.report", "doctor.fix"},
+    {"methods", "backbones", "weights.load", "results", "formats.records", "doctor.leaks"},
+    {
+        "step",
+        "data.pipeline",
+        "model",
+        "cost",
+        "centernet",
+        "formats.voc",
+        "formats.yolo",
+        "formats.csv_boxes",
+        "formats.coco_files",
+        "doctor.check",
+    },
+    {"evaluate", "formats.convert", "doctor.report", "doctor.fix"},
     {"build", "data.stats"},
     {"checkpoint"},
     {"detector", "evaluator", "benchmark", "weights.convert"},
@@ -101,6 +112,7 @@ WITHOUT_TENSORFLOW = (
     "data.coco",
     "data.shapes",
     "data.stats",
+    "formats.convert",
     "doctor.check",
     "doctor.fix",
     "doctor.report",
@@ -135,7 +147,7 @@ def _imports(path):
 
 
 def _modules():
-    packages = ("", "data", "weights", "doctor")
+    packages = ("", "data", "formats", "weights", "doctor")
     return {_name(path): path for path in sorted((ROOT / "ttfnet_tf").rglob("*.py")) if _name(path) not in packages}
 
 

@@ -1,0 +1,152 @@
+"""COCO instances JSON, both ways."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from ttfnet_tf.data.coco import read_coco
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.formats.records import (
+    Box,
+    Category,
+    DataSet,
+    Entry,
+    Problems,
+    Split,
+    Watch,
+    choose_splits,
+    split_name,
+    tidy,
+    unwatched,
+)
+
+_OWN_KEYS = ("id", "image_id", "category_id", "bbox", "area", "segmentation")
+
+
+def read_coco_files(
+    source: Path,
+    *,
+    images: Path | None = None,
+    split: str | None = None,
+    classes: Sequence[str] | None = None,
+    problems: Problems,
+    watch: Watch = unwatched,
+) -> DataSet:
+    """Reads one JSON file, or those of a folder (its `annotations` folder, or one in each of train, valid and test).
+
+    Args:
+        source: the file or folder.
+        images: folder of the pictures; default what is found beside the files.
+        split: the one to take, or the name of a single file; default all, named after their files.
+        classes: their order in the result; default rising ids.
+        problems: unused: what is wrong in a COCO file stops the reading.
+        watch: shows progress over a list.
+
+    Raises:
+        UserError: a file is missing or no COCO file, or the files have different categories.
+    """
+    found = _find_files(source)
+    if split is not None and len(found) == 1:
+        found = {split: next(iter(found.values()))}
+    found = choose_splits(found, split, source)
+    notes: Counter[str] = Counter()
+    names: dict[int, str] = {}
+    splits = []
+    for name, path in found.items():
+        coco = read_coco(path)
+        here = {identity: category["name"] for identity, category in coco.cats.items()}
+        if names and here != names:
+            raise UserError(f"{path}: has other categories than {next(iter(found.values()))}; convert the files one by one")
+        names = here
+        root = images or _find_root(path, name, coco.dataset["images"])
+        if root is None:
+            notes["pictures not found"] += len(coco.dataset["images"])
+            root = path.parent
+        entries = []
+        for image in watch(name, coco.dataset["images"]):
+            boxes = [
+                Box(a["category_id"], tuple(a["bbox"]), {key: value for key, value in a.items() if key not in _OWN_KEYS})
+                for a in coco.imgToAnns.get(image["id"], ())
+            ]
+            entries.append(Entry(root / image["file_name"], (image["height"], image["width"]), boxes, image["id"]))
+        splits.append(Split(name, entries, root))
+    categories = [Category(identity, name, identity) for identity, name in sorted(names.items())]
+    if classes is not None:
+        if sorted(classes) != sorted(names.values()):
+            raise UserError(f"--classes {','.join(classes)}: the data set has {', '.join(names.values())}")
+        categories.sort(key=lambda category: classes.index(category.name))
+    return DataSet(categories, splits, notes)
+
+
+def coco_content(split: Split, categories: Sequence[Category], description: str) -> dict:
+    """A COCO instances file.
+
+    Args:
+        split: its pictures have ids.
+        categories: of the whole data set, the same for every split.
+        description: goes into `info`.
+    """
+    id_of = {category.label: category.id for category in categories}
+    images, annotations = [], []
+    for entry in split.entries:
+        height, width = entry.size
+        images.append({"id": entry.id, "file_name": _relative(entry.path, split.root), "height": height, "width": width})
+        for box in entry.boxes:
+            bbox = [tidy(side) for side in box.bbox]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": entry.id,
+                    "category_id": id_of[box.label],
+                    "bbox": bbox,
+                    "area": tidy(box.bbox[2] * box.bbox[3]),
+                    "iscrowd": 0,
+                    **box.extra,
+                }
+            )
+    return {
+        "info": {"description": description},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": category.id, "name": category.name, "supercategory": ""} for category in categories],
+    }
+
+
+def _relative(path: Path, root: Path) -> str:
+    return (path.relative_to(root) if path.is_relative_to(root) else path.absolute()).as_posix()
+
+
+def _find_files(source: Path) -> dict[str, Path]:
+    """JSON files by the name of their split."""
+    if source.is_file():
+        return {_split_of(source): source}
+    if not source.is_dir():
+        raise UserError(f"{source}: no such file or folder")
+    files = sorted(source.glob("annotations/*.json")) or sorted(source.glob("*/_annotations.coco.json")) or sorted(source.glob("*.json"))
+    if not files:
+        raise UserError(f"{source}: holds no JSON file")
+    found: dict[str, Path] = {}
+    for path in files:
+        twin = found.setdefault(_split_of(path), path)
+        if twin != path:
+            raise UserError(f"{path}: is split '{_split_of(path)}' by its name, as {twin} is; name one of them as SOURCE")
+    return found
+
+
+def _split_of(path: Path) -> str:
+    """instances_val2017.json -> val2017, valid/_annotations.coco.json -> val."""
+    if path.name == "_annotations.coco.json":
+        return split_name(path.absolute().parent.name)
+    return split_name(re.sub(r"^instances_", "", path.stem)) or "train"
+
+
+def _find_root(path: Path, split: str, images: list[dict]) -> Path | None:
+    """The folder that holds one of the first pictures, among the usual ones."""
+    home = path.absolute().parent
+    usual = [base / inner for base in (home, home.parent) for inner in (".", split, "images", f"images/{split}", path.stem)]
+    names = [image["file_name"] for image in images[:20]]
+    return next((Path(os.path.normpath(folder)) for folder in usual if any((folder / name).is_file() for name in names)), None)

@@ -15,11 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ttfnet_tf import __version__, cli_data, cli_reproduce, cli_weights
-from ttfnet_tf.config import load_config
+from ttfnet_tf import __version__, cli_data, cli_export, cli_reproduce, cli_weights
+from ttfnet_tf.config import Config, config_of, load_config
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.export.load import Exported, find_exported
+from ttfnet_tf.run_folder import work_directory
 
-_RUN_HELP = "work directory of a training run, or one checkpoint such as runs/x/checkpoints/step-370"
+_RUN_HELP = "work directory, one checkpoint such as runs/x/checkpoints/step-370, an exported SavedModel or a .tflite file"
 # Keys that evaluation may set; the others define the trained network and stay as they were.
 _EVALUATION_KEYS = ("data.", "decode.")
 
@@ -67,29 +69,38 @@ def train(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """Prints the 12 COCO numbers and the AP of each class; writes detections.json."""
-    folder = _run_folder(args.run)
     for override in args.rest:
         if not override.startswith(_EVALUATION_KEYS):
             raise UserError(f"override '{override}': evaluation takes data.* and decode.* keys; the rest is part of the trained model")
-    config = load_config(folder / "config.yaml", args.rest)
+    exported = find_exported(args.run)
+    config = _settings_of(exported, args.rest) if exported else load_config(work_directory(args.run) / "config.yaml", args.rest)
     batch_size = _positive(args.batch_size, "--batch-size")
 
     from ttfnet_tf import build
-    from ttfnet_tf.checkpoint import load_run
     from ttfnet_tf.data.pipeline import PictureNotes
     from ttfnet_tf.evaluate import check_classes
     from ttfnet_tf.evaluate import evaluate as run_evaluation
-    from ttfnet_tf.inference import predict_function
     from ttfnet_tf.progress import ProgressMeter
 
     split = build.load_split(config, "val")
-    run = load_run(args.run)
-    check_classes(split, run.labels.class_names, run.labels.category_ids)
     notes, image_size = PictureNotes(), tuple(config.data.image_size)
-    decode = build.method_of(config, split.num_classes).decode
+    if exported:
+        check_classes(split, exported.class_names, exported.category_ids)
+        predict, step = exported.predict_function(batch_size), exported.step
+        # Not into the version folder, which a server may be reading.
+        out = exported.path.parent / "eval" / exported.path.name
+    else:
+        from ttfnet_tf.checkpoint import load_run
+        from ttfnet_tf.inference import predict_function
+
+        run = load_run(args.run)
+        check_classes(split, run.labels.class_names, run.labels.category_ids)
+        decode = build.method_of(config, split.num_classes).decode
+        predict = predict_function(run.model, decode, image_size=image_size, batch_size=batch_size, weights="constants")
+        step, out = run.step, run.folder / "eval" / str(run.step)
     with ProgressMeter("evaluate", len(split.pictures)) as meter:
         result = run_evaluation(
-            predict_function(run.model, decode, image_size=image_size, batch_size=batch_size, weights="constants"),
+            predict,
             split,
             image_size=image_size,
             batch_size=batch_size,
@@ -101,17 +112,17 @@ def evaluate(args: argparse.Namespace) -> None:
         )
         for line in notes.new_lines():
             meter.message(f"ttfnet: {line}")
-    file = result.write(args.out or folder / "eval" / str(run.step))
+    file = result.write(args.out or out)
     skipped = f", {len(notes.broken)} of them skipped" if notes.broken else ""
-    print(f"{args.run}, step {run.step}, on {split.annotations} ({result.num_pictures} pictures{skipped})")
+    print(f"{args.run}, step {step}, on {split.annotations} ({result.num_pictures} pictures{skipped})")
     print(result.table())
     print(f"written: {file}")
 
 
 def predict(args: argparse.Namespace) -> None:
     """Draws the detections on pictures and writes them to one JSON."""
-    folder = _run_folder(args.run)
-    load_config(folder / "config.yaml")
+    if not find_exported(args.run):
+        load_config(work_directory(args.run) / "config.yaml")
     batch_size = _positive(args.batch_size, "--batch-size")
     if not 0 <= args.score_threshold < 1:
         raise UserError(f"--score-threshold {args.score_threshold:g} must lie in 0..1, 1 excluded")
@@ -171,6 +182,20 @@ def benchmark(args: argparse.Namespace) -> None:
     print(f"peak memory of the process {peak:.2f} GB")
 
 
+def _settings_of(exported: Exported, overrides: Sequence[str]) -> Config:
+    """The settings of an exported model; what is built into its graph cannot be set any more."""
+    config = config_of(exported.card["config"], overrides, source=str(exported.path))
+    for key, is_possible in (
+        ("data.image_size", tuple(config.data.image_size) == exported.image_size),
+        ("decode.top_k", config.decode.top_k == exported.card["top_k"]),
+        ("decode.score_threshold", config.decode.score_threshold >= exported.score_threshold),
+    ):
+        if not is_possible:
+            built_in = exported.card[key.rpartition(".")[2]]
+            raise UserError(f"{exported.path}: was exported with {key}={built_in}, which is part of it; export the run again with another")
+    return config
+
+
 class _Parser(argparse.ArgumentParser):
     """Tells its errors like every other mistake: one line, exit code 2."""
 
@@ -181,7 +206,7 @@ class _Parser(argparse.ArgumentParser):
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = _Parser(prog="ttfnet", description="TTFNet object detection on TensorFlow 2.")
     parser.add_argument("--version", action="version", version=f"ttfnet-tf {__version__}")
-    verbs = parser.add_subparsers(metavar="train | evaluate | predict | convert | reproduce | benchmark | data", required=True)
+    verbs = parser.add_subparsers(metavar="train | evaluate | predict | export | convert | reproduce | benchmark | data", required=True)
 
     verb = _add_verb(verbs, "train", train, "train, or go on with the run in the work directory", "key=value")
     verb.add_argument("config", metavar="CONFIG", help="YAML file, e.g. configs/demo.yaml")
@@ -207,6 +232,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     verb.add_argument("--repeats", type=int, default=20, metavar="N", help="measured calls of each stage; default 20")
     verb.add_argument("--classes", type=int, default=80, metavar="N", help="classes of the network of `detect` and `size`; default 80")
 
+    cli_export.add_verb(verbs)
     cli_weights.add_verb(verbs)
     cli_reproduce.add_verb(verbs)
 
@@ -230,17 +256,6 @@ def _add_verb(verbs, name: str, command, summary: str, rest: str) -> argparse.Ar
     if rest == "key=value":
         verb.epilog = "Settings follow as key=value, e.g. decode.top_k=50; docs/settings.md lists them."
     return verb
-
-
-def _run_folder(run: str) -> Path:
-    """The work directory of RUN, by its files alone: TensorFlow is not there yet."""
-    path = Path(run)
-    for folder in (path, path.parent.parent, path.parent.parent.parent):
-        if (folder / "config.yaml").is_file():
-            return folder
-    if not path.exists() and not path.with_name(f"{path.name}.index").exists():
-        raise UserError(f"{run}: no such run or checkpoint; name a work directory that training has written")
-    raise UserError(f"{run}: holds no config.yaml; name a work directory that training has written")
 
 
 def _positive(value: int, option: str) -> int:

@@ -145,6 +145,11 @@ class DecodeConfig:
 
 
 @dataclass(frozen=True)
+class ExportConfig:
+    max_pixels: int = 50_000_000  # height x width of a picture file that an exported graph decodes at most; larger ones are refused
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that defines a run."""
 
@@ -156,6 +161,7 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
 
 
 def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> Config:
@@ -169,8 +175,22 @@ def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> Config
         UserError: file missing or not YAML, unknown key, wrong type, impossible combination.
     """
     path = Path(path)
+    return _build(_read_with_base(path), overrides, str(path))
+
+
+def config_of(content: dict[str, Any], overrides: Sequence[str] = (), *, source: str) -> Config:
+    """Settings from a tree as `dataclasses.asdict` makes it of a Config; `source` names it in messages.
+
+    Raises:
+        UserError: unknown key, wrong type, impossible combination.
+    """
+    return _build([(Path(source), content)], overrides, source)
+
+
+def _build(chain: Sequence[tuple[Path, dict]], overrides: Sequence[str], source: str) -> Config:
+    """Contents of files, each over the earlier ones, then overrides, checked."""
     merged = _schema()
-    for file, content in _read_with_base(path):
+    for file, content in chain:
         merged = _merge(merged, content, str(file))
     for override in overrides:
         key, separator, value = override.partition("=")
@@ -185,7 +205,7 @@ def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> Config
             raise UserError(f"override '{override}': {_first_line(error)}") from None
         merged = _merge(merged, OmegaConf.to_container(assignment), f"override '{override}'")
     config = cast(Config, OmegaConf.to_object(merged))
-    check_config(config, str(path))
+    check_config(config, source)
     return config
 
 
@@ -306,6 +326,7 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ("train.summary_pictures", _not_negative, _NOT_NEGATIVE),
     ("decode.top_k", _finite_positive, _POSITIVE),
     ("decode.score_threshold", lambda v, _: 0 <= v < 1, "must lie in 0..1, 1 excluded"),
+    ("export.max_pixels", _finite_positive, _POSITIVE),
 )
 
 

@@ -1,4 +1,4 @@
-"""Detection in Python: a trained run in, boxes of any picture out."""
+"""Detection in Python: a trained run or an exported model in, boxes of any picture out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ttfnet_tf.boxes import xyxy_to_xywh
 from ttfnet_tf.checkpoint import load_run
 from ttfnet_tf.data.pictures import read_rgb
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.export.load import find_exported
 from ttfnet_tf.inference import predict_function, to_original
 
 # A file name, the bytes of a picture file, or uint8 [H, W, 3] RGB.
@@ -76,40 +77,60 @@ class Detector:
     `detector(picture)` takes a file name, the bytes of a picture file or a uint8 [H, W, 3] RGB array. The first call compiles.
 
     Args:
-        model: see `model.build_model`.
+        model: see `model.build_model`; None where `make_predict` is given.
         class_names: of the heatmap's channels, in order.
         category_ids: of the same.
-        decode: from the model's maps to boxes, see `methods.Method.decode`.
+        decode: from the model's maps to boxes, see `methods.Method.decode`; None where `make_predict` is given.
         image_size: (H, W) in pixels that pictures are resized to.
         score_threshold: only scores above it are returned.
+        make_predict: from a batch size to a function as `inference.predict_function` gives; None compiles `model` and `decode`.
     """
 
     def __init__(
         self,
-        model: tf.keras.Model,
+        model: tf.keras.Model | None,
         class_names: Sequence[str],
         category_ids: Sequence[int],
-        decode: Callable,
+        decode: Callable | None,
         *,
         image_size: tuple[int, int],
         score_threshold: float = 0.3,
+        make_predict: Callable[[int], Callable] | None = None,
     ):
         self.model, self.decode = model, decode
         self.class_names, self.category_ids = tuple(class_names), tuple(category_ids)
         self.image_size, self.score_threshold = tuple(image_size), score_threshold
+        self._make_predict = make_predict or self._compile
         self._predict: dict = {}  # batch size -> compiled function
 
     @classmethod
     def load(cls, run: str | Path, *, score_threshold: float = 0.3) -> Detector:
-        """Reads a work directory that training has written (its best checkpoint, else the latest), or one checkpoint of it.
+        """Reads a work directory that training has written (its best checkpoint, else the latest), one checkpoint of it, or an export.
 
         Args:
-            run: e.g. `runs/my_run` or `runs/my_run/checkpoints/step-370`.
+            run: e.g. `runs/my_run`, `runs/my_run/checkpoints/step-370`, `models/my_run`, `models/my_run/3` or a .tflite file.
             score_threshold: only scores above it are returned; evaluation uses 0.01, people like 0.3 and more.
 
         Raises:
-            UserError: there is no run or checkpoint, or it does not fit its settings.
+            UserError: there is no run, checkpoint or export, it does not fit its settings, or an export was made with a higher
+                threshold.
         """
+        exported = find_exported(run)
+        if exported:
+            if score_threshold < exported.score_threshold:
+                raise UserError(
+                    f"{run}: holds detections with scores above {exported.score_threshold:g} only; raise the threshold, or export the run "
+                    f"again with decode.score_threshold={score_threshold:g}"
+                )
+            return cls(
+                None,
+                exported.class_names,
+                exported.category_ids,
+                None,
+                image_size=exported.image_size,
+                score_threshold=score_threshold,
+                make_predict=exported.predict_function,
+            )
         loaded = load_run(run)
         return cls(
             loaded.model,
@@ -139,11 +160,12 @@ class Detector:
             results += self._detect([_as_rgb(picture) for picture in pictures[start : start + batch_size]], batch_size)
         return results
 
+    def _compile(self, batch_size: int) -> Callable:
+        return predict_function(self.model, self.decode, image_size=self.image_size, batch_size=batch_size, weights="constants")
+
     def _detect(self, pictures: list[np.ndarray], batch_size: int) -> list[Detections]:
         if batch_size not in self._predict:
-            self._predict[batch_size] = predict_function(
-                self.model, self.decode, image_size=self.image_size, batch_size=batch_size, weights="constants"
-            )
+            self._predict[batch_size] = self._make_predict(batch_size)
         height, width = self.image_size
         batch = np.zeros((batch_size, height, width, 3), np.uint8)  # rows beyond the pictures stay black and are not looked at
         for row, picture in enumerate(pictures):

@@ -32,6 +32,7 @@ _FREE_KEYS = {
     "data.val.images",
     "decode.score_threshold",
     "decode.top_k",
+    "export.max_pixels",
     "train.checkpoint_every",
     "train.devices",
     "train.epochs",
@@ -112,6 +113,21 @@ class RunFolder:
     def evaluation(self, step: int) -> Path:
         """Folder of the evaluation at `step`; who writes into it makes it."""
         return self.path / "eval" / str(step)
+
+
+def work_directory(run: str | Path) -> Path:
+    """The work directory of a run or of one checkpoint in it, by its files alone: TensorFlow need not be there.
+
+    Raises:
+        UserError: nothing there, or nothing that training has written.
+    """
+    path = Path(run)
+    for folder in (path, path.parent.parent, path.parent.parent.parent):
+        if (folder / "config.yaml").is_file():
+            return folder
+    if not path.exists() and not path.with_name(f"{path.name}.index").exists():
+        raise UserError(f"{run}: no such run or checkpoint; name a work directory that training has written")
+    raise UserError(f"{run}: holds no config.yaml; name a work directory that training has written")
 
 
 def read_labels(path: Path) -> Labels:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,7 +45,7 @@ def quick_check(train: CocoSplit, val: CocoSplit | None = None, *, image_size: t
 
 def _about_boxes(split: CocoSplit, image_size: tuple[int, int]) -> list[str]:
     pictures = [picture for picture in split.pictures if len(picture.boxes)]
-    left_out = sum(count for reason, count in split.dropped.items() if reason.startswith("boxes"))
+    left_out = sum(count for reason, count in split.dropped.items() if not reason.startswith("pictures"))
     total = sum(len(picture.boxes) for picture in pictures)
     lines = []
     if left_out > _LEFT_OUT * (total + left_out):
@@ -62,7 +61,7 @@ def _about_boxes(split: CocoSplit, image_size: tuple[int, int]) -> list[str]:
     sides = boxes[:, 2:] - boxes[:, :2] + 1
     outside = ((boxes[:, :2] < -OUTSIDE) | (boxes[:, 2:] + 1 > limit + OUTSIDE)).any(axis=1)
     tiny = (sides * scale < 1).any(axis=1)
-    again = _again(np.column_stack([index, labels, boxes]).astype(np.float64))
+    again = _again(index * split.num_classes + labels, boxes)
     for mask, what in (
         (outside, "leave their picture"),
         (tiny, "have a side below one pixel after resizing, where they are hardly to be found"),
@@ -74,15 +73,19 @@ def _about_boxes(split: CocoSplit, image_size: tuple[int, int]) -> list[str]:
     return lines
 
 
-def _again(rows: np.ndarray) -> np.ndarray:
-    """bool [N]: whether a row of float64 [N, K] equals another that counts as the first. One sort, by a hash of the rows."""
-    keys = np.zeros(len(rows), np.uint64)
-    for column in np.ascontiguousarray(rows.T).view(np.uint64):
+def _again(groups: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """bool [N]: whether a box equals another of its group that counts as the first; groups int [N], boxes float32 [N, 4]."""
+    keys = groups.astype(np.uint64)
+    for column in np.ascontiguousarray(boxes).view(np.uint64).T:  # two corners a column; a hash, so that one sort finds equals
         keys = (keys ^ column ^ (column >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
         keys ^= keys >> np.uint64(32)
-    order = np.argsort(keys, kind="stable")
-    again = np.zeros(len(rows), bool)
-    again[order[1:]] = (rows[order[1:]] == rows[order[:-1]]).all(axis=1)
+    ordered = np.sort(keys)
+    candidates = np.flatnonzero(np.isin(keys, ordered[1:][ordered[1:] == ordered[:-1]]))
+    seen, again = set(), np.zeros(len(keys), bool)
+    for k in candidates.tolist():
+        row = (int(groups[k]), *boxes[k].tolist())
+        again[k] = row in seen
+        seen.add(row)
     return again
 
 
@@ -92,8 +95,8 @@ def _boxes_of_classes(split: CocoSplit) -> np.ndarray:
 
 
 def _shared_files(train: CocoSplit, val: CocoSplit) -> list[str]:
-    theirs = {os.fspath(picture.path) for picture in val.pictures}
-    shared = [picture for picture in train.pictures if os.fspath(picture.path) in theirs]
+    theirs = {str(picture.path) for picture in val.pictures}
+    shared = [picture for picture in train.pictures if str(picture.path) in theirs]
     if not shared:
         return []
     example = f"{shared[0].path.name} (image id {shared[0].id})"

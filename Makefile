@@ -20,13 +20,14 @@ env: .venv/installed ## the environment in .venv/, once
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: env ## synthetic pictures -> trained detector -> measured -> drawings, in demo/
+demo: env ## synthetic pictures -> trained detector -> measured -> drawings -> SavedModel, in demo/
 	$(BIN)/python tools/data.py shapes $(DEMO)/shapes --train 400 --size 128 128 --overwrite
 	$(BIN)/python tools/train.py configs/demo.yaml --work-dir $(DEMO)/run \
 	  data.train.annotations=$(DEMO)/shapes/annotations/train.json data.train.images=$(DEMO)/shapes/train \
 	  data.val.annotations=$(DEMO)/shapes/annotations/val.json data.val.images=$(DEMO)/shapes/val
 	$(BIN)/python tools/evaluate.py $(DEMO)/run
 	$(BIN)/python tools/predict.py $(DEMO)/run $(DEMO)/shapes/val --out $(DEMO)/drawings
+	$(BIN)/python tools/export.py $(DEMO)/run --out $(DEMO)/models --name shapes
 	@echo "Look at the drawings in $(DEMO)/drawings and the curves with: $(BIN)/tensorboard --logdir $(DEMO)/run"
 
 # Two processes: importing and tracing take one thread each. A file stays in one of them, for its fixtures are shared.

@@ -42,6 +42,9 @@ LAYERS = (
         "cells",
         "plots",
         "doctor.annotations",
+        "export.pictures",
+        "export.warmup",
+        "export.tflite_metadata",
     },
     {
         "targets_tf",
@@ -62,8 +65,9 @@ LAYERS = (
         "reproduce",
         "doctor.pictures",
         "doctor.quick",
+        "export.tflite_predictor",
     },
-    {"methods", "backbones", "weights.load", "results", "formats.records", "doctor.leaks"},
+    {"methods", "backbones", "weights.load", "results", "formats.records", "doctor.leaks", "export.load"},
     {
         "step",
         "data.pipeline",
@@ -79,8 +83,9 @@ LAYERS = (
     {"evaluate", "formats.convert", "doctor.report", "doctor.fix"},
     {"build", "data.stats"},
     {"checkpoint"},
-    {"detector", "evaluator", "benchmark", "weights.convert"},
-    {"train", "cli_weights", "cli_data"},
+    {"evaluator", "benchmark", "weights.convert", "export.card"},
+    {"train", "cli_weights", "cli_data", "export.saved_model", "export.tflite"},
+    {"detector", "cli_export"},
     {"cli_reproduce"},
     {"cli"},
 )
@@ -97,12 +102,17 @@ KNOWS_SETTINGS = {
     "train",
     "cli_weights",
     "cli_data",
+    "cli_export",
     "cli",
 }
 # What may be imported before settings are checked.
 WITHOUT_TENSORFLOW = (
     "cli",
+    "cli_export",
     "config",
+    "export.load",
+    "export.tflite_metadata",
+    "export.tflite_predictor",
     "run_folder",
     "predict",
     "progress",
@@ -112,11 +122,11 @@ WITHOUT_TENSORFLOW = (
     "data.coco",
     "data.shapes",
     "data.stats",
-    "formats.convert",
     "doctor.check",
     "doctor.fix",
     "doctor.report",
     "doctor.quick",
+    "formats.convert",
     "cells",
     "reproduce",
     "results",
@@ -147,7 +157,7 @@ def _imports(path):
 
 
 def _modules():
-    packages = ("", "data", "formats", "weights", "doctor")
+    packages = ("", "data", "formats", "weights", "export", "doctor")
     return {_name(path): path for path in sorted((ROOT / "ttfnet_tf").rglob("*.py")) if _name(path) not in packages}
 
 

@@ -8,8 +8,11 @@ import pytest
 from doctor import planted
 
 from ttfnet_tf.data.coco import load_coco
+from ttfnet_tf.doctor.annotations import Entry
 from ttfnet_tf.doctor.check import check_data
 from ttfnet_tf.doctor.findings import KINDS, SEVERITIES, Findings, Settings
+from ttfnet_tf.doctor.leaks import check_copies
+from ttfnet_tf.doctor.pictures import PictureFacts
 from ttfnet_tf.doctor.report import report_lines
 from ttfnet_tf.errors import UserError
 
@@ -238,3 +241,15 @@ def test_a_hundred_thousand_annotations_take_seconds(tmp_path):
     assert time.process_time() - start < 20
     assert report.splits[0].contents.annotations == 100_000
     assert codes(report) == set()
+
+
+@pytest.mark.parametrize(("amplitude", "expected"), [(1, {"picture-similar"}), (7, set())])
+def test_pictures_of_one_hash_must_be_nearly_equal(tmp_path, amplitude, expected):
+    """A slope, and the same with a chessboard on it, which the hash does not see: correlations of .997 and .90 (standard deviation 14)."""
+    slope = np.repeat(np.linspace(76, 124, 32)[None], 32, axis=0)
+    board = np.indices((32, 32)).sum(axis=0) % 2 * 2 - 1
+    thumbnails = [slope.astype(np.uint8), (slope + amplitude * board).astype(np.uint8)]
+    facts = [PictureFacts(tmp_path / str(k), digest=bytes([k]), thumbnail=one) for k, one in enumerate(thumbnails)]
+    findings = Findings("train", SETTINGS)
+    check_copies([Entry(k, k, str(k), (32, 32)) for k in range(2)], facts, findings)
+    assert findings.codes() == expected

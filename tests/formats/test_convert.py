@@ -12,6 +12,8 @@ from ttfnet_tf import cli
 from ttfnet_tf.boxes import xyxy_to_xywh
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.evaluate import coco_metrics
+from ttfnet_tf.formats import convert as module
 from ttfnet_tf.formats.convert import convert
 
 
@@ -180,6 +182,37 @@ def test_pictures_with_one_stem_cannot_become_yolo(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_file_names_do_not_lead_out_of_the_folder(tmp_path, write_coco):
+    annotations, images = write_coco({1: (8, 8), 2: (8, 8)}, [(1, 4, [0, 0, 4, 4])], {4: "a"})
+    content = _load(annotations)
+    content["images"][0]["file_name"] = "../data/1.png"
+    content["images"][1]["file_name"] = str(images / "2.png")
+    annotations.write_text(json.dumps(content))
+    before = sorted(tmp_path.rglob("*"))
+    convert(annotations, tmp_path / "out", images=images)
+    new = [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*")) if path not in before and not path.is_dir()]
+    names = ["converted.json", "data.yaml", "images/data/2.png", "images/data/data/1.png", "labels/data/2.txt", "labels/data/data/1.txt"]
+    assert new == [f"out/{name}" for name in names]
+
+
+def test_difficult_objects_do_not_count_in_an_evaluation(tmp_path):
+    """A detection of the other object alone reaches AP 1."""
+    _picture(tmp_path / "voc/a.png", 100, 100)
+    _voc(tmp_path / "voc/a.xml", 100, 100, [("dog", 1, 1, 20, 20), ("dog", 51, 51, 80, 80)])
+    text = (tmp_path / "voc/a.xml").read_text()
+    (tmp_path / "voc/a.xml").write_text(
+        text.replace("<name>dog</name><bndbox><xmin>51", "<name>dog</name><difficult>1</difficult><bndbox><xmin>51")
+    )
+    report = convert(tmp_path / "voc", tmp_path / "out")
+    split = load_coco(report.files[0], tmp_path / "voc", training=False)
+    np.testing.assert_array_equal(split.pictures[0].boxes, [[0, 0, 19, 19]])
+    assert split.dropped == {"crowd boxes": 1}
+    detections = [{"image_id": 1, "category_id": 1, "bbox": box, "score": s} for box, s in (([0, 0, 20, 20], 0.5), ([50, 50, 30, 30], 0.9))]
+    assert coco_metrics(split, detections)[0]["AP"] == pytest.approx(1.0)
+    convert(report.files[0], tmp_path / "yolo", images=tmp_path / "voc")
+    assert len((tmp_path / "yolo/labels/train/a.txt").read_text().splitlines()) == 1
+
+
 @pytest.fixture
 def small(tmp_path):
     """A folder with two pictures, the second of which has two mistakes."""
@@ -228,6 +261,20 @@ def test_only_own_results_are_replaced(tmp_path, small):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file: is a file"):
         convert(small, tmp_path / "file")
+
+
+def test_a_broken_off_conversion_can_be_repeated(tmp_path, small, monkeypatch):
+    (small / "b.xml").unlink()
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_place", stop)
+        with pytest.raises(KeyboardInterrupt):
+            convert(small, tmp_path / "out", to_format="yolo")
+    convert(small, tmp_path / "out", to_format="yolo", overwrite=True)
+    assert (tmp_path / "out/images/train/a.png").is_file()
 
 
 def test_a_result_is_not_read_and_replaced_at_once(tmp_path, small):

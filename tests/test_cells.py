@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from ttfnet_tf.cells import PUBLISHED, read_published, select
+from ttfnet_tf.cells import read_published, select
 from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
 
@@ -201,7 +201,8 @@ BROKEN = [
 SMALL = """
 sources: {paper: a paper}
 tables:
-  table1: {title: t, source: s, question: q, config: a.yaml, tolerance: 0.4, cells: [{name: equal, AP: 27.2}, {name: norm, tolerance: null}]}
+  table1:
+    {title: t, source: s, question: q, config: a.yaml, tolerance: 0.4, cells: [{name: equal, AP: 27.2}, {name: norm, tolerance: null}]}
 detectors: [{name: SSD, family: SSD, size: [300, 300], AP: 25.7}]
 """
 

@@ -32,7 +32,7 @@ demo: env ## synthetic pictures -> trained detector -> measured -> drawings -> S
 
 # Two processes: importing and tracing take one thread each. A file stays in one of them, for its fixtures are shared.
 test: lint ## lint, then every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40
 
 parity: env ## only the comparison with stored arrays of the official implementation
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m parity

@@ -20,6 +20,7 @@ from ttfnet_tf.config import Config, dump_config, effective_lr
 from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.devices import StopRequest, any_worker, build_strategy, is_chief
+from ttfnet_tf.doctor.quick import quick_check
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluator import Evaluator
 from ttfnet_tf.optim import LossScale, MovingAverage
@@ -146,6 +147,9 @@ class _Run:
         say = print if self.folder.writes else lambda _: None
         say(self.train_split.summary())
         config = self.config
+        val_split = None if self.evaluator is None else self.evaluator.split
+        for line in quick_check(self.train_split, val_split, image_size=tuple(config.data.image_size)):
+            say(f"note: {line}")
         if effective_lr(config) != config.optim.lr:
             say(
                 f"learning rate {effective_lr(config):g}: optim.lr={config.optim.lr:g} is for batches of {config.optim.lr_batch_size}, "

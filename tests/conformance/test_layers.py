@@ -13,12 +13,13 @@ from ttfnet_tf.deform_conv import SAMPLERS, DeformableConv2D
 from ttfnet_tf.initializers import normal
 from ttfnet_tf.model import build_model
 from ttfnet_tf.parameters import named_parameters
-from ttfnet_tf.upsample import UpsampleBilinear2x
+from ttfnet_tf.upsample import LearnedUpsample, UpsampleBilinear2x
 
 LAYERS = {
     "deformable": lambda: DeformableConv2D(5, 5, "gather", use_bias=False, kernel_initializer=normal(0.1, 0, "a"), name="d"),
     "deformable, defaults": lambda: DeformableConv2D(4),
     "upsample": lambda: UpsampleBilinear2x(name="u"),
+    "learned upsample": lambda: LearnedUpsample(2, name="l"),
     "synchronized": lambda: SyncBatchNormalization(momentum=0.5, epsilon=1e-2, gamma_initializer="zeros", name="s"),
 }
 MODELS = {

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help env demo test recipes parity lint format types clean
+.PHONY: help env demo test integration parity lint format types clean
 
 # The first Python of a supported version; name another with `make PYTHON=...`.
 PYTHON ?= $(shell for p in python3.11 python3.10 python3; do \
@@ -31,11 +31,11 @@ demo: env ## synthetic pictures -> trained detector -> measured -> drawings -> S
 	@echo "Look at the drawings in $(DEMO)/drawings and the curves with: $(BIN)/tensorboard --logdir $(DEMO)/run"
 
 # Two processes: importing and tracing take one thread each. A file stays in one of them, for its fixtures are shared.
-test: lint ## lint, then every test but those of `make recipes`
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not recipes"
+test: lint ## lint, then every test but those of `make integration`
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
-recipes: env ## every file in configs/ and every published cell makes training steps
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m recipes
+integration: env ## the slow tests: replicas, resuming, the commands, every recipe and every published cell
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 
 parity: env ## only the comparison with stored arrays of the official implementation
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m parity

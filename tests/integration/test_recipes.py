@@ -25,7 +25,7 @@ from ttfnet_tf.model import build_model
 from ttfnet_tf.parameters import named_parameters
 from ttfnet_tf.step import build_train_function
 
-pytestmark = [pytest.mark.slow, pytest.mark.recipes, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RECIPES = sorted(path for path in CONFIGS.rglob("*.yaml") if not path.name.startswith("_") and path.name != "published.yaml")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ttfnet_tf.boxes import xyxy_to_xywh
-from ttfnet_tf.cli_data import add_verbs
+from ttfnet_tf.cli.data import add_verbs
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.data.shapes import CLASSES, MAX_OBJECTS, draw_picture, draw_shapes, shape_mask
 from ttfnet_tf.errors import UserError

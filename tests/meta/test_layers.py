@@ -28,6 +28,7 @@ LAYERS = (
     {
         "config",
         "files",
+        "cli.parser",
         "devices",
         "backbones.convolution",
         "data.coco",
@@ -84,9 +85,9 @@ LAYERS = (
     {"build", "data.stats"},
     {"checkpoint"},
     {"evaluator", "benchmark", "weights.convert", "export.card"},
-    {"train", "cli_weights", "cli_data", "export.saved_model", "export.tflite"},
-    {"detector", "cli_export"},
-    {"cli_reproduce"},
+    {"train", "cli.weights", "cli.data", "export.saved_model", "export.tflite"},
+    {"detector", "cli.export", "cli.runs", "cli.benchmark"},
+    {"cli.reproduce"},
     {"cli"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -100,15 +101,16 @@ KNOWS_SETTINGS = {
     "benchmark",
     "weights.convert",
     "train",
-    "cli_weights",
-    "cli_data",
-    "cli_export",
-    "cli",
+    "cli.weights",
+    "cli.data",
+    "cli.export",
+    "cli.runs",
+    "cli.benchmark",
 }
 # What may be imported before settings are checked.
 WITHOUT_TENSORFLOW = (
     "cli",
-    "cli_export",
+    "cli.export",
     "config",
     "export.load",
     "export.tflite_metadata",
@@ -131,7 +133,7 @@ WITHOUT_TENSORFLOW = (
     "reproduce",
     "results",
     "plots",
-    "cli_reproduce",
+    "cli.reproduce",
 )
 RETIRED_UPSTREAM = ("tensorflow_addons", "keras_cv")
 

@@ -119,7 +119,7 @@ def test_exit_codes(monkeypatch, capsys, write_yaml, error, code, line):
     def load_config(*_):
         raise error
 
-    monkeypatch.setattr(cli, "load_config", load_config)
+    monkeypatch.setattr(cli.runs, "load_config", load_config)
     assert cli.main(["train", "a.yaml"]) == code
     assert capsys.readouterr().err.splitlines() == [line]
 

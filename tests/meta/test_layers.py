@@ -86,8 +86,8 @@ LAYERS = (
     {"checkpoint"},
     {"evaluator", "benchmark", "weights.convert", "export.card"},
     {"train", "cli.weights", "cli.data", "export.saved_model", "export.tflite"},
-    {"detector", "cli.export", "cli.runs", "cli.benchmark"},
-    {"cli.reproduce"},
+    {"detector"},
+    {"cli.export", "cli.runs", "cli.benchmark", "cli.reproduce"},
     {"cli"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -33,15 +33,19 @@ def run_dir(tmp_path):
 
 
 WRONG_ARGUMENTS = [
-    ([], "the following arguments are required"),
-    (["trian"], "invalid choice: 'trian'"),
+    (["trian"], "unknown verb 'trian'; did you mean ttfnet train?; see ttfnet --help"),
+    (["check"], "unknown verb 'check'; did you mean ttfnet data check?; see ttfnet --help"),
+    (["data", "predict"], "unknown verb 'predict'; did you mean ttfnet predict?; see ttfnet data --help"),
+    (["data", "convrt"], "unknown verb 'convrt'; did you mean ttfnet data convert?; see ttfnet data --help"),
+    (["help", "convrt"], "unknown verb 'convrt'; did you mean ttfnet convert?; see ttfnet --help"),
+    (["xyzzy"], "unknown verb 'xyzzy'; see ttfnet --help"),
     (["train"], "the following arguments are required: CONFIG; see ttfnet train --help"),
-    (["train", "a.yaml", "--workdir", "x"], "unknown argument --workdir; see ttfnet train --help"),
+    (["train", "a.yaml", "--workdir", "x"], "unknown argument --workdir; did you mean --work-dir?; see ttfnet train --help"),
+    (["train", "a.yaml", "--xyzzy"], "unknown argument --xyzzy; see ttfnet train --help"),
     (["train", "a.yaml", "--work-dir"], "--work-dir: expected one argument"),
     (["evaluate"], "required: RUN"),
     (["predict", "run", "a.jpg"], "required: --out"),
-    (["data"], "required: check | shapes | stats | convert; see ttfnet data --help"),
-    (["data", "shapes", "a", "b"], "unknown argument b; see ttfnet data --help"),
+    (["data", "shapes", "a", "b"], "unknown argument b; see ttfnet data shapes --help"),
     (["predict", "run", "--out", "x"], "required: SOURCE"),
     (["predict", "run", "a.jpg", "--out", "x", "--batch-size", "two"], "invalid int value: 'two'"),
 ]
@@ -112,6 +116,7 @@ def test_prediction_refuses_a_wrong_threshold(capsys, run_dir, value):
     [
         (UserError("x.json: is empty"), 2, "ttfnet: x.json: is empty"),
         (KeyboardInterrupt(), 130, "ttfnet: interrupted"),
+        (MemoryError(), 2, "ttfnet: out of memory; lower train.batch_size (or --batch-size) or data.image_size, or free some memory"),
         (ValueError("two\nlines"), 1, "ttfnet: ValueError: two lines; this is a fault of ttfnet, --debug shows where"),
     ],
 )

@@ -1,10 +1,11 @@
 """Progress with a clock that the test turns."""
 
 import io
+import re
 
 import pytest
 
-from ttfnet_tf.progress import ProgressMeter, duration
+from ttfnet_tf.progress import ProgressMeter, duration, is_live, working
 
 
 class _Clock:
@@ -28,8 +29,8 @@ def test_lines_come_every_so_often_and_at_the_end(clock):
             meter.update(step, {"loss": 1.23456, "lr": 0.008})
         meter.update(100, {"loss": 1.0, "lr": 0.008})  # says nothing new
     lines = out.getvalue().splitlines()
-    assert [line.split()[1] for line in lines] == ["1/100", "21/100", "41/100", "61/100", "81/100", "100/100"]
-    assert lines[1] == "train 21/100  loss 1.235  lr 0.008  16.0 images/s  40 s left"
+    assert [line.split()[1] for line in lines] == ["4/100", "24/100", "44/100", "64/100", "84/100", "100/100"]
+    assert lines[1] == "train 24/100  loss 1.235  lr 0.008  16.0 images/s  38 s left"
     assert lines[-1] == "train 100/100  loss 1.235  lr 0.008  16.0 images/s"
 
 
@@ -71,6 +72,61 @@ def test_a_terminal_gets_one_live_line_and_messages_above_it(clock):
     assert "AP [bold]" in text  # brackets are text, not markup
     assert "10/10" in text
     assert text.count("\n") < 10
+
+
+def test_what_is_done_at_once_needs_no_line(clock):
+    out = io.StringIO()
+    with ProgressMeter("draw", 10, stream=out, clock=clock) as meter:
+        for picture in range(1, 11):
+            clock.now += 0.1
+            meter.update(picture)
+    assert out.getvalue() == ""
+
+
+def test_what_steps_wait_for_is_told_beside_them_and_is_no_speed(clock):
+    out = io.StringIO()
+    with ProgressMeter("train", 10, plain_every=10, stream=out, clock=clock) as meter:
+        for step in range(1, 6):
+            clock.now += 1.0
+            meter.update(step)
+        for pictures in range(1, 31):
+            clock.now += 1.0
+            meter.aside("evaluate", pictures, 30)
+        assert meter.pictures_per_second == pytest.approx(1.0)
+        assert meter.done == 5
+    lines = out.getvalue().splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["train 2/10", "train 5/10", "train 5/10", "train 5/10"]
+    assert lines[1:] == [f"train 5/10  evaluate {pictures}/30" for pictures in (7, 17, 27)]
+
+
+def test_a_terminal_too_narrow_keeps_the_time_left(clock, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    out = io.StringIO()
+    with ProgressMeter("train", 100, stream=out, live=True, clock=clock) as meter:
+        clock.now += 1.0
+        meter.update(10, {"epoch": "1.0", "heatmap": 1.25, "box": 0.5, "lr": 0.008})
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).splitlines()[-1]
+    assert "10/100  9 s left" in last
+    assert len(last) <= 60
+
+
+def test_a_spinner_is_for_terminals_alone_and_goes_again():
+    out = io.StringIO()
+    with working("loading", stream=out, live=False):
+        pass
+    assert out.getvalue() == ""
+    with working("loading [run]", stream=out, live=True):
+        pass
+    assert "loading [run]" in out.getvalue()
+    assert out.getvalue().endswith("\x1b[2K")
+
+
+@pytest.mark.parametrize(("terminal", "term", "live"), [(True, "xterm", True), (True, "dumb", False), (False, "xterm", False)])
+def test_lines_that_change_are_for_terminals_that_can(monkeypatch, terminal, term, live):
+    monkeypatch.setenv("TERM", term)
+    stream = io.StringIO()
+    stream.isatty = lambda: terminal
+    assert is_live(stream) is live
 
 
 @pytest.mark.parametrize(

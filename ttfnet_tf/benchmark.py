@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +26,7 @@ from ttfnet_tf.inference import predict_function
 from ttfnet_tf.parameters import named_parameters
 from ttfnet_tf.step import build_train_function
 
+OnStage = Optional[Callable[[str], object]]
 WARM_UP = 2  # calls that trace, optimise the graph and fill caches
 
 
@@ -41,8 +43,10 @@ class Stage:
         return f"{self.name:34} {middle:9.1f} ms  ({low:.1f} .. {high:.1f})  {1000 * self.pictures / middle:8.1f} images/s"
 
 
-def measure(name: str, call: Callable[[], object], *, repeats: int, pictures: int) -> Stage:
-    """Calls `call` `repeats` times after a warm-up; the 10th and 90th percentile are the spread."""
+def measure(name: str, call: Callable[[], object], *, repeats: int, pictures: int, on_stage: OnStage = None) -> Stage:
+    """Calls `call` `repeats` times after a warm-up; the 10th and 90th percentile are the spread. `on_stage` gets the name first."""
+    if on_stage is not None:
+        on_stage(name.strip())
     for _ in range(WARM_UP):
         call()
     times = []
@@ -59,12 +63,13 @@ def peak_memory_gb() -> float:
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
 
-def benchmark_training(config: Config, *, repeats: int) -> tuple[list[Stage], float]:
+def benchmark_training(config: Config, *, repeats: int, on_stage: OnStage = None) -> tuple[list[Stage], float]:
     """Whole training steps, then their parts.
 
     Args:
         config: settings of a run; without `data.train` pictures of 640 x 480 are drawn for it.
         repeats: measured calls of each stage.
+        on_stage: called with the name of each stage before it is measured.
 
     Returns:
         Stages, and the peak memory in GB of training alone (taken before the parts are measured).
@@ -98,10 +103,12 @@ def benchmark_training(config: Config, *, repeats: int) -> tuple[list[Stage], fl
             with strategy.scope():
                 return train(iterator, rates, step)["loss"].numpy()
 
-        stages = [measure("training step, everything on", whole_step, repeats=repeats, pictures=batch_size)]
+        stages = [measure("training step, everything on", whole_step, repeats=repeats, pictures=batch_size, on_stage=on_stage)]
         peak = peak_memory_gb()
         batches = iter(dataset)
-        stages.append(measure("  pipeline alone, all cores", lambda: next(batches), repeats=repeats, pictures=batch_size))
+        stages.append(
+            measure("  pipeline alone, all cores", lambda: next(batches), repeats=repeats, pictures=batch_size, on_stage=on_stage)
+        )
         batch = next(batches)
 
     targets = tf.function(method.render)
@@ -129,11 +136,11 @@ def benchmark_training(config: Config, *, repeats: int) -> tuple[list[Stage], fl
         "  losses": lambda: losses(outputs).numpy(),
         "  forward, losses, backward": lambda: gradients(batch["image"])[0].numpy(),
     }
-    stages += [measure(name, call, repeats=repeats, pictures=batch_size) for name, call in parts.items()]
+    stages += [measure(name, call, repeats=repeats, pictures=batch_size, on_stage=on_stage) for name, call in parts.items()]
     return stages, peak
 
 
-def benchmark_detection(config: Config, *, num_classes: int, repeats: int) -> tuple[list[Stage], float]:
+def benchmark_detection(config: Config, *, num_classes: int, repeats: int, on_stage: OnStage = None) -> tuple[list[Stage], float]:
     """One picture of the configured size to boxes, and the parts of it.
 
     Returns:
@@ -156,7 +163,7 @@ def benchmark_detection(config: Config, *, num_classes: int, repeats: int) -> tu
             "  decode": lambda: decoded(outputs)["boxes"].numpy(),
             "  reading and resizing 640 x 480": lambda: resize(read_rgb(path), np.zeros([0, 4], np.float32), size),
         }
-        stages = [measure(name, call, repeats=repeats, pictures=1) for name, call in calls.items()]
+        stages = [measure(name, call, repeats=repeats, pictures=1, on_stage=on_stage) for name, call in calls.items()]
     return stages, peak_memory_gb()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -43,8 +45,8 @@ class Evaluator:
         if average is not None:
             copy_average(average, self._parameters)
 
-    def evaluate(self, notes: pipeline.PictureNotes | None = None) -> EvaluationResult:
-        """The COCO figures of the whole split; `notes` collects what its pictures show."""
+    def evaluate(self, notes: pipeline.PictureNotes | None = None, on_batch: Callable[[int], None] | None = None) -> EvaluationResult:
+        """The COCO figures of the whole split; `notes` collects what its pictures show, `on_batch` gets the number of pictures done."""
         return evaluate(
             self._predict,
             self.split,
@@ -54,6 +56,7 @@ class Evaluator:
             broken_pictures=self.config.data.broken_pictures,
             workers=self.config.data.workers,
             notes=notes,
+            on_batch=on_batch,
         )
 
     def panels(self, count: int) -> dict[str, np.ndarray]:

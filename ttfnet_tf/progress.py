@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 WINDOW_SECONDS = 60.0  # speed and remaining time look back this far, so that they follow a change of pace
+BRIEF_SECONDS = 2.0  # work that is done sooner needs no lines in a log
 
 
 class ProgressMeter:
     """Counts steps of a known total; tells figures, pictures per second and the time left.
 
     Use it as a context manager. `update` is cheap enough for every step: output is limited to a few lines a second in
-    a terminal and to one line per `plain_every` seconds elsewhere (and the last step always).
+    a terminal and elsewhere to one line per `plain_every` seconds and the last step; work of less than `BRIEF_SECONDS` says nothing there.
 
     Args:
         label: what runs, e.g. "train".
@@ -46,27 +49,30 @@ class ProgressMeter:
         self.label, self.total, self.done = label, total, start
         self.pictures_per_step, self.plain_every = pictures_per_step, plain_every
         self.stream = stream or sys.stderr
-        self.live = self.stream.isatty() if live is None else live
+        self.live = is_live(self.stream) if live is None else live
         self._clock = clock
         self._history: deque[tuple[float, int]] = deque([(clock(), start)])
-        self._last_plain, self._last_printed = -float("inf"), -1
+        self._begin, self._last_plain, self._last_printed = clock(), -float("inf"), -1
         self._bar: Progress | None = None
 
     def __enter__(self) -> ProgressMeter:
-        self._history = deque([(self._clock(), self.done)])
+        self._begin = self._clock()
+        self._history = deque([(self._begin, self.done)])
         if self.live:
-            console = Console(file=self.stream, force_terminal=True)
             self._bar = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=16),
+                TimeElapsedColumn(),
                 TextColumn("{task.fields[figures]}"),
-                console=console,
+                console=Console(file=self.stream, force_terminal=True),
                 refresh_per_second=4,
                 redirect_stdout=False,
                 redirect_stderr=False,
             )
             self._bar.start()
-            self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, figures="")
+            self._task = self._bar.add_task(
+                self.label, total=self.total, completed=self.done, figures=f"{self.done}/{self.total}  starting"
+            )
         return self
 
     def __exit__(self, *_) -> None:
@@ -87,10 +93,22 @@ class ProgressMeter:
         while len(self._history) > 2 and now - self._history[0][0] > WINDOW_SECONDS:
             self._history.popleft()
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, figures=self._line(figures))
-        elif now - self._last_plain >= self.plain_every or (done >= self.total and done != self._last_printed):
+            # A narrow terminal cuts the end off: the figures, not the time left.
+            count, pace, rest = self._parts(figures)
+            self._bar.update(self._task, completed=done, figures="  ".join([count, *reversed(pace), *rest]))
+        elif self._is_time(now) or (done >= self.total and done != self._last_printed and now - self._begin >= BRIEF_SECONDS):
             self._last_plain, self._last_printed = now, done
-            print(f"{self.label} {self._line(figures)}", file=self.stream, flush=True)
+            count, pace, rest = self._parts(figures)
+            print("  ".join([f"{self.label} {count}", *rest, *pace]), file=self.stream, flush=True)
+
+    def aside(self, label: str, done: int, total: int) -> None:
+        """Says how far something has come that the steps wait for, such as an evaluation; speed and count stay what they are."""
+        now = self._clock()
+        if self._bar is not None:
+            self._bar.update(self._task, figures=f"{self.done}/{self.total}  {label} {done}/{total}")
+        elif self._is_time(now):
+            self._last_plain = now
+            print(f"{self.label} {self.done}/{self.total}  {label} {done}/{total}", file=self.stream, flush=True)
 
     def message(self, text: str) -> None:
         """A line of its own that stays, above the live line."""
@@ -112,14 +130,67 @@ class ProgressMeter:
         speed = self.pictures_per_second / self.pictures_per_step
         return (self.total - self.done) / speed if speed > 0 else None
 
-    def _line(self, figures: Mapping[str, float | str] | None) -> str:
-        parts = [f"{self.done}/{self.total}"]
-        parts += [f"{name} {_short(value)}" for name, value in (figures or {}).items()]
+    def _is_time(self, now: float) -> bool:
+        """Whether a plain line is due."""
+        return now - self._begin >= BRIEF_SECONDS and now - self._last_plain >= self.plain_every
+
+    def _parts(self, figures: Mapping[str, float | str] | None) -> tuple[str, list[str], list[str]]:
+        """The count, speed and time left as far as they are known, and the figures."""
+        pace = []
         if self.pictures_per_second > 0:
-            parts.append(f"{self.pictures_per_second:.1f} images/s")
+            pace.append(f"{self.pictures_per_second:.1f} images/s")
         if self.seconds_left:
-            parts.append(f"{duration(self.seconds_left)} left")
-        return "  ".join(parts)
+            pace.append(f"{duration(self.seconds_left)} left")
+        return f"{self.done}/{self.total}", pace, [f"{name} {_short(value)}" for name, value in (figures or {}).items()]
+
+
+@contextlib.contextmanager
+def working(text: str, *, stream: TextIO | None = None, live: bool | None = None) -> Iterator[None]:
+    """Shows in a terminal that something without steps to count goes on, and since when; gone when done. Silent elsewhere.
+
+    Print nothing inside.
+
+    Args:
+        text: what is done, e.g. "loading runs/x".
+        stream: where to write; standard error by default.
+        live: True or False overrides the look at `stream`.
+    """
+    stream = stream or sys.stderr
+    if not (is_live(stream) if live is None else live):
+        yield
+        return
+    with (
+        _own_copy(stream) as terminal,
+        Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=Console(file=terminal, force_terminal=True),
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as line,
+    ):
+        line.add_task(text, total=None)
+        yield
+
+
+@contextlib.contextmanager
+def _own_copy(stream: TextIO) -> Iterator[TextIO]:
+    """The same terminal under a number of its own, which stays when export points number 2 elsewhere to hide a converter's lines."""
+    try:
+        copy = os.fdopen(os.dup(stream.fileno()), "w", encoding="utf-8", errors="replace")
+    except OSError:  # no file behind it: a test's
+        yield stream
+        return
+    with copy:
+        yield copy
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether lines that change may be written there: a terminal, and none that only types."""
+    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def duration(seconds: float) -> str:

@@ -231,7 +231,8 @@ class _Run:
         self.evaluator.take_weights(self.model, self.average)  # by every worker: it may read variables of all
         if not self.folder.writes:
             return {}
-        result = self.evaluator.evaluate(self.notes)
+        pictures = len(self.evaluator.split.pictures)
+        result = self.evaluator.evaluate(self.notes, on_batch=lambda done: meter.aside("evaluate", done, pictures))
         self._tell_notes(meter)
         result.write(self.folder.evaluation(step))
         self.folder.append_metrics({"step": step, "epoch": epoch, **result.metrics, "per_class": result.per_class})

@@ -1,6 +1,5 @@
 """The drawn data set: same bytes, boxes that fit the pixels, ids with gaps, and folders that are not overwritten."""
 
-import argparse
 import hashlib
 import json
 import time
@@ -10,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from ttfnet_tf import cli
 from ttfnet_tf.boxes import xyxy_to_xywh
-from ttfnet_tf.cli.data import add_verbs
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.data.shapes import CLASSES, MAX_OBJECTS, draw_picture, draw_shapes, shape_mask
 from ttfnet_tf.errors import UserError
@@ -191,10 +190,8 @@ def test_places_that_cannot_be_written(tmp_path):
 
 
 def test_the_command(tmp_path, capsys):
-    parser = argparse.ArgumentParser()
-    add_verbs(parser)
-    args = parser.parse_args(["shapes", str(tmp_path / "s"), "--train", "2", "--val", "1", "--size", "32", "64", "--seed", "5"])
-    args.command(args)
+    arguments = ["shapes", str(tmp_path / "s"), "--train", "2", "--val", "1", "--size", "32", "64", "--seed", "5"]
+    assert cli.main(["data", *arguments]) == 0
     content = json.loads((tmp_path / "s/annotations/train.json").read_text())
     assert [(image["height"], image["width"]) for image in content["images"]] == [(32, 64)] * 2
     objects = len(content["annotations"])

@@ -89,6 +89,7 @@ LAYERS = (
     {"detector"},
     {"cli.export", "cli.runs", "cli.benchmark", "cli.reproduce"},
     {"cli"},
+    {"__main__"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Settings stop here: everything else takes arguments with names and defaults.

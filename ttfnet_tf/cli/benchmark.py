@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from ttfnet_tf.cli import parser
 from ttfnet_tf.cli.parser import positive
@@ -11,7 +12,19 @@ from ttfnet_tf.config import load_config
 
 def add_verb(verbs) -> None:
     """Adds `benchmark` to the sub-commands of a parser; its function is `args.command`, to be called with `args`."""
-    verb = parser.add_verb(verbs, "benchmark", run, "where the time of training or detection goes, and what a network costs", "key=value")
+    verb = parser.add_verb(
+        verbs,
+        "benchmark",
+        run,
+        "where the time goes, and what a network costs",
+        "key=value",
+        description="Prints where the time of training or of detection goes, or what a network costs.",
+        examples=(
+            "ttfnet benchmark train configs/demo.yaml",
+            "ttfnet benchmark detect configs/ttfnet_r18_1x.yaml --repeats 30",
+            "ttfnet benchmark size configs/ttfnet_d53_1x.yaml",
+        ),
+    )
     verb.add_argument(
         "what", choices=("train", "detect", "size"), help="a training step, one picture to boxes, parameters and multiply-adds"
     )
@@ -33,10 +46,14 @@ def run(args: argparse.Namespace) -> None:
         print(f"{args.config}, {num_classes} classes, {height} x {width}")
         print(network_cost(config, num_classes=num_classes))
         return
+
+    def tell(stage):  # no live line here: drawing it would be measured too
+        print(f"measuring: {stage}", file=sys.stderr, flush=True)
+
     if args.what == "train":
-        stages, peak = benchmark_training(config, repeats=repeats)
+        stages, peak = benchmark_training(config, repeats=repeats, on_stage=tell)
     else:
-        stages, peak = benchmark_detection(config, num_classes=num_classes, repeats=repeats)
+        stages, peak = benchmark_detection(config, num_classes=num_classes, repeats=repeats, on_stage=tell)
     print(f"{args.config}, {args.what} at {height} x {width}, {repeats} repeats: median (10th .. 90th percentile)")
     for stage in stages:
         print(stage)

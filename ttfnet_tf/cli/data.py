@@ -1,4 +1,4 @@
-"""`ttfnet data ...`: verbs about data sets. `add_verbs` puts them under a parser; each is a function of the parsed arguments."""
+"""`ttfnet data ...`: verbs about data sets. `add_verbs` adds the group; each verb is a function of the parsed arguments."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 import os
 from pathlib import Path
 
+from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
 
 # What the figures of `stats` depend on.
@@ -17,11 +18,24 @@ _STATS_KEYS = ("data.", "targets.", "model.box_per_class", "decode.")
 _CHECK_KEYS = ("data.", "model.box_per_class")
 
 
-def add_verbs(parser: argparse.ArgumentParser) -> None:
-    """Adds the verbs as sub-commands; the chosen one is `args.command`, to be called with `args`."""
-    verbs = parser.add_subparsers(metavar="check | shapes | stats | convert", required=True)
+def add_verbs(verbs) -> None:
+    """Adds the group `data` to the sub-commands of a parser; the function of each verb is `args.command`, to be called with `args`."""
+    group = verbs.add_parser("data", description="Data sets: what is wrong with them, what they are like, and other formats.")
+    verbs = group.add_verbs()
 
-    verb = verbs.add_parser("check", help="what is wrong with annotations and pictures", description=check.__doc__)
+    verb = add_verb(
+        verbs,
+        "check",
+        check,
+        "what is wrong with annotations and pictures",
+        "key=value",
+        description=check.__doc__,
+        epilog="Settings follow as key=value: data.* and model.box_per_class. docs/check.md lists what is looked for.",
+        examples=(
+            "ttfnet data check train.json pictures --val val.json pictures",
+            "ttfnet data check train.json pictures --fix cleaned.json",
+        ),
+    )
     verb.add_argument("annotations", metavar="ANNOTATIONS", help="COCO instances JSON that is trained on")
     verb.add_argument("images", metavar="IMAGES", help="folder of its pictures")
     verb.add_argument("--val", nargs=2, metavar=("ANNOTATIONS", "IMAGES"), help="the validation set, for leaks and classes too")
@@ -31,28 +45,16 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     verb.add_argument("--no-pictures", action="store_true", help="look at the annotations alone")
     verb.add_argument("--strict", action="store_true", help="exit code 2 for warnings too, not for errors alone")
     verb.add_argument("--workers", type=int, default=0, metavar="N", help="pictures decoded at a time; default one for each processor")
-    verb.epilog = "Settings follow as key=value: data.* and model.box_per_class. docs/check.md lists what is looked for."
-    verb.set_defaults(command=check, takes_rest=True)
 
-    verb = verbs.add_parser("shapes", help="draw a small synthetic data set in COCO format", description=draw.__doc__)
-    verb.add_argument("out", metavar="OUT", help="folder, new or empty")
-    verb.add_argument("--train", type=int, default=200, metavar="N", help="training pictures; default 200")
-    verb.add_argument("--val", type=int, default=40, metavar="N", help="validation pictures; default 40")
-    verb.add_argument("--size", type=int, nargs=2, default=(192, 192), metavar=("H", "W"), help="pixels of each picture; default 192 192")
-    verb.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed gives the same files; default 0")
-    verb.add_argument("--overwrite", action="store_true", help="replace what an earlier call has drawn into OUT")
-    verb.set_defaults(command=draw)
-
-    verb = verbs.add_parser("stats", help="overlap, samples and the highest AP of the targets of a data set", description=stats.__doc__)
-    verb.add_argument("annotations", metavar="ANNOTATIONS", help="COCO instances JSON; its pictures are not needed")
-    verb.add_argument("--config", metavar="CONFIG", help="YAML file whose settings count; default the built-in ones")
-    verb.add_argument("--stride", type=int, default=4, metavar="N", help="pixels per cell, to try others than the network's 4")
-    verb.add_argument("--ceiling", action="store_true", help="also measure the AP that the targets themselves reach")
-    verb.add_argument("--json", metavar="FILE", help="also write the figures there")
-    verb.epilog = "Settings follow as key=value: data.*, targets.*, model.box_per_class and decode.*; docs/settings.md lists them."
-    verb.set_defaults(command=stats, takes_rest=True)
-
-    verb = verbs.add_parser("convert", help="annotations of other programs to COCO, and to YOLO", description=convert.__doc__)
+    verb = add_verb(
+        verbs,
+        "convert",
+        convert,
+        "annotations of other programs to COCO, and to YOLO",
+        description=convert.__doc__,
+        epilog="Conventions of boxes, ids and names: docs/formats.md.",
+        examples=("ttfnet data convert VOCdevkit/VOC2007 data/voc07", "ttfnet data convert dataset/data.yaml data/mine"),
+    )
     verb.add_argument("source", metavar="SOURCE", help="folder of VOC or YOLO, data.yaml, CSV file, or COCO JSON")
     verb.add_argument("out", metavar="OUT", help="folder, new or empty")
     verb.add_argument("--from", dest="from_format", choices=("voc", "yolo", "csv", "coco"), help="default: what SOURCE looks like")
@@ -65,8 +67,39 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--copy", action="store_true", help="into YOLO: copy pictures; default links to them")
     verb.add_argument("--overwrite", action="store_true", help="replace what an earlier call has written into OUT")
-    verb.epilog = "Conventions of boxes, ids and names: docs/formats.md."
-    verb.set_defaults(command=convert)
+
+    verb = add_verb(
+        verbs,
+        "stats",
+        stats,
+        "overlap, samples and the highest AP that targets can reach",
+        "key=value",
+        description=stats.__doc__,
+        epilog="Settings follow as key=value: data.*, targets.*, model.box_per_class and decode.*; docs/settings.md lists them.",
+        examples=("ttfnet data stats train.json --ceiling", "ttfnet data stats train.json data.image_size=[320,320] targets.beta=0.3"),
+    )
+    verb.add_argument("annotations", metavar="ANNOTATIONS", help="COCO instances JSON; its pictures are not needed")
+    verb.add_argument("--config", metavar="CONFIG", help="YAML file whose settings count; default the built-in ones")
+    verb.add_argument("--stride", type=int, default=4, metavar="N", help="pixels per cell, to try others than the network's 4")
+    verb.add_argument("--ceiling", action="store_true", help="also measure the AP that the targets themselves reach")
+    verb.add_argument("--json", metavar="FILE", help="also write the figures there")
+
+    verb = add_verb(
+        verbs,
+        "shapes",
+        draw,
+        "draw a small synthetic data set in COCO format",
+        description=draw.__doc__,
+        examples=("ttfnet data shapes demo/shapes --train 400 --size 128 128",),
+    )
+    verb.add_argument("out", metavar="OUT", help="folder, new or empty")
+    verb.add_argument("--train", type=int, default=200, metavar="N", help="training pictures; default 200")
+    verb.add_argument("--val", type=int, default=40, metavar="N", help="validation pictures; default 40")
+    verb.add_argument("--size", type=int, nargs=2, default=(192, 192), metavar=("H", "W"), help="pixels of each picture; default 192 192")
+    verb.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed gives the same files; default 0")
+    verb.add_argument("--overwrite", action="store_true", help="replace what an earlier call has drawn into OUT")
+
+    group.sections = [("verbs", list(verbs.choices))]
 
 
 def check(args: argparse.Namespace) -> int:
@@ -117,8 +150,18 @@ def check(args: argparse.Namespace) -> int:
 def draw(args: argparse.Namespace) -> None:
     """Draws circles, squares, triangles and crosses, tiny to large, with boxes in COCO format."""
     from ttfnet_tf.data.shapes import draw_shapes
+    from ttfnet_tf.progress import ProgressMeter
 
-    draw_shapes(args.out, train=args.train, val=args.val, size=tuple(args.size), seed=args.seed, overwrite=args.overwrite)
+    with ProgressMeter("draw", args.train + args.val) as meter:
+        draw_shapes(
+            args.out,
+            train=args.train,
+            val=args.val,
+            size=tuple(args.size),
+            seed=args.seed,
+            overwrite=args.overwrite,
+            on_picture=meter.update,
+        )
     boxes = len(json.loads((Path(args.out) / "annotations/train.json").read_text(encoding="utf-8"))["annotations"])
     print(f"{args.out}: drew {args.train} training pictures with {boxes} objects and {args.val} validation pictures")
 
@@ -152,7 +195,8 @@ def stats(args: argparse.Namespace) -> None:
         "box_per_class": config.model.box_per_class,
         "stride": args.stride,
     }
-    result = measure_targets(split, image_size=image_size, **settings)
+    with ProgressMeter("stats", len(split.pictures)) as meter:
+        result = measure_targets(split, image_size=image_size, on_picture=meter.update, **settings)
     print(split.summary())
     print(f"{height} x {width} px; " + ", ".join(f"{name} {value}" for name, value in settings.items()))
     print(result.table())

@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 from pathlib import Path
 
+from ttfnet_tf.cli import parser
 from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
 
@@ -17,7 +18,19 @@ _HAS_TFLITE = importlib.util.find_spec("ttfnet_tf.export.tflite") is not None
 
 def add_verb(verbs) -> None:
     """Adds `export` to the sub-commands of a parser; its function is `args.command`, to be called with `args`."""
-    verb = verbs.add_parser("export", help="a run as SavedModel for TensorFlow Serving, or as TFLite", description=run.__doc__)
+    verb = parser.add_verb(
+        verbs,
+        "export",
+        run,
+        "a run as SavedModel for TensorFlow Serving, or as TFLite",
+        "key=value",
+        description=run.__doc__,
+        epilog="Settings follow as key=value, e.g. decode.score_threshold=0.05; docs/export.md says more.",
+        examples=(
+            "ttfnet export runs/demo --out models",
+            "ttfnet export runs/demo --out models --format tflite --precision fp32 int8",
+        ),
+    )
     verb.add_argument("run", metavar="RUN", help="work directory of a training run, or one checkpoint in it")
     verb.add_argument("--out", metavar="DIR", required=True, help="folder of models; DIR/NAME/VERSION is written")
     formats = ("saved_model", "tflite") if _HAS_TFLITE else ("saved_model",)
@@ -27,9 +40,6 @@ def add_verb(verbs) -> None:
     if _HAS_TFLITE:
         choices = ("fp32", "fp16", "dynamic", "int8")
         verb.add_argument("--precision", nargs="+", choices=choices, default=["fp32"], help="of the TFLite files, one each; default fp32")
-    verb.add_argument("--debug", action="store_true", help="show the stack trace of an error")
-    verb.epilog = "Settings follow as key=value, e.g. decode.score_threshold=0.05; docs/export.md says more."
-    verb.set_defaults(command=run, takes_rest=True)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -45,13 +55,17 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--version {args.version} must be 1 or more")
     name, out = args.name or folder.resolve().name, Path(args.out)
 
-    from ttfnet_tf.checkpoint import load_run
+    from ttfnet_tf.progress import working
 
-    loaded = dataclasses.replace(load_run(args.run), config=config)
+    with working(f"loading {args.run}"):
+        from ttfnet_tf.checkpoint import load_run
+
+        loaded = dataclasses.replace(load_run(args.run), config=config)
     if "saved_model" in args.format:
-        from ttfnet_tf.export.saved_model import export_saved_model
+        with working("writing the SavedModel"):
+            from ttfnet_tf.export.saved_model import export_saved_model
 
-        written = export_saved_model(loaded, out, name=name, version=args.version)
+            written = export_saved_model(loaded, out, name=name, version=args.version)
         print(f"{written}: SavedModel of {args.run}, step {loaded.step}; serve {written.parent} as {name}")
     if "tflite" in args.format:
         _tflite(loaded, out / name, args.precision)
@@ -59,6 +73,9 @@ def run(args: argparse.Namespace) -> None:
 
 def _tflite(loaded, folder: Path, precisions) -> None:
     from ttfnet_tf.export.tflite import export_tflite
+    from ttfnet_tf.progress import working
 
     for precision in precisions:
-        print(f"{export_tflite(loaded, folder, precision=precision, representative=None)}: TFLite, {precision}")
+        with working(f"converting to TFLite, {precision}"):
+            file = export_tflite(loaded, folder, precision=precision, representative=None)
+        print(f"{file}: TFLite, {precision}")

@@ -11,6 +11,7 @@ import yaml
 
 from ttfnet_tf import plots, reproduce, results
 from ttfnet_tf.cells import Cell, Published, Table, read_published, select
+from ttfnet_tf.cli import parser
 from ttfnet_tf.errors import UserError
 
 _FIGURE4 = "figure4"
@@ -19,11 +20,15 @@ _INTERRUPTED = 130
 
 def add_verb(verbs) -> None:
     """Adds `reproduce` to the sub-commands of a parser; its function is `args.command`, to be called with `args`."""
-    verb = verbs.add_parser(
+    verb = parser.add_verb(
+        verbs,
         "reproduce",
-        help="the paper's tables and figures as runs, measured beside published",
+        run,
+        "the paper's tables as runs, measured beside published",
+        "key=value",
         description=run.__doc__,
         epilog="Settings follow as key=value and count for every cell, e.g. train.batch_size=16; docs/ablations.md explains everything.",
+        examples=("ttfnet reproduce table2 --list", "ttfnet reproduce table2 --data COCO --scale 0.25"),
     )
     verb.add_argument("table", metavar="TABLE", help="table1 ... table6, figure1, figure4, repository or bccd")
     verb.add_argument("--list", action="store_true", help="print the cells, what was published, and the command of each; run nothing")
@@ -39,8 +44,6 @@ def add_verb(verbs) -> None:
     verb.add_argument("--out", default="runs/reproduce", metavar="DIR", help="runs go to DIR/TABLE/CELL/seed<k>; default runs/reproduce")
     verb.add_argument("--own", metavar="FILE", help="figure4: YAML list of {name, AP, hours, fps} to draw beside the published points")
     verb.add_argument("--no-plot", action="store_true", help="do without matplotlib")
-    verb.add_argument("--debug", action="store_true", help="show the stack trace of an error")
-    verb.set_defaults(command=run, takes_rest=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -19,16 +19,49 @@ _EVALUATION_KEYS = ("data.", "decode.")
 
 def add_verbs(verbs) -> None:
     """Adds the three to the sub-commands of a parser; the function of each is `args.command`, to be called with `args`."""
-    verb = add_verb(verbs, "train", train, "train, or go on with the run in the work directory", "key=value")
+    verb = add_verb(
+        verbs,
+        "train",
+        train,
+        "train, or go on with the run in the work directory",
+        "key=value",
+        epilog="Settings follow as key=value, e.g. train.batch_size=8; docs/settings.md lists them.",
+        examples=(
+            "ttfnet train configs/demo.yaml --work-dir runs/demo",
+            "ttfnet train configs/demo.yaml --work-dir runs/short train.epochs=2 optim.drop_epochs=[]",
+        ),
+    )
     verb.add_argument("config", metavar="CONFIG", help="YAML file, e.g. configs/demo.yaml")
     verb.add_argument("--work-dir", metavar="DIR", help="for checkpoints and figures; default runs/<name of CONFIG>")
 
-    verb = add_verb(verbs, "evaluate", evaluate, "the 12 COCO numbers and the AP of each class", "key=value")
+    verb = add_verb(
+        verbs,
+        "evaluate",
+        evaluate,
+        "the 12 COCO numbers and the AP of each class",
+        "key=value",
+        description="Prints the 12 COCO numbers and the AP of each class; writes detections.json.",
+        examples=(
+            "ttfnet evaluate runs/demo",
+            "ttfnet evaluate runs/demo data.val.annotations=test.json data.val.images=test",
+        ),
+    )
     verb.add_argument("run", metavar="RUN", help=RUN_HELP)
     verb.add_argument("--out", metavar="DIR", help="for detections.json; default RUN/eval/<step>")
     verb.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures of one call; does not change the result")
 
-    verb = add_verb(verbs, "predict", predict, "draw the detections on pictures", "SOURCE")
+    verb = add_verb(
+        verbs,
+        "predict",
+        predict,
+        "draw the detections on pictures",
+        "SOURCE",
+        description="Draws the detections on pictures and writes them to one detections.json.",
+        examples=(
+            "ttfnet predict runs/demo picture.jpg folder --out drawings",
+            "ttfnet predict runs/demo 'photos/*.jpg' --out drawings --score-threshold 0.5",
+        ),
+    )
     verb.add_argument("run", metavar="RUN", help=RUN_HELP)
     verb.add_argument("sources", metavar="SOURCE", nargs="+", help="picture, folder of pictures or quoted pattern")
     verb.add_argument("--out", metavar="DIR", required=True, help="for the drawings and detections.json")
@@ -39,7 +72,10 @@ def add_verbs(verbs) -> None:
 def train(args: argparse.Namespace) -> None:
     """Trains, or goes on with the run in the work directory."""
     config = load_config(args.config, args.rest)
-    from ttfnet_tf.train import run_training
+    from ttfnet_tf.progress import working
+
+    with working("starting TensorFlow"):
+        from ttfnet_tf.train import run_training
 
     work_dir = Path(args.work_dir or Path("runs") / Path(args.config).stem)
     result = run_training(config, work_dir)
@@ -58,33 +94,19 @@ def evaluate(args: argparse.Namespace) -> None:
     config = _settings_of(exported, args.rest) if exported else load_config(work_directory(args.run) / "config.yaml", args.rest)
     batch_size = positive(args.batch_size, "--batch-size")
 
-    from ttfnet_tf import build
-    from ttfnet_tf.data.pipeline import PictureNotes
-    from ttfnet_tf.evaluate import check_classes
-    from ttfnet_tf.evaluate import evaluate as run_evaluation
-    from ttfnet_tf.progress import ProgressMeter
+    from ttfnet_tf.progress import ProgressMeter, working
 
-    split = build.load_split(config, "val")
-    notes, image_size = PictureNotes(), tuple(config.data.image_size)
-    if exported:
-        check_classes(split, exported.class_names, exported.category_ids)
-        predict, step = exported.predict_function(batch_size), exported.step
-        # Not into the version folder, which a server may be reading.
-        out = exported.path.parent / "eval" / exported.path.name
-    else:
-        from ttfnet_tf.checkpoint import load_run
-        from ttfnet_tf.inference import predict_function
+    with working(f"loading {args.run}"):
+        from ttfnet_tf.data.pipeline import PictureNotes
+        from ttfnet_tf.evaluate import evaluate as run_evaluation
 
-        run = load_run(args.run)
-        check_classes(split, run.labels.class_names, run.labels.category_ids)
-        decode = build.method_of(config, split.num_classes).decode
-        predict = predict_function(run.model, decode, image_size=image_size, batch_size=batch_size, weights="constants")
-        step, out = run.step, run.folder / "eval" / str(run.step)
+        split, predict, step, out = _to_measure(args.run, exported, config, batch_size)
+    notes = PictureNotes()
     with ProgressMeter("evaluate", len(split.pictures)) as meter:
         result = run_evaluation(
             predict,
             split,
-            image_size=image_size,
+            image_size=tuple(config.data.image_size),
             batch_size=batch_size,
             score_threshold=config.decode.score_threshold,
             broken_pictures=config.data.broken_pictures,
@@ -110,7 +132,7 @@ def predict(args: argparse.Namespace) -> None:
         raise UserError(f"--score-threshold {args.score_threshold:g} must lie in 0..1, 1 excluded")
 
     from ttfnet_tf.predict import find_pictures, predict_files, prepare_output
-    from ttfnet_tf.progress import ProgressMeter
+    from ttfnet_tf.progress import ProgressMeter, working
 
     pictures, failures = find_pictures([*args.sources, *args.rest])
     if not pictures:
@@ -120,9 +142,10 @@ def predict(args: argparse.Namespace) -> None:
         print(f"ttfnet: {failure.reason}", file=sys.stderr)
     prepare_output(args.out)
 
-    from ttfnet_tf.detector import Detector
+    with working(f"loading {args.run}"):
+        from ttfnet_tf.detector import Detector
 
-    detector = Detector.load(args.run, score_threshold=args.score_threshold)
+        detector = Detector.load(args.run, score_threshold=args.score_threshold)
     with ProgressMeter("predict", len(pictures)) as meter:
         done, found = predict_files(
             detector.batch,
@@ -139,6 +162,28 @@ def predict(args: argparse.Namespace) -> None:
     print(f"{done} pictures, {found} detections, {failed} failed; drawings and detections.json in {args.out}")
     if not done:
         raise UserError("none of the pictures could be read")
+
+
+def _to_measure(run: str, exported: Exported | None, config: Config, batch_size: int):
+    """The pictures, the function that detects on a batch of them, the step of its weights, and the folder for the result."""
+    from ttfnet_tf import build
+    from ttfnet_tf.evaluate import check_classes
+
+    split = build.load_split(config, "val")
+    if exported:
+        check_classes(split, exported.class_names, exported.category_ids)
+        # Not into the version folder, which a server may be reading.
+        return split, exported.predict_function(batch_size), exported.step, exported.path.parent / "eval" / exported.path.name
+
+    from ttfnet_tf.checkpoint import load_run
+    from ttfnet_tf.inference import predict_function
+
+    loaded = load_run(run)
+    check_classes(split, loaded.labels.class_names, loaded.labels.category_ids)
+    decode = build.method_of(config, split.num_classes).decode
+    image_size = tuple(config.data.image_size)
+    predict = predict_function(loaded.model, decode, image_size=image_size, batch_size=batch_size, weights="constants")
+    return split, predict, loaded.step, loaded.folder / "eval" / str(loaded.step)
 
 
 def _settings_of(exported: Exported, overrides: Sequence[str]) -> Config:

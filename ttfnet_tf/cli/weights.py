@@ -5,16 +5,30 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ttfnet_tf.cli import parser
 from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_text
+from ttfnet_tf.progress import working
 
 _KINDS = (".npz", ".safetensors", ".pth")
 
 
 def add_verb(verbs) -> None:
     """Adds `convert` to the sub-commands of a parser; its function is `args.command`, to be called with `args`."""
-    verb = verbs.add_parser("convert", help="weights of other programs into ours, and back", description=run.__doc__)
+    verb = parser.add_verb(
+        verbs,
+        "convert",
+        run,
+        "weights of other programs into ours, and back",
+        "key=value",
+        description=run.__doc__,
+        epilog="Settings of CONFIG follow as key=value, e.g. model.box_head.depth=2; docs/weights.md says more.",
+        examples=(
+            "ttfnet convert ttfnet_r18.pth --config configs/ttfnet_r18_1x.yaml --out runs/official_r18",
+            "ttfnet convert runs/mine --to official --out mine.pth",
+        ),
+    )
     verb.add_argument("source", metavar="SOURCE", help="file of weights or timm/<model>; with --to official a work directory or checkpoint")
     verb.add_argument("--config", metavar="CONFIG", help="YAML file of the network that the weights are for")
     verb.add_argument("--out", metavar="OUT", required=True, help=".npz, .safetensors or .pth file, or a new work directory")
@@ -23,9 +37,6 @@ def add_verb(verbs) -> None:
     verb.add_argument("--labels", metavar="JSON", help="annotations with the classes, for a work directory; default COCO's 80")
     verb.add_argument("--partial", action="store_true", help="take what fits: missing, left over and misshapen tensors are no errors")
     verb.add_argument("--report", metavar="FILE", help="for one line about every tensor")
-    verb.add_argument("--debug", action="store_true", help="show the stack trace of an error")
-    verb.epilog = "Settings of CONFIG follow as key=value, e.g. model.box_head.depth=2; docs/weights.md says more."
-    verb.set_defaults(command=run, takes_rest=True)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -42,9 +53,10 @@ def _to_official(args: argparse.Namespace) -> None:
             raise UserError(f"--{option} does not go with --to official, which takes everything from the run")
     if not args.out.endswith(_KINDS):
         raise UserError(f"--out {args.out} must end in {', '.join(_KINDS)}; the official code reads .pth")
-    from ttfnet_tf.weights.convert import export
+    with working(f"converting {args.source}"):
+        from ttfnet_tf.weights.convert import export
 
-    count = export(args.source, args.out)
+        count = export(args.source, args.out)
     print(f"{args.out}: {count} tensors of {args.source} under their official names")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import colorsys
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,14 @@ class Shape:
 
 
 def draw_shapes(
-    out: str | Path, *, train: int = 200, val: int = 40, size: tuple[int, int] = (192, 192), seed: int = 0, overwrite: bool = False
+    out: str | Path,
+    *,
+    train: int = 200,
+    val: int = 40,
+    size: tuple[int, int] = (192, 192),
+    seed: int = 0,
+    overwrite: bool = False,
+    on_picture: Callable[[int], None] | None = None,
 ) -> None:
     """Writes `annotations/{train,val}.json` and the pictures `train/*.png`, `val/*.png` into `out`.
 
@@ -49,6 +57,7 @@ def draw_shapes(
         size: (H, W) of every picture in pixels, at least 32.
         seed: of everything that is drawn, 0 or more.
         overwrite: replace what an earlier call wrote into `out`; anything else there is left alone and refused.
+        on_picture: called with the number of pictures drawn so far.
 
     Raises:
         UserError: a number is out of range, or `out` holds other files or cannot be written.
@@ -56,14 +65,14 @@ def draw_shapes(
     for name, value, least in (("train", train, 1), ("val", val, 1), ("size", min(size), 32), ("seed", seed, 0)):
         if value < least:
             raise UserError(f"shapes: {name}={value} must be {least} or more")
-    out = Path(out)
+    out, tell = Path(out), on_picture or (lambda done: None)
     try:
         _make_room(out, overwrite)
         (out / "annotations").mkdir(parents=True)
         (out / _MARKER).write_text(_README, encoding="utf-8")
-        for part, (split, count) in enumerate((("train", train), ("val", val))):
+        for part, (split, count, before) in enumerate((("train", train, 0), ("val", val, train))):
             (out / split).mkdir()
-            content = _draw_split(out / split, count, size, (seed, part))
+            content = _draw_split(out / split, count, size, (seed, part), lambda done, before=before: tell(before + done))
             (out / "annotations" / f"{split}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{error.filename or out}: cannot be written ({error.strerror})") from None
@@ -137,7 +146,7 @@ def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     return (clouds + rng.integers(-6, 7, (*size, 1))).astype(np.uint8)
 
 
-def _draw_split(folder: Path, count: int, size: tuple[int, int], seed: tuple[int, int]) -> dict:
+def _draw_split(folder: Path, count: int, size: tuple[int, int], seed: tuple[int, int], tell: Callable[[int], None]) -> dict:
     images, annotations = [], []
     for number in range(1, count + 1):
         picture, shapes = draw_picture(np.random.default_rng((*seed, number)), size)
@@ -156,6 +165,7 @@ def _draw_split(folder: Path, count: int, size: tuple[int, int], seed: tuple[int
                     "iscrowd": 0,
                 }
             )
+        tell(number)
     return {
         "info": {"description": f"synthetic shapes, seed {seed[0]}"},
         "images": images,

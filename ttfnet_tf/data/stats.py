@@ -87,6 +87,7 @@ def measure_targets(
     kernel: str = "aspect",
     box_per_class: bool = False,
     stride: int = STRIDE,
+    on_picture: Callable[[int], None] | None = None,
 ) -> TargetStatistics:
     """Goes over the boxes of a split; 5,000 pictures of COCO take some seconds.
 
@@ -94,11 +95,12 @@ def measure_targets(
         split: as `data.coco.load_coco` gives it; the picture files are not touched.
         image_size: (H, W) in pixels that pictures are resized to.
         alpha, beta, area, kernel, box_per_class, stride: as in `targets.paint_targets`.
+        on_picture: called with the number of pictures done so far.
     """
     height, width = image_size[0] // stride, image_size[1] // stride
     count: Counter[str] = Counter()
     ratios, most_objects = [], 0
-    for boxes, labels in _resized(split, image_size):
+    for done, (boxes, labels) in enumerate(_resized(split, image_size), start=1):
         order = paint_order(box_areas(boxes), "norm")
         boxes, labels = boxes[order], labels[order]
         centres = centre_cells(boxes, stride)
@@ -124,6 +126,8 @@ def measure_targets(
             centre_untaught=np.count_nonzero(owners < 0),
         )
         most_objects = max(most_objects, len(boxes))
+        if on_picture is not None:
+            on_picture(done)
     samples = count.pop("samples", 0) / max(count["objects"], 1)
     return TargetStatistics(
         pictures=len(split.pictures),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+TIMES = ("images_per_second", "data_wait", "training_seconds")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -51,9 +52,9 @@ class Runs:
 
 
 def metrics(work_dir: Path) -> list[dict]:
-    """metrics.jsonl without the speed, the one figure that is not a function of the settings."""
+    """metrics.jsonl without what depends on the clock; everything else is a function of the settings."""
     lines = [json.loads(line) for line in (work_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "images_per_second"} for line in lines]
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
 
 
 def checkpoint(work_dir: Path) -> dict[str, np.ndarray]:

@@ -114,5 +114,5 @@ def test_a_small_network_learns():
     boxes = np.array([[[4, 8, 20, 19]], [[20, 30, 59, 49]]], np.float32)
     batch = {"image": picture, "boxes": boxes, "labels": np.array([[1], [0]], np.int32)}
     history = train(iter(tf.data.Dataset.from_tensors(batch).repeat()), tf.constant([0.003] * 60), tf.constant(0, tf.int64))
-    assert set(history) == {"loss", "heatmap_loss", "size_loss", "offset_loss", "gradient_norm"}
+    assert {"loss", "heatmap_loss", "size_loss", "offset_loss", "gradient_norm"} <= set(history)
     assert history["loss"][-1] < 0.3 * history["loss"][0]

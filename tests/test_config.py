@@ -157,6 +157,9 @@ WRONG_VALUES = [
     ("train.seed=-1", "must lie in 0..2147483647"),
     ("train.precision=float64", "train.precision"),
     ("train.keep_checkpoints=0", "must be above 0"),
+    ("train.profile_steps=[20]", "must be [first, last]"),
+    ("train.profile_steps=[20, 10]", "must be [first, last]"),
+    ("train.profile_steps=[0, 10]", "must be [first, last]"),
     ("decode.top_k=0", "must be above 0"),
     ("decode.score_threshold=1", "must lie in 0..1, 1 excluded"),
 ]

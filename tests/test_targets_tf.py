@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ttfnet_tf.data.stats import share_cells
 from ttfnet_tf.losses import detection_losses
 from ttfnet_tf.targets import paint_targets
-from ttfnet_tf.targets_tf import render_targets
+from ttfnet_tf.targets_tf import render_targets, sample_counts
 
 SIZE, CLASSES = (104, 136), 4
 
@@ -114,3 +115,25 @@ def test_wrong_arguments():
         render_targets(tf.zeros([1, 1, 4]), tf.zeros([1, 1], tf.int32), image_size=SIZE, num_classes=2, kernel="round")
     with pytest.raises(ValueError, match=r"\(1, 4\) and \(1,\)"):
         render_targets(tf.zeros([1, 4]), tf.zeros([1], tf.int32), image_size=SIZE, num_classes=2)
+
+
+@pytest.mark.parametrize(("area", "kernel", "per_class"), list(itertools.product(AREAS, KERNELS, (False, True))))
+def test_counts_of_samples_equal_those_of_numpy(area, kernel, per_class):
+    settings = {"image_size": SIZE, "beta": 0.7, "area": area, "kernel": kernel, "box_per_class": per_class}
+    boxes, labels = _scene(3, pictures=5)
+    limit = np.array([SIZE[1] - 1, SIZE[0] - 1] * 2, np.float32)
+    boxes = np.clip(
+        np.concatenate([np.minimum(boxes[..., :2], boxes[..., 2:]), np.maximum(boxes[..., :2], boxes[..., 2:])], axis=2), 0, limit
+    )
+    maps = render_targets(tf.constant(boxes), tf.constant(labels), num_classes=CLASSES, **settings)
+    counts = sample_counts(tf.constant(boxes), tf.constant(labels), maps, num_classes=CLASSES, weight="log", **settings)
+    shares = [share_cells(one[known >= 0], known[known >= 0], **settings) for one, known in zip(boxes, labels)]
+    painted = [paint_targets(one, known, num_classes=CLASSES, **settings) for one, known in zip(boxes, labels)]
+    assert {name: float(value) for name, value in counts.items()} == {
+        "pictures": 5,
+        "positives": sum(int((maps["heatmap"] == 1).sum()) for maps in painted),
+        "regression_samples": sum(int((maps["box_weight"] > 0).sum()) for maps in painted),
+        "ambiguous": pytest.approx(sum(one.shared / one.covered for one in shares if one.covered)),
+        "pictures_with_cells": sum(one.covered > 0 for one in shares),  # the last picture has no object
+    }
+    assert 0 < sum(one.shared for one in shares) < sum(one.covered for one in shares)

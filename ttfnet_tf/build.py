@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from ttfnet_tf.backbones.keras_cv import load_preset
+from ttfnet_tf.centernet import TARGETS as CENTERNET_TARGETS
 from ttfnet_tf.centernet import centernet
 from ttfnet_tf.config import Config, SplitConfig, effective_lr
 from ttfnet_tf.data.augment import Augmentation
@@ -92,19 +94,21 @@ def method_of(config: Config, num_classes: int) -> Method:
     return _METHODS[config.model.head](config, num_classes)
 
 
+def target_settings(config: Config) -> dict[str, Any]:
+    """Keywords of `targets.paint_targets` for the detector that `model.head` names: sizes, forms and `box_per_class`."""
+    own = dataclasses.asdict(config.targets) if config.model.head == "ttfnet" else {"alpha": 0.54, "area": "gaussian", **CENTERNET_TARGETS}
+    own.pop("backend", None)
+    return {**own, "box_per_class": config.model.box_per_class}
+
+
 def _ttfnet(config, num_classes):
     return ttfnet(
         image_size=tuple(config.data.image_size),
         num_classes=num_classes,
-        box_per_class=config.model.box_per_class,
-        alpha=config.targets.alpha,
-        beta=config.targets.beta,
-        area=config.targets.area,
-        weight=config.targets.weight,
-        kernel=config.targets.kernel,
         heatmap_weight=config.losses.heatmap_weight,
         box_weight=config.losses.box_weight,
         top_k=config.decode.top_k,
+        **target_settings(config),
     )
 
 

@@ -19,6 +19,8 @@ from ttfnet_tf.losses import heatmap_focal_sum, normalizers
 from ttfnet_tf.methods import Method
 
 STRIDE = targets.STRIDE
+# Keywords of `targets.paint_targets`: a radius of 0, so the cell of the centre alone, and 1 in it.
+TARGETS = {"kernel": "cornernet", "beta": 0.0, "weight": "norm"}
 
 
 def centernet(
@@ -42,14 +44,7 @@ def centernet(
         offset_weight: factor of the L1 loss of the centre's place in its cell.
         top_k: detections of a picture at most.
     """
-    settings = {
-        "image_size": image_size,
-        "num_classes": num_classes,
-        "box_per_class": box_per_class,
-        "kernel": "cornernet",
-        "beta": 0.0,  # a radius of 0: the cell of the centre
-        "weight": "norm",  # and 1 in it
-    }
+    settings = {"image_size": image_size, "num_classes": num_classes, "box_per_class": box_per_class, **TARGETS}
     cells = tuple(side // STRIDE for side in image_size)
     groups = num_classes if box_per_class else 1
     return Method(
@@ -57,6 +52,7 @@ def centernet(
         render=functools.partial(targets_tf.render_targets, **settings),
         target_shapes={"heatmap": (*cells, num_classes), "box_target": (*cells, 4 * groups), "box_weight": (*cells, groups)},
         normalizers=normalizers,
+        samples=functools.partial(targets_tf.sample_counts, **settings),
         losses=functools.partial(centernet_losses, heatmap_weight=heatmap_weight, size_weight=size_weight, offset_weight=offset_weight),
         loss_names=("heatmap_loss", "size_loss", "offset_loss"),
         decode=functools.partial(decode_centres, image_size=image_size, top_k=top_k),

@@ -135,7 +135,8 @@ class TrainConfig:
     checkpoint_every: int = 1  # epochs
     keep_checkpoints: int = 3  # the latest ones; the best by AP is kept beside them
     evaluate_every: int = 1  # epochs; 0 is never
-    summary_pictures: int = 4  # pictures in TensorBoard at each evaluation; 0 is none
+    summary_pictures: int = 4  # pictures of each kind in TensorBoard at each evaluation; 0 is none
+    profile_steps: list[int] = field(default_factory=list)  # [first, last] steps, from 1, that TensorFlow's profiler records; empty is off
 
 
 @dataclass(frozen=True)
@@ -324,6 +325,11 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ("train.keep_checkpoints", _finite_positive, _POSITIVE),
     ("train.evaluate_every", _not_negative, _NOT_NEGATIVE),
     ("train.summary_pictures", _not_negative, _NOT_NEGATIVE),
+    (
+        "train.profile_steps",
+        lambda v, _: not v or (len(v) == 2 and 1 <= v[0] <= v[1]),
+        "must be [first, last] with steps from 1 on, or [] for none",
+    ),
     ("decode.top_k", _finite_positive, _POSITIVE),
     ("decode.score_threshold", lambda v, _: 0 <= v < 1, "must lie in 0..1, 1 excluded"),
     ("export.max_pixels", _finite_positive, _POSITIVE),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from ttfnet_tf.data.coco import CocoSplit, read_coco
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_json
 from ttfnet_tf.inference import to_original
+from ttfnet_tf.matches import Matches, match
 
 # In the order of `COCOeval.stats`: AP over IoU .50:.95, at .50, at .75, of small, medium and large objects (32^2 and 96^2 px of area);
 # average recall with 1, 10 and 100 detections a picture, and of small, medium and large objects with 100.
@@ -34,12 +35,14 @@ class EvaluationResult:
         metrics: the 12 COCO numbers by `METRIC_NAMES`, 0..1; -1 where the ground truth has no such object, as pycocotools says it.
         per_class: class name -> AP; -1 for a class without objects.
         num_pictures: how many were evaluated.
+        matches: which detections found an object, at an IoU of .5.
     """
 
     detections: list[dict]
     metrics: dict[str, float]
     per_class: dict[str, float]
     num_pictures: int
+    matches: Matches = field(default_factory=lambda: Matches({}, {}))
 
     def write(self, folder: str | Path) -> Path:
         """Writes detections.json (COCO result format) and metrics.json; returns the path of the first.
@@ -99,8 +102,9 @@ def evaluate(
         notes=notes,
         on_batch=on_batch,
     )
-    metrics, per_class = coco_metrics(split, detections)
-    return EvaluationResult(detections, metrics, per_class, len(split.pictures))
+    evaluation = coco_evaluation(split, detections)
+    metrics, per_class = _figures_of(split, evaluation)
+    return EvaluationResult(detections, metrics, per_class, len(split.pictures), match(evaluation, list(per_class)))
 
 
 def detect(
@@ -161,6 +165,11 @@ def coco_metrics(split: CocoSplit, detections: list[dict]) -> tuple[dict[str, fl
         split: its annotation file is the ground truth; only its pictures count.
         detections: COCO results.
     """
+    return _figures_of(split, coco_evaluation(split, detections))
+
+
+def coco_evaluation(split: CocoSplit, detections: list[dict]) -> COCOeval:
+    """The finished pycocotools object, for those who want more than the 12 numbers; arguments as in `coco_metrics`."""
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what it does
         truth = _with_defaults(read_coco(split.annotations))
         evaluation = COCOeval(truth, _as_coco(truth, detections), "bbox")
@@ -169,14 +178,7 @@ def coco_metrics(split: CocoSplit, detections: list[dict]) -> tuple[dict[str, fl
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    metrics = {name: float(value) for name, value in zip(METRIC_NAMES, evaluation.stats)}
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU, recall, class], all areas, 100 detections
-    per_class = {}
-    for index, (name, category_id) in enumerate(zip(split.class_names, split.category_ids)):
-        known = precision[:, :, index][precision[:, :, index] > -1]
-        # Two classes of one name are legal in COCO files.
-        per_class[f"{name} (id {category_id})" if name in per_class else name] = float(known.mean()) if known.size else -1.0
-    return metrics, per_class
+    return evaluation
 
 
 def check_classes(split: CocoSplit, class_names: Sequence[str], category_ids: Sequence[int]) -> None:
@@ -199,6 +201,17 @@ def check_classes(split: CocoSplit, class_names: Sequence[str], category_ids: Se
             received = f"category id {category_id} is '{name}' there"
             expected = f"'{known[category_id]}' in the model" if category_id in known else "unknown to the model"
             raise UserError(f"{split.annotations}: does not have the classes of the model: {received} and {expected}")
+
+
+def _figures_of(split: CocoSplit, evaluation: COCOeval) -> tuple[dict[str, float], dict[str, float]]:
+    metrics = {name: float(value) for name, value in zip(METRIC_NAMES, evaluation.stats)}
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU, recall, class], all areas, 100 detections
+    per_class = {}
+    for index, (name, category_id) in enumerate(zip(split.class_names, split.category_ids)):
+        known = precision[:, :, index][precision[:, :, index] > -1]
+        # Two classes of one name are legal in COCO files.
+        per_class[f"{name} (id {category_id})" if name in per_class else name] = float(known.mean()) if known.size else -1.0
+    return metrics, per_class
 
 
 def _with_defaults(truth: COCO) -> COCO:

@@ -16,7 +16,7 @@ from ttfnet_tf.evaluate import EvaluationResult, evaluate
 from ttfnet_tf.inference import predict_function
 from ttfnet_tf.optim import MovingAverage
 from ttfnet_tf.parameters import named_parameters
-from ttfnet_tf.summaries import detection_panel
+from ttfnet_tf.watch.panels import detection_panel
 
 MAX_BATCH = 8  # pictures of one evaluation call; larger ones are not faster and take memory from training
 
@@ -76,7 +76,7 @@ class Evaluator:
             found = self._method.decode(outputs)
             known = batch["labels"][0].numpy() >= 0
             boxes, labels = batch["boxes"][0].numpy()[known], batch["labels"][0].numpy()[known]
-            panels[f"picture_{int(batch['image_id'][0])}"] = detection_panel(
+            panels[f"predictions/{int(batch['image_id'][0])}"] = detection_panel(
                 batch["image"][0].numpy(),
                 true_boxes=boxes,
                 true_labels=labels,

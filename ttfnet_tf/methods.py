@@ -29,6 +29,7 @@ class Method:
     render: Callable[[tf.Tensor, tf.Tensor], Maps]  # boxes [B, M, 4], labels [B, M] -> maps of a batch
     target_shapes: Mapping[str, tuple[int, ...]]  # of one picture's maps, all float32
     normalizers: Callable[[Maps], Maps]  # targets -> counts [] that the losses are divided by
+    samples: Callable[[tf.Tensor, tf.Tensor, Maps], Maps]  # boxes, labels, targets -> counts [], see `targets_tf.sample_counts`
     losses: Callable[..., Maps]  # (outputs, targets, **counts) -> "loss" [] and its parts; without counts those of the batch itself
     loss_names: tuple[str, ...]  # the parts
     decode: Callable[[Maps], Maps]  # outputs -> "boxes" [B, K, 4] xyxy input pixels, "scores" [B, K] falling, "classes" [B, K]
@@ -63,6 +64,7 @@ def ttfnet(
         render=functools.partial(targets_tf.render_targets, **settings),
         target_shapes={"heatmap": (*cells, num_classes), "box_target": (*cells, 4 * groups), "box_weight": (*cells, groups)},
         normalizers=losses.normalizers,
+        samples=functools.partial(targets_tf.sample_counts, **settings),
         losses=functools.partial(losses.detection_losses, heatmap_weight=heatmap_weight, box_weight=box_weight),
         loss_names=("heatmap_loss", "box_loss"),
         decode=functools.partial(decode.decode, image_size=image_size, top_k=top_k),

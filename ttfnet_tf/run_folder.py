@@ -5,7 +5,7 @@ labels.json         {"class_names": [...], "category_ids": [...]}, in the order 
 environment.json    versions, devices, command and commit of the latest start
 metrics.jsonl       one JSON object a line
 checkpoints/        the latest ones, and best/ by AP
-train/ eval/        events for TensorBoard; eval/<step>/ holds detections.json
+train/ eval/ time/  events for TensorBoard; eval/<step>/ holds detections.json
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import dataclasses
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib import metadata
@@ -39,6 +40,7 @@ _FREE_KEYS = {
     "train.evaluate_every",
     "train.keep_checkpoints",
     "train.log_every",
+    "train.profile_steps",
     "train.steps_per_call",
     "train.strategy",
     "train.summary_pictures",
@@ -110,6 +112,13 @@ class RunFolder:
                 raise UserError(f"{file}: holds a line that training has not written; mend it or move the file away") from None
             write_text(file, "".join(kept))
 
+    def texts(self) -> dict[str, str]:
+        """What defines the run, for people: "config", "environment" and "command"."""
+        environment = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        command = shlex.join(environment.pop("command"))
+        config = (self.path / "config.yaml").read_text(encoding="utf-8")
+        return {"config": config, "environment": json.dumps(environment, indent=1), "command": command}
+
     def evaluation(self, step: int) -> Path:
         """Folder of the evaluation at `step`; who writes into it makes it."""
         return self.path / "eval" / str(step)
@@ -161,8 +170,8 @@ def _has_begun(path: Path) -> bool:
 
 
 def _refuse_other_run(path: Path, config: Config, labels: Labels) -> None:
-    stored = _flatten(dataclasses.asdict(read_config(path)))
-    for key, value in _flatten(dataclasses.asdict(config)).items():
+    stored = flatten(dataclasses.asdict(read_config(path)))
+    for key, value in flatten(dataclasses.asdict(config)).items():
         if key not in _FREE_KEYS and stored.get(key) != value:
             raise UserError(
                 f"{path}: holds a run with {key}={stored.get(key)}, this one has {key}={value}; "
@@ -179,10 +188,11 @@ def _some(names: tuple[str, ...]) -> str:
     return "(" + ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") + ")"
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"optim": {"lr": 1}} -> {"optim.lr": 1}."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat.update(_flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+        flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
     return flat
 
 

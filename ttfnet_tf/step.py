@@ -15,6 +15,9 @@ import tensorflow as tf
 from ttfnet_tf.methods import Method
 from ttfnet_tf.optim import LossScale, MovingAverage, clip_scale
 
+# Of a picture, mean over the batch: peaks of the heatmap, cells that regress a box, share (0..1) of them that lie in several sub-areas.
+SAMPLE_NAMES = ("positives", "regression_samples", "ambiguous")
+
 
 class Optimizer(Protocol):
     """What the step needs of an optimizer, see `optim.ReferenceSGD.update`."""
@@ -24,7 +27,7 @@ class Optimizer(Protocol):
 
 def metric_names(method: Method) -> tuple[str, ...]:
     """What a training step of `method` tells, in this order."""
-    return ("loss", *method.loss_names, "gradient_norm")
+    return ("loss", *method.loss_names, "gradient_norm", *SAMPLE_NAMES)
 
 
 def build_train_function(
@@ -54,20 +57,21 @@ def build_train_function(
         loss_scale: for float16; a step whose gradients overflow changes nothing but the scale.
 
     Returns:
-        train(iterator, learning_rates [n], first_step []) -> {name: [n] float32} for each of `metric_names(method)`.
+        train(iterator, learning_rates [n], first_step []) -> {name: [n] float32} for each of `metric_names(method)`, and "data_seconds":
+        how long each step waited for its batch.
 
     Raises:
         ValueError: unknown normalizer.
     """
     if normalizer not in ("global", "replica"):
         raise ValueError(f"normalizer must be 'global' or 'replica', received '{normalizer}'")
-    names = metric_names(method)
+    names = (*metric_names(method), "data_seconds")
     reduce_op = tf.distribute.ReduceOp.SUM if normalizer == "global" else tf.distribute.ReduceOp.MEAN
 
     def replica_targets(batch):
         targets = batch if "heatmap" in batch else method.render(batch["boxes"], batch["labels"])
         targets = {key: targets[key] for key in method.target_shapes}
-        return targets, method.normalizers(targets)
+        return targets, method.normalizers(targets), method.samples(batch["boxes"], batch["labels"], targets)
 
     def replica_gradients(image, targets, counts, scale):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -79,7 +83,7 @@ def build_train_function(
         return losses, tape.gradient(scaled_loss, parameters)
 
     def one_step(batch, lr, step):
-        targets, counts = strategy.run(replica_targets, args=(batch,))
+        targets, counts, samples = strategy.run(replica_targets, args=(batch,))
         counts = {key: strategy.reduce(reduce_op, value, axis=None) for key, value in counts.items()} if normalizer == "global" else {}
         scale = tf.ones([]) if loss_scale is None else tf.identity(loss_scale.value)
         losses, gradients = strategy.run(replica_gradients, args=(batch["image"], targets, counts, scale))
@@ -92,15 +96,34 @@ def build_train_function(
         if loss_scale is not None:
             loss_scale.update(finite)
         metrics = {key: strategy.reduce(reduce_op, value, axis=None) for key, value in losses.items()}
-        return {**metrics, "gradient_norm": norm}
+        samples = {key: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for key, value in samples.items()}
+        return {**metrics, "gradient_norm": norm, **_sample_means(samples)}
+
+    def next_batch(iterator):
+        start = tf.timestamp()
+        with tf.control_dependencies([start]):
+            batch = next(iterator)
+        with tf.control_dependencies(tf.nest.flatten(strategy.experimental_local_results(batch))):
+            return batch, tf.cast(tf.timestamp() - start, tf.float32)
 
     @tf.function(reduce_retracing=True)
     def train(iterator, learning_rates, first_step):
         count = tf.size(learning_rates)
         history = {key: tf.TensorArray(tf.float32, count, element_shape=[]) for key in names}
         for i in tf.range(count):
-            metrics = one_step(next(iterator), learning_rates[i], first_step + tf.cast(i, tf.int64))
+            batch, waited = next_batch(iterator)
+            metrics = one_step(batch, learning_rates[i], first_step + tf.cast(i, tf.int64))
+            metrics["data_seconds"] = waited
             history = {key: array.write(i, metrics[key]) for key, array in history.items()}
         return {key: array.stack() for key, array in history.items()}
 
     return train
+
+
+def _sample_means(sums):
+    """`SAMPLE_NAMES` from the sums that `Method.samples` gives, over all replicas."""
+    return {
+        "positives": sums["positives"] / sums["pictures"],
+        "regression_samples": sums["regression_samples"] / sums["pictures"],
+        "ambiguous": tf.math.divide_no_nan(sums["ambiguous"], sums["pictures_with_cells"]),
+    }

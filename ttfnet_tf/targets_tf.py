@@ -64,6 +64,58 @@ def render_targets(
     return {"heatmap": heatmap, **_smallest_box(boxes, labels, totals, rows, columns, num_classes if box_per_class else 1)}
 
 
+def sample_counts(
+    boxes: tf.Tensor,
+    labels: tf.Tensor,
+    maps: dict[str, tf.Tensor],
+    *,
+    image_size: tuple[int, int],
+    num_classes: int,
+    beta: float = 0.54,
+    area: str = "gaussian",
+    kernel: str = "aspect",
+    box_per_class: bool = False,
+    **_,
+) -> dict[str, tf.Tensor]:
+    """What a batch teaches with, as sums, so that those of replicas can be added.
+
+    Args:
+        boxes, labels: as in `render_targets`.
+        maps: what that returned for them.
+        image_size, num_classes, beta, area, kernel, box_per_class: as there; its other keywords do not matter here.
+
+    Returns:
+        float32 [] each. "pictures": B. "positives": cells that are the peak of an object. "regression_samples": cells with a positive
+        weight. "ambiguous": sum over pictures of the share, 0..1, of the cells in any sub-area that lie in several; "pictures_with_cells":
+        number of its terms. Their quotient is `data.stats.TargetStatistics.ambiguous` of the batch.
+    """
+    height, width = image_size[0] // STRIDE, image_size[1] // STRIDE
+    boxes = tf.cast(boxes, tf.float32)
+    if area == "gaussian":
+        centres = tf.cast((boxes[..., :2] + boxes[..., 2:]) / 2.0 / float(STRIDE), tf.int32)
+        on_map = tf.clip_by_value(boxes / float(STRIDE), 0.0, tf.constant([width - 1, height - 1] * 2, tf.float32))
+        radii = _kernel_radii(on_map[..., 2:] - on_map[..., :2], beta, kernel, height, width)
+        left, top = tf.unstack(centres - radii, axis=-1)
+        right, bottom = tf.unstack(centres + radii + 1, axis=-1)
+    else:
+        left, right, top, bottom = _sub_rectangles(boxes, beta, height, width)
+    columns, rows = (tf.cast(m, tf.float32) for m in (_ranges(left, right, width), _ranges(top, bottom, height)))
+    rows *= tf.cast(labels >= 0, tf.float32)[..., None]
+    if box_per_class:
+        times = tf.einsum("bmc,bmh,bmw->bhwc", tf.one_hot(labels, num_classes), rows, columns)
+    else:
+        times = tf.einsum("bmh,bmw->bhw", rows, columns)
+    within = list(range(1, times.shape.rank))
+    covered, shared = (tf.reduce_sum(tf.cast(times > bound, tf.float32), axis=within) for bound in (0.5, 1.5))
+    return {
+        "pictures": tf.cast(tf.shape(boxes)[0], tf.float32),
+        "positives": tf.reduce_sum(tf.cast(maps["heatmap"] == 1.0, tf.float32)),
+        "regression_samples": tf.reduce_sum(tf.cast(maps["box_weight"] > 0, tf.float32)),
+        "ambiguous": tf.reduce_sum(tf.math.divide_no_nan(shared, covered)),
+        "pictures_with_cells": tf.reduce_sum(tf.cast(covered > 0, tf.float32)),
+    }
+
+
 def _in_paint_order(boxes, labels, weight):
     """Largest first, equal ones in the order given, as `targets.paint_order`; also the sums [B, M] of their weights, None for "equal"."""
     areas = (boxes[..., 2] - boxes[..., 0] + 1.0) * (boxes[..., 3] - boxes[..., 1] + 1.0)

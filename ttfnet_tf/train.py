@@ -6,8 +6,9 @@ that the next step reads. Killed at any moment, the same command goes on from th
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,19 +17,25 @@ import tensorflow as tf
 
 from ttfnet_tf import build
 from ttfnet_tf.checkpoint import CheckpointStore
-from ttfnet_tf.config import Config, dump_config, effective_lr
+from ttfnet_tf.config import Config, effective_lr
 from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.devices import StopRequest, any_worker, build_strategy, is_chief
 from ttfnet_tf.doctor.quick import quick_check
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.evaluate import EvaluationResult
 from ttfnet_tf.evaluator import Evaluator
 from ttfnet_tf.optim import LossScale, MovingAverage
 from ttfnet_tf.parameters import named_parameters
+from ttfnet_tf.plots import read_metrics
 from ttfnet_tf.progress import ProgressMeter
-from ttfnet_tf.run_folder import Labels, RunFolder
+from ttfnet_tf.run_folder import Labels, RunFolder, flatten
 from ttfnet_tf.step import build_train_function, metric_names
-from ttfnet_tf.summaries import Summaries
+from ttfnet_tf.watch import run_pictures
+from ttfnet_tf.watch.clock import TrainingClock, seconds_before
+from ttfnet_tf.watch.profiler import ProfileWindow
+from ttfnet_tf.watch.run_log import RunLog, memory_now
+from ttfnet_tf.watch.show import microscope_of
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,8 @@ def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
             pipeline.check_files(split, config.data.broken_pictures)
     labels = Labels(tuple(train_split.class_names), tuple(train_split.category_ids))
     folder = RunFolder(work_dir, config, labels, writes=is_chief(strategy))
-    with StopRequest() as stop:
-        return _Run(config, strategy, folder, train_split, val_split).run(stop)
+    with StopRequest() as stop, contextlib.closing(_Run(config, strategy, folder, train_split, val_split)) as run:
+        return run.run(stop)
 
 
 class _Run:
@@ -103,8 +110,10 @@ class _Run:
         self.store = CheckpointStore(folder.path / "checkpoints", state, keep=config.train.keep_checkpoints, writes=folder.writes)
         # First of all, for a run that cannot go on leaves the folder as it was. None at the start of a run.
         self.saved_step = self.store.restore_latest()
-        self.summaries = Summaries(folder.path, writes=folder.writes)
+        self.log = RunLog(folder.path, writes=folder.writes)
+        self.profile = ProfileWindow(folder.path / "train", config.train.profile_steps, writes=folder.writes)
         self.evaluator = Evaluator(config, val_split) if val_split is not None else None
+        self.microscope = microscope_of(config, train_split)
         self.notes = pipeline.PictureNotes()
         self._shown: dict[str, float] = {}  # losses of the last log line, for the live progress
         self._must_stop = lambda stop: stop.requested
@@ -120,26 +129,30 @@ class _Run:
         meter = ProgressMeter("train", self.total_steps, start=step, pictures_per_step=self.config.train.batch_size)
         with meter:
             iterator = iter(self._dataset(step)) if step < self.total_steps else None
-            clock, clock_step = time.monotonic(), step
+            self.clock.restart(step)
             while step < self.total_steps and not self._must_stop(stop):
                 count = min(self.config.train.steps_per_call, self._next_boundary(step) - step)
+                self.profile.before(step, count)
                 pending.append(self._call(iterator, step, count, meter))
                 step += count
+                self.profile.after(step)
                 at_line, at_epoch = self._at_line(step), step % self.steps_per_epoch == 0
                 if at_line:
                     sums = self._add(sums, pending)
-                    speed = (step - clock_step) * self.config.train.batch_size / (time.monotonic() - clock)
-                    self._log(step, sums, speed, meter)
+                    self._log(step, sums, self.clock.lap(step, _waits(pending)), meter)
                     sums, pending = np.zeros_like(sums), []
-                    clock, clock_step = time.monotonic(), step
                 if at_epoch:
                     metrics = self._evaluate(step, meter) or metrics
                     self._save_at_epoch(step, sums)
-                    clock, clock_step = time.monotonic(), step
+                    self.clock.restart(step)
             if step != self.saved_step:  # stopped between two checkpoints
                 self._save(step, self._add(sums, pending))
-        self.summaries.flush()
         return TrainingResult(step, step >= self.total_steps, metrics)
+
+    def close(self) -> None:
+        """Ends what is written for TensorBoard, however the run ended."""
+        self.profile.close()
+        self.log.close()
 
     def _begin(self) -> int:
         """Goes on or initialises; returns the first step to do."""
@@ -160,12 +173,15 @@ class _Run:
                 say(build.load_pretrained_of(config, self.model))
             if self.average is not None:  # made before the pretrained weights came
                 self.average.reset()
-            self.summaries.text("config", dump_config(config))
             self.folder.drop_metrics_after(-1)
-            return 0
-        say(f"{self.folder.path}: goes on from step {step} of {self.total_steps}")
-        self.folder.drop_metrics_after(step)
-        return step
+        else:
+            say(f"{self.folder.path}: goes on from step {step} of {self.total_steps}")
+            self.folder.drop_metrics_after(step)
+        seconds = seconds_before(read_metrics(self.folder.path))
+        texts = self.folder.texts() if self.folder.writes else {}
+        self.log.begin(step or 0, seconds, settings=flatten(dataclasses.asdict(config)), texts=texts)
+        self.clock = TrainingClock(seconds, step or 0, config.train.batch_size)
+        return step or 0
 
     def _dataset(self, start_step: int) -> tf.distribute.DistributedDataset:
         def worker_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -210,7 +226,7 @@ class _Run:
     def _at_line(self, step: int) -> bool:
         return step % self.config.train.log_every == 0 or step % self.steps_per_epoch == 0
 
-    def _log(self, step: int, sums: np.ndarray, speed: float, meter: ProgressMeter) -> None:
+    def _log(self, step: int, sums: np.ndarray, times: dict[str, float], meter: ProgressMeter) -> None:
         means = {name: float(value) for name, value in zip(self.metric_names, sums[:-1] / sums[-1])}
         lr = build.learning_rate_at(self.config, step - 1, self.steps_per_epoch)
         if not math.isfinite(means["loss"]):
@@ -218,10 +234,10 @@ class _Run:
                 f"{self.folder.path}: the loss is {means['loss']} at step {step}; lower optim.lr (now {lr:g}) or raise optim.warmup_steps, "
                 "and start with another --work-dir"
             )
-        self._shown = {name.removesuffix("_loss"): means[name] for name in self.metric_names[:-1]}
-        line = {"step": step, "epoch": step / self.steps_per_epoch, **means, "lr": lr, "images_per_second": speed}
+        self._shown = {name.removesuffix("_loss"): value for name, value in means.items() if name.endswith("loss")}
+        line = {"step": step, "epoch": step / self.steps_per_epoch, **means, "lr": lr, **times}
         self.folder.append_metrics(line)
-        self.summaries.scalars("train", step, {**means, "lr": lr, "images_per_second": speed})
+        self.log.line(step, line, memory_now())
         meter.update(step, self._figures(step, lr))
 
     def _evaluate(self, step: int, meter: ProgressMeter) -> dict[str, float] | None:
@@ -235,15 +251,24 @@ class _Run:
         result = self.evaluator.evaluate(self.notes, on_batch=lambda done: meter.aside("evaluate", done, pictures))
         self._tell_notes(meter)
         result.write(self.folder.evaluation(step))
-        self.folder.append_metrics({"step": step, "epoch": epoch, **result.metrics, "per_class": result.per_class})
-        self.summaries.scalars("eval", step, {**result.metrics, **{f"AP/{name}": ap for name, ap in result.per_class.items()}})
-        self.summaries.pictures(step, self.evaluator.panels(self.config.train.summary_pictures))
+        line = {"step": step, "epoch": epoch, **result.metrics, "per_class": result.per_class}
+        self.folder.append_metrics({**line, "training_seconds": round(self.clock.seconds, 3)})
+        self.log.evaluation(step, self.clock.seconds, result, self._pictures(epoch, result))
         is_best = self.store.save_if_best(self.evaluator.model, step, result.metrics["AP"])
         meter.message(
             f"epoch {epoch}: AP {result.metrics['AP']:.3f}  AP50 {result.metrics['AP50']:.3f}  "
             f"AP75 {result.metrics['AP75']:.3f}{'  (best)' if is_best else ''}"
         )
         return result.metrics
+
+    def _pictures(self, epoch: int, result: EvaluationResult) -> dict[str, np.ndarray]:
+        """For TensorBoard at the end of `epoch`, counted from 1."""
+        count = self.config.train.summary_pictures
+        return {
+            **run_pictures.inputs(self.microscope, epoch - 1, count),
+            **self.evaluator.panels(count),
+            **run_pictures.worst(self.evaluator.split, result.matches, count),
+        }
 
     def _add(self, sums: np.ndarray, pending: list[dict[str, tf.Tensor]]) -> np.ndarray:
         """Adds steps one after the other, so that the sum does not depend on how they were grouped into calls."""
@@ -261,7 +286,12 @@ class _Run:
         self.window.assign(sums)
         self.store.save(step)
         self.saved_step = step
-        self.summaries.flush()
+        self.log.flush()
+
+
+def _waits(pending: list[dict[str, tf.Tensor]]) -> float:
+    """Seconds in which the steps of some calls waited for their batches."""
+    return float(sum(history["data_seconds"].numpy().sum() for history in pending))
 
 
 def _refuse_other_categories(train_split: CocoSplit, val_split: CocoSplit | None) -> None:

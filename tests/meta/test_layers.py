@@ -16,6 +16,10 @@ LAYERS = (
         "draw",
         "progress",
         "doctor.findings",
+        "matches",
+        "watch.clock",
+        "watch.page",
+        "watch.profiler",
         "deform_conv",
         "upsample",
         "batch_norm",
@@ -46,12 +50,13 @@ LAYERS = (
         "export.pictures",
         "export.warmup",
         "export.tflite_metadata",
+        "watch.events",
+        "watch.panels",
     },
     {
         "targets_tf",
         "data.augment",
         "inference",
-        "summaries",
         "heads",
         "neck",
         "backbones.resnet",
@@ -82,9 +87,9 @@ LAYERS = (
         "doctor.check",
     },
     {"evaluate", "formats.convert", "doctor.report", "doctor.fix"},
-    {"build", "data.stats"},
-    {"checkpoint"},
-    {"evaluator", "benchmark", "weights.convert", "export.card"},
+    {"build", "data.stats", "watch.run_log"},
+    {"checkpoint", "watch.microscope"},
+    {"evaluator", "benchmark", "weights.convert", "export.card", "watch.show", "watch.run_pictures"},
     {"train", "cli.weights", "cli.data", "export.saved_model", "export.tflite"},
     {"detector"},
     {"cli.export", "cli.runs", "cli.benchmark", "cli.reproduce"},
@@ -102,6 +107,7 @@ KNOWS_SETTINGS = {
     "benchmark",
     "weights.convert",
     "train",
+    "watch.show",
     "cli.weights",
     "cli.data",
     "cli.export",
@@ -135,6 +141,8 @@ WITHOUT_TENSORFLOW = (
     "results",
     "plots",
     "cli.reproduce",
+    "watch.microscope",
+    "watch.events",
 )
 RETIRED_UPSTREAM = ("tensorflow_addons", "keras_cv")
 
@@ -160,7 +168,7 @@ def _imports(path):
 
 
 def _modules():
-    packages = ("", "data", "formats", "weights", "export", "doctor")
+    packages = ("", "data", "formats", "weights", "export", "doctor", "watch")
     return {_name(path): path for path in sorted((ROOT / "ttfnet_tf").rglob("*.py")) if _name(path) not in packages}
 
 

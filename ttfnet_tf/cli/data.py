@@ -9,13 +9,15 @@ import json
 import os
 from pathlib import Path
 
-from ttfnet_tf.cli.parser import add_verb
+from ttfnet_tf.cli.parser import add_verb, positive
 from ttfnet_tf.errors import UserError
 
 # What the figures of `stats` depend on.
 _STATS_KEYS = ("data.", "targets.", "model.box_per_class", "decode.")
 # What training does about the findings of `check`.
 _CHECK_KEYS = ("data.", "model.box_per_class")
+# What `show` draws depends on these.
+_SHOW_KEYS = ("data.", "targets.", "augment.", "model.head", "model.box_per_class", "train.seed")
 
 
 def add_verbs(verbs) -> None:
@@ -45,6 +47,28 @@ def add_verbs(verbs) -> None:
     verb.add_argument("--no-pictures", action="store_true", help="look at the annotations alone")
     verb.add_argument("--strict", action="store_true", help="exit code 2 for warnings too, not for errors alone")
     verb.add_argument("--workers", type=int, default=0, metavar="N", help="pictures decoded at a time; default one for each processor")
+
+    verb = add_verb(
+        verbs,
+        "show",
+        show,
+        "the training targets of pictures, drawn over them",
+        "key=value",
+        description=show.__doc__,
+        epilog=f"Settings follow as key=value: {', '.join(_SHOW_KEYS)}. docs/microscope.md explains the page.",
+        examples=(
+            "ttfnet data show train.json pictures --out pages --config configs/bccd_r18.yaml",
+            "ttfnet data show train.json pictures --ids 12 57 --out pages augment.min_iou_crop=true targets.beta=0.3",
+        ),
+    )
+    verb.add_argument("annotations", metavar="ANNOTATIONS", help="COCO instances JSON that is trained on")
+    verb.add_argument("images", metavar="IMAGES", help="folder of its pictures")
+    verb.add_argument("--out", metavar="DIR", help="for a page <image id>.png of each picture")
+    verb.add_argument("--tensorboard", metavar="LOGDIR", help="also, or only, for TensorBoard")
+    verb.add_argument("--ids", type=int, nargs="+", metavar="ID", help="image ids of the pictures to show")
+    verb.add_argument("--count", type=int, default=4, metavar="N", help="without --ids: pictures, spread evenly over the file; default 4")
+    verb.add_argument("--epochs", type=int, nargs="+", default=(0, 1, 2, 3, 4), metavar="E", help="whose augmentation; default 0 to 4")
+    verb.add_argument("--config", metavar="CONFIG", help="YAML file whose settings count; default the built-in ones")
 
     verb = add_verb(
         verbs,
@@ -145,6 +169,29 @@ def check(args: argparse.Namespace) -> int:
     if args.fix:
         print("\n".join(write_fixed(report.splits[0], args.fix, settings).lines()))
     return report.exit_code(args.strict)
+
+
+def show(args: argparse.Namespace) -> None:
+    """Draws boxes, heatmap, sub-areas, weights and ambiguous cells of pictures, and what resize and augmentation leave of them."""
+    config = _show_config(args.config, args.rest)
+    positive(args.count, "--count")
+    if not (args.out or args.tensorboard):
+        raise UserError("name a folder for the pages with --out, or one for TensorBoard with --tensorboard")
+    if min(args.epochs) < 0:
+        raise UserError(f"--epochs {min(args.epochs)} must be 0 or more")
+
+    from ttfnet_tf.watch.show import show_targets
+
+    lines = show_targets(
+        config,
+        (args.annotations, args.images),
+        ids=args.ids,
+        count=args.count,
+        epochs=tuple(args.epochs),
+        out=args.out,
+        log_dir=args.tensorboard,
+    )
+    print("\n".join(lines))
 
 
 def draw(args: argparse.Namespace) -> None:
@@ -266,6 +313,14 @@ def _stats_config(path, overrides):
     if config.model.head != "ttfnet":
         raise UserError(f"{path}: model.head={config.model.head} has no sub-areas to measure; name a configuration with model.head=ttfnet")
     return config
+
+
+def _show_config(path, overrides):
+    """The settings that a page depends on; `path` None stands for the built-in ones."""
+    for override in overrides:
+        if not override.startswith(_SHOW_KEYS):
+            raise UserError(f"override '{override}': what is shown depends on {', '.join(_SHOW_KEYS)} only")
+    return _load(path, overrides)
 
 
 def _load(path, overrides):

@@ -31,6 +31,7 @@ class TargetStatistics:
         objects: their boxes.
         most_objects: in one picture.
         small, medium, large: objects by area in the resized picture (`SIZE_LIMITS`).
+        below_cell: objects with a side shorter than a cell in the resized picture.
         ambiguous: share, 0..1, of the cells in any sub-area that lie in several; mean over pictures that have such cells. With one box
             for each class, cells and sub-areas of different classes are apart.
         samples: cells that regress an object in the end, mean over objects.
@@ -48,6 +49,7 @@ class TargetStatistics:
     small: int
     medium: int
     large: int
+    below_cell: int
     ambiguous: float
     samples: float
     same_class_collisions: int
@@ -67,6 +69,7 @@ class TargetStatistics:
         rows = (
             ("objects", f"{self.objects} in {self.pictures} pictures, at most {self.most_objects} in one"),
             ("size after resize", sizes),
+            ("below a cell", f"{of_objects(self.below_cell)} have a side shorter than a cell"),
             ("ambiguous samples", f"{100 * self.ambiguous:.2f} % of the cells of a picture lie in several sub-areas"),
             ("samples", f"{self.samples:.1f} cells regress an object, in the mean"),
             ("shared centre cells", f"{of_objects(self.same_class_collisions)} within a class, {of_objects(self.collisions)} over all"),
@@ -100,13 +103,11 @@ def measure_targets(
     height, width = image_size[0] // stride, image_size[1] // stride
     count: Counter[str] = Counter()
     ratios, most_objects = [], 0
+    settings = {"beta": beta, "area": area, "kernel": kernel, "box_per_class": box_per_class, "stride": stride}
     for done, (boxes, labels) in enumerate(_resized(split, image_size), start=1):
-        order = paint_order(box_areas(boxes), "norm")
-        boxes, labels = boxes[order], labels[order]
+        overlap = share_cells(boxes, labels, image_size=image_size, **settings)
+        boxes, labels = boxes[overlap.order], labels[overlap.order]
         centres = centre_cells(boxes, stride)
-        areas = sub_areas(boxes, beta=beta, area=area, kernel=kernel, height=height, width=width, stride=stride)
-        groups = labels if box_per_class else np.zeros_like(labels)
-        overlap = _paint(areas.tolist(), centres, groups, height, width)
         if overlap.covered:
             ratios.append(overlap.shared / overlap.covered)
         cells = centres[:, 1] * width + centres[:, 0]
@@ -117,6 +118,7 @@ def measure_targets(
             small=small,
             medium=medium,
             large=large,
+            below_cell=np.count_nonzero((boxes[:, 2:] - boxes[:, :2] + 1 < stride).any(axis=1)),
             samples=overlap.kept.sum(),
             same_class_collisions=_not_alone(labels * (height * width) + cells),
             collisions=_not_alone(cells),
@@ -136,6 +138,71 @@ def measure_targets(
         samples=float(samples),
         **{name: int(value) for name, value in count.items()},
     )
+
+
+@dataclass(frozen=True, eq=False)
+class CellShares:
+    """Who gets the cells of one picture; N objects in the order they are painted, the largest first.
+
+    Attributes:
+        order: [N] index of each object in what was given.
+        areas: [N, 4] int sub-areas as `targets.sub_areas`.
+        times: int16 [h, w] in how many sub-areas a cell lies; with a box for each class the most of any class.
+        covered: cells in any sub-area, classes apart where each has its own box.
+        shared: those of them that lie in several: the ambiguous ones.
+        kept: [N] cells that regress each object in the end.
+        centre_owner: [N] the object (a position in this order) that the centre cell of each regresses, -1 for none.
+    """
+
+    order: np.ndarray
+    areas: np.ndarray
+    times: np.ndarray
+    covered: int
+    shared: int
+    kept: np.ndarray
+    centre_owner: np.ndarray
+
+
+def share_cells(
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    *,
+    image_size: tuple[int, int],
+    beta: float = 0.54,
+    area: str = "gaussian",
+    kernel: str = "aspect",
+    box_per_class: bool = False,
+    stride: int = STRIDE,
+) -> CellShares:
+    """Paints the sub-areas of one picture over each other.
+
+    Args:
+        boxes: float32 [N, 4] inclusive corners in input pixels.
+        labels: [N] classes from 0.
+        image_size, beta, area, kernel, box_per_class, stride: as in `targets.paint_targets`.
+    """
+    height, width = image_size[0] // stride, image_size[1] // stride
+    order = paint_order(box_areas(boxes), "norm")
+    boxes, labels = boxes[order], labels[order]
+    areas = sub_areas(boxes, beta=beta, area=area, kernel=kernel, height=height, width=width, stride=stride)
+    centres = centre_cells(boxes, stride)
+    groups = labels if box_per_class else np.zeros_like(labels)
+    covered = shared = 0
+    kept, centre_owner = np.zeros(len(groups), np.int64), np.full(len(groups), -1)
+    most = np.zeros((height, width), np.int16)
+    for group in np.unique(groups):
+        times, owner = np.zeros((height, width), np.int16), np.full((height, width), -1)
+        members = np.flatnonzero(groups == group)
+        for k in members.tolist():
+            top, left, bottom, right = areas[k].tolist()
+            times[top:bottom, left:right] += 1
+            owner[top:bottom, left:right] = k
+        covered += np.count_nonzero(times)
+        shared += np.count_nonzero(times > 1)
+        kept += np.bincount(owner[owner >= 0], minlength=len(groups))
+        centre_owner[members] = owner[centres[members, 1], centres[members, 0]]
+        most = np.maximum(most, times)
+    return CellShares(order, areas, most, covered, shared, kept, centre_owner)
 
 
 def measure_ceiling(
@@ -236,32 +303,6 @@ def decode_targets(
     limit = np.array([image_size[1] - 1, image_size[0] - 1] * 2, np.float32)
     decoded = np.clip(np.concatenate([near, far], axis=1), 0, limit)
     return {"boxes": decoded, "scores": heatmap[rows, columns, found], "classes": classes[found]}
-
-
-@dataclass(frozen=True)
-class _Overlap:
-    covered: int  # cells in any sub-area
-    shared: int  # cells in several
-    kept: np.ndarray  # [N] cells that regress each object in the end
-    centre_owner: np.ndarray  # [N] the object that the centre cell of each regresses, -1 for none
-
-
-def _paint(areas, centres, groups, height, width) -> _Overlap:
-    """Paints sub-areas, in the order given, over one map for each group."""
-    covered = shared = 0
-    kept, centre_owner = np.zeros(len(groups), np.int64), np.full(len(groups), -1)
-    for group in np.unique(groups):
-        times, owner = np.zeros((height, width), np.int16), np.full((height, width), -1)
-        members = np.flatnonzero(groups == group)
-        for k in members.tolist():
-            top, left, bottom, right = areas[k]
-            times[top:bottom, left:right] += 1
-            owner[top:bottom, left:right] = k
-        covered += np.count_nonzero(times)
-        shared += np.count_nonzero(times > 1)
-        kept += np.bincount(owner[owner >= 0], minlength=len(groups))
-        centre_owner[members] = owner[centres[members, 1], centres[members, 0]]
-    return _Overlap(covered, shared, kept, centre_owner)
 
 
 def _resized(split, image_size):

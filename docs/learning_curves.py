@@ -1,6 +1,6 @@
 """Draws AP and loss against the epoch from the metrics.jsonl of runs; made the pictures in docs/reproduction.md.
 
-python docs/learning_curves.py OUT.png RUN [RUN ...]        (matplotlib is in the extra `dev`)
+python docs/learning_curves.py OUT.png RUN [RUN ...]
 """
 
 import sys

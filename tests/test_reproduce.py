@@ -395,7 +395,7 @@ def test_matplotlib_is_asked_for_when_it_is_needed(monkeypatch, capsys, shapes, 
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     arguments = ["reproduce", "table4", "--data", str(shapes), "--out", str(tmp_path), "--collect"]
     assert cli.main(arguments) == 2
-    assert capsys.readouterr().err.startswith("ttfnet: plots need matplotlib, which is in the extra 'dev'")
+    assert capsys.readouterr().err.startswith("ttfnet: plots need matplotlib; install it")
     assert cli.main([*arguments, "--no-plot"]) == 0
 
 

@@ -137,6 +137,7 @@ class TrainConfig:
     evaluate_every: int = 1  # epochs; 0 is never
     summary_pictures: int = 4  # pictures of each kind in TensorBoard at each evaluation; 0 is none
     profile_steps: list[int] = field(default_factory=list)  # [first, last] steps, from 1, that TensorFlow's profiler records; empty is off
+    report: bool = False  # write report.html into the work directory when training is done
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Pictures of training runs. matplotlib, which is in the extra `dev`, is imported when the first is drawn."""
+"""Pictures of training runs. matplotlib is imported when the first is drawn."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _figure(rows, columns, width, height):
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UserError("plots need matplotlib, which is in the extra 'dev'; install it with: pip install matplotlib") from None
+        raise UserError("plots need matplotlib; install it with: pip install matplotlib") from None
     figure = Figure(figsize=(width, height), dpi=100)
     return figure, figure.subplots(rows, columns)
 

@@ -41,6 +41,7 @@ _FREE_KEYS = {
     "train.keep_checkpoints",
     "train.log_every",
     "train.profile_steps",
+    "train.report",
     "train.steps_per_call",
     "train.strategy",
     "train.summary_pictures",

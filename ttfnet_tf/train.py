@@ -45,6 +45,7 @@ class TrainingResult:
     step: int  # steps done in all
     finished: bool  # False when a signal stopped it; the same call goes on
     metrics: dict[str, float]  # of the last evaluation in this call, empty if there was none
+    writes: bool  # whether this process writes the work directory; False for workers other than the chief
 
 
 def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
@@ -147,7 +148,7 @@ class _Run:
                     self.clock.restart(step)
             if step != self.saved_step:  # stopped between two checkpoints
                 self._save(step, self._add(sums, pending))
-        return TrainingResult(step, step >= self.total_steps, metrics)
+        return TrainingResult(step, step >= self.total_steps, metrics, self.folder.writes)
 
     def close(self) -> None:
         """Ends what is written for TensorBoard, however the run ended."""

@@ -20,6 +20,7 @@ LAYERS = (
         "watch.clock",
         "watch.page",
         "watch.profiler",
+        "report.scenes",
         "deform_conv",
         "upsample",
         "batch_norm",
@@ -47,6 +48,8 @@ LAYERS = (
         "cells",
         "plots",
         "doctor.annotations",
+        "report.confusion",
+        "report.error_types",
         "export.pictures",
         "export.warmup",
         "export.tflite_metadata",
@@ -71,9 +74,12 @@ LAYERS = (
         "reproduce",
         "doctor.pictures",
         "doctor.quick",
+        "report.classes",
+        "report.data_summary",
+        "report.pictures",
         "export.tflite_predictor",
     },
-    {"methods", "backbones", "weights.load", "results", "formats.records", "doctor.leaks", "export.load"},
+    {"methods", "backbones", "weights.load", "results", "formats.records", "doctor.leaks", "export.load", "report.figures"},
     {
         "step",
         "data.pipeline",
@@ -87,12 +93,14 @@ LAYERS = (
         "doctor.check",
     },
     {"evaluate", "formats.convert", "doctor.report", "doctor.fix"},
-    {"build", "data.stats", "watch.run_log"},
+    {"build", "data.stats", "watch.run_log", "report.analysis"},
     {"checkpoint", "watch.microscope"},
-    {"evaluator", "benchmark", "weights.convert", "export.card", "watch.show", "watch.run_pictures"},
-    {"train", "cli.weights", "cli.data", "export.saved_model", "export.tflite"},
-    {"detector"},
-    {"cli.export", "cli.runs", "cli.benchmark", "cli.reproduce"},
+    {"evaluator", "benchmark", "weights.convert", "export.card", "watch.show", "watch.run_pictures", "measure"},
+    {"train", "cli.weights", "cli.data", "export.saved_model", "export.tflite", "report.record"},
+    {"detector", "report.published"},
+    {"report.remarks", "report.page"},
+    {"report.write"},
+    {"cli.report", "cli.export", "cli.runs", "cli.benchmark", "cli.reproduce"},
     {"cli"},
     {"__main__"},
 )
@@ -105,6 +113,9 @@ KNOWS_SETTINGS = {
     "checkpoint",
     "evaluator",
     "benchmark",
+    "measure",
+    "report.published",
+    "report.write",
     "weights.convert",
     "train",
     "watch.show",
@@ -143,6 +154,10 @@ WITHOUT_TENSORFLOW = (
     "cli.reproduce",
     "watch.microscope",
     "watch.events",
+    "cli.report",
+    "measure",
+    "report.scenes",
+    "report.error_types",
 )
 RETIRED_UPSTREAM = ("tensorflow_addons", "keras_cv")
 
@@ -168,7 +183,7 @@ def _imports(path):
 
 
 def _modules():
-    packages = ("", "data", "formats", "weights", "export", "doctor", "watch")
+    packages = ("", "data", "formats", "weights", "export", "doctor", "watch", "report")
     return {_name(path): path for path in sorted((ROOT / "ttfnet_tf").rglob("*.py")) if _name(path) not in packages}
 
 

@@ -14,14 +14,14 @@ import traceback
 from collections.abc import Sequence
 
 from ttfnet_tf import __version__
-from ttfnet_tf.cli import benchmark, data, export, reproduce, runs, weights
+from ttfnet_tf.cli import benchmark, data, export, report, reproduce, runs, weights
 from ttfnet_tf.cli.parser import Parser
 from ttfnet_tf.errors import UserError
 
 # The verbs in the order of use, as help lists them.
 SECTIONS = (
     ("data", ("data check", "data convert", "data stats", "data shapes")),
-    ("training", ("train", "evaluate")),
+    ("training", ("train", "evaluate", "report")),
     ("use", ("predict", "export")),
     ("weights, speed, published figures", ("convert", "benchmark", "reproduce")),
 )
@@ -57,6 +57,7 @@ def build_parser() -> Parser:
     verbs = parser.add_verbs()
     data.add_verbs(verbs)
     runs.add_verbs(verbs)
+    report.add_verb(verbs)
     export.add_verb(verbs)
     weights.add_verb(verbs)
     benchmark.add_verb(verbs)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from ttfnet_tf.cli.parser import RUN_HELP, add_verb, positive
-from ttfnet_tf.config import Config, config_of, load_config
+from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.export.load import Exported, find_exported
+from ttfnet_tf.export.load import find_exported
+from ttfnet_tf.measure import measure
 from ttfnet_tf.run_folder import work_directory
-
-# Keys that evaluation may set; the others define the trained network and stay as they were.
-_EVALUATION_KEYS = ("data.", "decode.")
 
 
 def add_verbs(verbs) -> None:
@@ -87,40 +84,11 @@ def train(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """Prints the 12 COCO numbers and the AP of each class; writes detections.json."""
-    for override in args.rest:
-        if not override.startswith(_EVALUATION_KEYS):
-            raise UserError(f"override '{override}': evaluation takes data.* and decode.* keys; the rest is part of the trained model")
-    exported = find_exported(args.run)
-    config = _settings_of(exported, args.rest) if exported else load_config(work_directory(args.run) / "config.yaml", args.rest)
-    batch_size = positive(args.batch_size, "--batch-size")
-
-    from ttfnet_tf.progress import ProgressMeter, working
-
-    with working(f"loading {args.run}"):
-        from ttfnet_tf.data.pipeline import PictureNotes
-        from ttfnet_tf.evaluate import evaluate as run_evaluation
-
-        split, predict, step, out = _to_measure(args.run, exported, config, batch_size)
-    notes = PictureNotes()
-    with ProgressMeter("evaluate", len(split.pictures)) as meter:
-        result = run_evaluation(
-            predict,
-            split,
-            image_size=tuple(config.data.image_size),
-            batch_size=batch_size,
-            score_threshold=config.decode.score_threshold,
-            broken_pictures=config.data.broken_pictures,
-            workers=config.data.workers,
-            notes=notes,
-            on_batch=meter.update,
-        )
-        for line in notes.new_lines():
-            meter.message(f"ttfnet: {line}")
-    file = result.write(args.out or out)
-    skipped = f", {len(notes.broken)} of them skipped" if notes.broken else ""
-    print(f"{args.run}, step {step}, on {split.annotations} ({result.num_pictures} pictures{skipped})")
-    print(result.table())
-    print(f"written: {file}")
+    measured = measure(args.run, args.rest, batch_size=positive(args.batch_size, "--batch-size"), out=args.out)
+    skipped = f", {measured.skipped} of them skipped" if measured.skipped else ""
+    print(f"{args.run}, step {measured.step}, on {measured.split.annotations} ({measured.result.num_pictures} pictures{skipped})")
+    print(measured.result.table())
+    print(f"written: {measured.file}")
 
 
 def predict(args: argparse.Namespace) -> None:
@@ -162,39 +130,3 @@ def predict(args: argparse.Namespace) -> None:
     print(f"{done} pictures, {found} detections, {failed} failed; drawings and detections.json in {args.out}")
     if not done:
         raise UserError("none of the pictures could be read")
-
-
-def _to_measure(run: str, exported: Exported | None, config: Config, batch_size: int):
-    """The pictures, the function that detects on a batch of them, the step of its weights, and the folder for the result."""
-    from ttfnet_tf import build
-    from ttfnet_tf.evaluate import check_classes
-
-    split = build.load_split(config, "val")
-    if exported:
-        check_classes(split, exported.class_names, exported.category_ids)
-        # Not into the version folder, which a server may be reading.
-        return split, exported.predict_function(batch_size), exported.step, exported.path.parent / "eval" / exported.path.name
-
-    from ttfnet_tf.checkpoint import load_run
-    from ttfnet_tf.inference import predict_function
-
-    loaded = load_run(run)
-    check_classes(split, loaded.labels.class_names, loaded.labels.category_ids)
-    decode = build.method_of(config, split.num_classes).decode
-    image_size = tuple(config.data.image_size)
-    predict = predict_function(loaded.model, decode, image_size=image_size, batch_size=batch_size, weights="constants")
-    return split, predict, loaded.step, loaded.folder / "eval" / str(loaded.step)
-
-
-def _settings_of(exported: Exported, overrides: Sequence[str]) -> Config:
-    """The settings of an exported model; what is built into its graph cannot be set any more."""
-    config = config_of(exported.card["config"], overrides, source=str(exported.path))
-    for key, is_possible in (
-        ("data.image_size", tuple(config.data.image_size) == exported.image_size),
-        ("decode.top_k", config.decode.top_k == exported.card["top_k"]),
-        ("decode.score_threshold", config.decode.score_threshold >= exported.score_threshold),
-    ):
-        if not is_possible:
-            built_in = exported.card[key.rpartition(".")[2]]
-            raise UserError(f"{exported.path}: was exported with {key}={built_in}, which is part of it; export the run again with another")
-    return config

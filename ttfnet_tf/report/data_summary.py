@@ -1,0 +1,81 @@
+"""What a data set holds: pictures and boxes by class and size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ttfnet_tf.data.coco import CocoSplit
+
+SIZES = ("small", "medium", "large")
+_LIMITS = (32**2, 96**2)  # px of area in the original picture: COCO's small objects lie below the first, large ones from the second on
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """One split.
+
+    Attributes:
+        name: "train" or "val".
+        annotations: the file.
+        pictures: that are used.
+        empty: pictures without a box among them.
+        boxes: that are used.
+        by_class: class name -> numbers of small, medium and large boxes, by the area of the box in original pixels.
+        sizes: smallest and largest "width x height" of a picture.
+        most_boxes, median_boxes: of a picture.
+        dropped: reason -> number of boxes or pictures left out.
+    """
+
+    name: str
+    annotations: str
+    pictures: int
+    empty: int
+    boxes: int
+    by_class: Mapping[str, tuple[int, int, int]]
+    sizes: tuple[str, str]
+    most_boxes: int
+    median_boxes: float
+    dropped: Mapping[str, int]
+
+    @property
+    def by_size(self) -> tuple[int, int, int]:
+        small, medium, large = (sum(counts[place] for counts in self.by_class.values()) for place in range(3))
+        return small, medium, large
+
+
+def summarise(name: str, split: CocoSplit) -> SplitSummary:
+    """Counts a split."""
+    counts = np.zeros((split.num_classes, 3), np.int64)
+    for picture in split.pictures:
+        sides = picture.boxes[:, 2:] - picture.boxes[:, :2] + 1
+        np.add.at(counts, (picture.labels, np.digitize(sides[:, 0] * sides[:, 1], _LIMITS)), 1)
+    numbers = [len(picture.boxes) for picture in split.pictures]
+    areas = sorted(split.pictures, key=lambda picture: picture.size[0] * picture.size[1])
+    return SplitSummary(
+        name=name,
+        annotations=str(split.annotations),
+        pictures=len(split.pictures),
+        empty=numbers.count(0),
+        boxes=sum(numbers),
+        by_class={_label(split, k): (int(row[0]), int(row[1]), int(row[2])) for k, row in enumerate(counts)},
+        sizes=(_size(areas[0].size), _size(areas[-1].size)),
+        most_boxes=max(numbers),
+        median_boxes=float(np.median(numbers)),
+        dropped=dict(split.dropped),
+    )
+
+
+def unique_names(names: Sequence[str], ids: Sequence[int]) -> list[str]:
+    """Class names; those that another class has too get their id, for two classes of one name are legal in COCO files."""
+    return [f"{name} (id {number})" if list(names).count(name) > 1 else name for name, number in zip(names, ids)]
+
+
+def _label(split: CocoSplit, k: int) -> str:
+    return unique_names(split.class_names, split.category_ids)[k]
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[1]} x {size[0]}"

@@ -1,0 +1,124 @@
+"""The pictures that went best and worst, with truth and detections drawn on two copies."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ttfnet_tf.boxes import resize_boxes, xywh_to_xyxy
+from ttfnet_tf.data.pictures import read_rgb
+from ttfnet_tf.draw import draw_boxes
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.report.scenes import Scene, pair
+
+RIGHT, WRONG, CROWD = (40, 130, 255), (255, 110, 0), (150, 150, 150)  # RGB of boxes, told apart by most eyes
+SIDE = 420  # px of the longer side of a drawing
+_QUALITY = 80
+_LABELS = 12  # with more boxes only mistakes get a label, or texts hide the picture
+
+
+@dataclass(frozen=True, eq=False)
+class PictureScore:
+    """How one picture went at the threshold of the scores."""
+
+    scene: Scene
+    owner: np.ndarray  # int [M], see `scenes.Matches`
+    shown: np.ndarray  # bool [M]: detections above the threshold and not in a crowd
+    correct: int
+    mixed_up: int  # detections of an object under another class
+    false: int  # detections without an object
+    missed: int
+
+    @property
+    def f1(self) -> float:
+        """2 correct / (objects + detections); 1 is perfect."""
+        total = self.scene.num_objects + int(self.shown.sum())
+        return 2 * self.correct / total if total else 1.0
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Two JPEGs as data: addresses, and what to say about them."""
+
+    image_id: int
+    file_name: str
+    truth: str
+    found: str
+    size: tuple[int, int]  # (height, width) in pixels of each
+    score: PictureScore
+
+
+def score_pictures(scenes: Sequence[Scene], *, score_threshold: float) -> list[PictureScore]:
+    """Scores of the pictures with objects or detections, in the order of `scenes`."""
+    found = []
+    for scene in scenes:
+        pairs = pair(scene, score_threshold=score_threshold)
+        shown, has_owner = ~pairs.is_ignored, pairs.owner >= 0
+        is_same = has_owner & (scene.found_labels == scene.labels[pairs.owner] if len(scene.labels) else has_owner)
+        if scene.num_objects or shown.any():
+            missed = int((~pairs.found(len(scene.labels)) & ~scene.is_crowd).sum())
+            correct, mixed_up = int(is_same.sum()), int((has_owner & ~is_same).sum())
+            found.append(PictureScore(scene, pairs.owner, shown, correct, mixed_up, int((shown & ~has_owner).sum()), missed))
+    return found
+
+
+def best_and_worst(scores: Sequence[PictureScore], limit: int) -> tuple[list[PictureScore], list[PictureScore]]:
+    """The `limit` best (those with most objects first) and worst (those with most mistakes first); no picture is in both."""
+    ordered = sorted(scores, key=lambda score: (score.f1, -(score.mixed_up + score.false + score.missed), score.scene.num_objects))
+    worst = [score for score in ordered[: min(limit, (len(ordered) + 1) // 2)] if score.f1 < 1]
+    best = ordered[len(worst) :][::-1][:limit]
+    return best, worst
+
+
+def draw_score(score: PictureScore, file: str, class_names: Sequence[str]) -> Drawing:
+    """Draws a picture: what was found in one colour, mistakes in another.
+
+    Raises:
+        UserError: the picture is missing or broken.
+    """
+    picture = read_rgb(file)
+    height, width = picture.shape[:2]
+    scale = min(1.0, SIDE / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    small = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA)
+    scene = score.scene
+    found = np.zeros(len(scene.labels), bool)
+    same = [row for row in np.flatnonzero(score.owner >= 0) if scene.found_labels[row] == scene.labels[score.owner[row]]]
+    found[score.owner[same]] = True
+    colours = [CROWD if crowd else RIGHT if right else WRONG for crowd, right in zip(scene.is_crowd, found)]
+    truth = _draw(small, (height, width), scene.boxes, [class_names[k] for k in scene.labels], colours)
+
+    rows = np.flatnonzero(score.shown)
+    labels = [f"{class_names[scene.found_labels[row]]} {scene.scores[row]:.2f}" for row in rows]
+    colours = [RIGHT if row in same else WRONG for row in rows]
+    detections = _draw(small, (height, width), scene.found_boxes[rows], labels, colours)
+    return Drawing(scene.image_id, str(file), _jpeg(truth), _jpeg(detections), size, score)
+
+
+def draw_scores(scores: Sequence[PictureScore], files: dict[int, str], class_names: Sequence[str]) -> tuple[list[Drawing], list[str]]:
+    """Drawings, and a line for each picture that could not be read; files by image id."""
+    drawings, lines = [], []
+    for score in scores:
+        try:
+            drawings.append(draw_score(score, files[score.scene.image_id], class_names))
+        except UserError as error:
+            lines.append(str(error))
+    return drawings, lines
+
+
+def _draw(small, size, boxes, labels, colours) -> np.ndarray:
+    if len(labels) > _LABELS:
+        labels = [label if colour == WRONG else "" for label, colour in zip(labels, colours)]
+    return draw_boxes(small, resize_boxes(xywh_to_xyxy(boxes), size, small.shape[:2]), labels, colours)
+
+
+def _jpeg(picture: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=_QUALITY, optimize=True, subsampling=0)  # or thin lines lose their colour
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

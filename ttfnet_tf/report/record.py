@@ -1,0 +1,204 @@
+"""What a work directory says about its run, without its data and without its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.measure import evaluation_folder, evaluation_settings
+from ttfnet_tf.plots import read_metrics
+from ttfnet_tf.run_folder import flatten, read_labels, work_directory
+
+_PART_NAMES = ("AP", "AP50", "AP75")
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A run, or an exported model, which has no curves.
+
+    Attributes:
+        name: of the folder.
+        run: as it was named on the command line: work directory, checkpoint or exported model.
+        folder: where a report goes and where evaluations lie.
+        kind: "run" or "exported model".
+        settings: dotted key -> value.
+        class_names: in the order of the heatmap's channels.
+        environment: as training has written it, or what a model card keeps of it.
+        training: lines of metrics.jsonl with losses.
+        evaluations: lines of metrics.jsonl with AP.
+        step: of the weights that this is about; None where no evaluation was made.
+        evaluation: folder of that step's detections.json; need not be there.
+    """
+
+    name: str
+    run: Path
+    folder: Path
+    kind: str
+    settings: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    environment: Mapping[str, Any]
+    training: Sequence[Mapping[str, Any]]
+    evaluations: Sequence[Mapping[str, Any]]
+    step: int | None
+    evaluation: Path | None
+
+    @property
+    def config_name(self) -> str | None:
+        """Name of the configuration file without .yaml, by the command that started the run."""
+        files = [part for part in self.environment.get("command") or () if str(part).endswith((".yaml", ".yml"))]
+        return Path(files[0]).stem if files else None
+
+    @property
+    def command(self) -> str | None:
+        """The command that started the run, for a shell."""
+        words = [str(word) for word in self.environment.get("command") or ()]
+        if not words:
+            return None
+        program = Path(words[0])
+        start = ["python", f"tools/{program.name}"] if program.suffix == ".py" else [program.name]
+        return shlex.join([*start, *words[1:]])
+
+    @property
+    def machine(self) -> str | None:
+        """Accelerators by name, else the processors, and the system."""
+        if not self.environment.get("platform"):
+            return None
+        names = [str(device).partition(" ")[2] for device in self.environment.get("devices") or () if "GPU" in str(device)]
+        counted = [f"{names.count(name)} x {name}" for name in dict.fromkeys(names)]
+        return f"{', '.join(counted) or str(self.environment.get('cpus')) + ' processors, no GPU'}; {self.environment['platform']}"
+
+    @property
+    def epochs(self) -> tuple[float, int]:
+        """(epochs done, epochs to do)."""
+        done = max([line["epoch"] for line in (*self.training, *self.evaluations)], default=0.0)
+        return float(done), int(self.settings["train.epochs"])
+
+    @property
+    def is_finished(self) -> bool:
+        done, planned = self.epochs
+        return done >= planned - 1e-6
+
+    def hours_at(self, steps: Sequence[int]) -> list[float]:
+        """Hours of training up to each step, by the logged speed: without evaluation and start-up."""
+        at, hours, before, sum_of_hours = [0], [0.0], 0, 0.0
+        for line in self.training:
+            if line.get("images_per_second"):
+                sum_of_hours += (line["step"] - before) * self.settings["train.batch_size"] / line["images_per_second"] / 3600
+                before = line["step"]
+                at.append(before)
+                hours.append(sum_of_hours)
+        return np.interp(steps, at, hours).tolist()
+
+    @property
+    def hours(self) -> float | None:
+        """Hours of training so far, as `hours_at` counts them; None where no speed was logged."""
+        speeds = [line for line in self.training if line.get("images_per_second")]
+        return self.hours_at([speeds[-1]["step"]])[0] if speeds else None
+
+    @property
+    def speed(self) -> float | None:
+        """Median of the logged pictures a second."""
+        speeds = [line["images_per_second"] for line in self.training if line.get("images_per_second")]
+        return float(np.median(speeds)) if speeds else None
+
+    @property
+    def best(self) -> Mapping[str, Any] | None:
+        """The evaluation with the highest AP, the earliest of equals."""
+        return max(self.evaluations, key=lambda line: line["AP"], default=None)
+
+
+def read_record(run: str | Path, overrides: Sequence[str] = ()) -> Record:
+    """Reads a run or an exported model.
+
+    Args:
+        run: work directory, one checkpoint in it, or an exported model.
+        overrides: key=value that an evaluation may take; they change the settings.
+
+    Raises:
+        UserError: there is no such thing, or a file in it is damaged.
+    """
+    config, exported = evaluation_settings(run, overrides)
+    settings = flatten(dataclasses.asdict(config))
+    if exported:
+        environment = {"packages": exported.card.get("versions", {}).get("training"), "commit": exported.card.get("commit")}
+        folder = evaluation_folder(exported)
+        name = f"{exported.card.get('name')} ({exported.path.name})"
+        return Record(name, Path(run), folder, "exported model", settings, exported.class_names, environment, (), (), exported.step, folder)
+    folder = work_directory(run)
+    lines = read_metrics(folder)
+    evaluations = [line for line in lines if "AP" in line]
+    step = _step(Path(run), folder, evaluations)
+    return Record(
+        name=folder.resolve().name,
+        run=Path(run),
+        folder=folder,
+        kind="run",
+        settings=settings,
+        class_names=read_labels(folder).class_names,
+        environment=_read_environment(folder),
+        training=[line for line in lines if "loss" in line],
+        evaluations=evaluations,
+        step=step,
+        evaluation=None if step is None else folder / "eval" / str(step),
+    )
+
+
+def read_detections(folder: Path | None) -> tuple[list[dict], dict[str, Any]] | None:
+    """detections.json and metrics.json of an evaluation; None where they are not both there.
+
+    Raises:
+        UserError: one of them is damaged.
+    """
+    if folder is None or not ((folder / "detections.json").is_file() and (folder / "metrics.json").is_file()):
+        return None
+    contents = []
+    for name, check in (("detections.json", _are_detections), ("metrics.json", _are_metrics)):
+        try:
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            content = None
+        if not check(content):
+            raise UserError(f"{folder / name}: is damaged; delete it, then it is made again")
+        contents.append(content)
+    return contents[0], contents[1]
+
+
+def _are_detections(content: Any) -> bool:
+    keys = {"image_id", "category_id", "bbox", "score"}
+    return isinstance(content, list) and all(isinstance(one, dict) and keys <= set(one) for one in content)
+
+
+def _are_metrics(content: Any) -> bool:
+    return isinstance(content, dict) and isinstance(content.get("metrics"), dict) and set(_PART_NAMES) <= set(content["metrics"])
+
+
+def _step(run: Path, folder: Path, evaluations: Sequence[Mapping[str, Any]]) -> int | None:
+    """Of the checkpoint that `run` names, of the best one by AP, or of the latest evaluation."""
+    named = run.name.removesuffix(".index").rpartition("step-")[2]
+    if run.resolve() != folder.resolve() and named.isdecimal():
+        return int(named)
+    record = folder / "checkpoints" / "best.json"
+    if record.is_file():
+        try:
+            return int(json.loads(record.read_text(encoding="utf-8"))["step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"{record}: is damaged; delete it to use the latest checkpoint instead") from None
+    stored = [int(path.name) for path in (folder / "eval").glob("*") if path.name.isdecimal()]
+    return max([*stored, *(int(line["step"]) for line in evaluations)], default=None)
+
+
+def _read_environment(folder: Path) -> dict[str, Any]:
+    """Empty where there is none; a report can do without."""
+    try:
+        content = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

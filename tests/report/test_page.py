@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -357,3 +360,53 @@ def test_a_folder_without_an_environment(report, run_folder):
     (run_folder / "environment.json").unlink()
     page, _ = report(run_folder)
     assert page.row("AP")[1] == "41.7"
+
+
+def test_an_exported_model(report, run_folder, tmp_path):
+    """Its evaluation lies beside its versions; it has no curves."""
+    from ttfnet_tf.config import load_config
+
+    version = tmp_path / "models" / "squares" / "3"
+    (version / "assets").mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"")
+    card = {
+        "name": "squares",
+        "classes": [{"name": "cat", "category_id": 3}, {"name": "dog", "category_id": 8}],
+        "image_size": [64, 64],
+        "top_k": 100,
+        "score_threshold": 0.01,
+        "config": dataclasses.asdict(load_config(run_folder / "config.yaml")),
+        "training": {"step": 20},
+        "versions": {"training": {"tensorflow": "2.15.1"}},
+        "commit": "abc1234",
+    }
+    (version / "assets" / "model_card.json").write_text(json.dumps(card))
+    shutil.copytree(run_folder / "eval" / "20", version.parent / "eval" / "3")
+    page, captured = report(version.parent)
+    assert captured.out == f"written: {version.parent / 'eval' / '3' / 'report.html'}\n"
+    assert page.says("squares (3)")
+    assert page.says("exported model.")
+    assert page.row("AP")[1] == "41.7"
+    assert page.row("tensorflow") == ["tensorflow", "2.15.1"]
+    assert not any(name.startswith("chart-") for name in page.ids)
+    assert not page.says("not finished")
+
+
+@pytest.mark.parametrize(("setting", "writes", "expected"), [("true", True, 1), ("true", False, 0), ("false", True, 0)])
+def test_training_writes_it_when_it_is_wanted(monkeypatch, capsys, write_yaml, setting, writes, expected):
+    from ttfnet_tf import train
+    from ttfnet_tf.report import write
+
+    monkeypatch.setattr(train, "run_training", lambda config, work_dir: SimpleNamespace(finished=True, step=12, writes=writes))
+    monkeypatch.setattr(write, "write_report", lambda runs: f"{runs[0]}/report.html")
+    assert cli.main(["train", str(write_yaml("mine.yaml", f"train: {{report: {setting}}}"))]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "next: ttfnet report runs/mine" in lines[0]
+    assert lines[1:] == ["written: runs/mine/report.html"] * expected
+
+
+def test_the_document_says_of_every_kind_what_the_page_says(root):
+    from ttfnet_tf.report.error_types import KINDS
+
+    page = (root / "docs" / "report.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| (\w+) \| (a.*?) \| .* \|$", page, flags=re.MULTILINE) == list(KINDS.items())

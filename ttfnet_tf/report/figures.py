@@ -77,7 +77,7 @@ def precision_chart(name: str, curve: PrecisionCurve) -> Markup:
     for number, (key, precisions) in enumerate(curve.at.items()):
         axes.plot(
             curve.recalls,
-            precisions,
+            [precision or np.nan for precision in precisions],  # 0 stands for recalls that no detection reaches
             color=COLOURS[number],
             linewidth=1.4,
             linestyle=("-", "--")[number],
@@ -92,7 +92,7 @@ def precision_chart(name: str, curve: PrecisionCurve) -> Markup:
 def bar_chart(name: str, bars: Mapping[str, Sequence[float]], groups: Sequence[str], *, x_label: str) -> Markup:
     """Lying bars: a row for each key of `bars`, with a bar for each of `groups` (a legend where there are several)."""
     rows, thickness = np.arange(len(bars)), 0.8 / max(1, len(groups))
-    figure, axes = _figure(5.2, 0.7 + 0.32 * len(bars) * max(1.0, 0.6 * len(groups)), left=1.05)
+    figure, axes = _figure(4.4, 0.7 + 0.32 * len(bars) * max(1.0, 0.6 * len(groups)), left=1.05)
     for number, group in enumerate(groups):
         values = [bars[key][number] for key in bars]
         places = rows + (number - (len(groups) - 1) / 2) * thickness
@@ -138,6 +138,7 @@ def _figure(width: float, height: float, *, left: float, bottom: float = 0.45, t
     axes.yaxis.label.set(color=_INK, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
+    axes.set_axisbelow(True)
     axes.set_facecolor("none")
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))

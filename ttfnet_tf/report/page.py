@@ -105,13 +105,12 @@ def comparison_page(runs: Sequence[Contents]) -> str:
         names=names,
         colours=figures.COLOURS,
         charts=_curves([run.record for run in runs]),
-        figures=FIGURES,
         classes=classes,
         differing=differing_settings([run.record.settings for run in runs]),
         analysed=analysed,
         error_chart=_error_chart([run.record.name for run in analysed], [run.analysis for run in analysed]) if analysed else None,
         kinds=KINDS,
-        parts=_PARTS,
+        parts=(*_PARTS, "AR100"),
     )
 
 
@@ -202,7 +201,7 @@ def _matrix(analysis: Analysis) -> dict[str, Any]:
         "columns": column_names,
         "rows": rows if is_table else (),
         "picture": None if is_table else figures.heat_map("confusion", shares, row_names, column_names),
-        "mix_ups": [(names[row], names[column], count, float(shares[row, column])) for row, column, count in confusion.mix_ups(MIX_UPS)],
+        "mix_ups": () if is_table else [(names[i], names[j], count, float(shares[i, j])) for i, j, count in confusion.mix_ups(MIX_UPS)],
     }
 
 

@@ -115,7 +115,11 @@ def draw_scores(scores: Sequence[PictureScore], files: dict[int, str], class_nam
 def _draw(small, size, boxes, labels, colours) -> np.ndarray:
     if len(labels) > _LABELS:
         labels = [label if colour == WRONG else "" for label, colour in zip(labels, colours)]
-    return draw_boxes(small, resize_boxes(xywh_to_xyxy(boxes), size, small.shape[:2]), labels, colours)
+    corners = resize_boxes(xywh_to_xyxy(boxes), size, small.shape[:2])
+    inner = corners + np.array([1, 1, -1, -1], np.float32)  # a second line inside the first: one alone is too thin on a page
+    inner[:, 2:] = np.maximum(inner[:, :2], inner[:, 2:])
+    both = np.concatenate([corners, inner])
+    return draw_boxes(small, both, [*labels, *[""] * len(labels)], [*colours, *colours])
 
 
 def _jpeg(picture: np.ndarray) -> str:

@@ -77,7 +77,11 @@ def train(args: argparse.Namespace) -> None:
     work_dir = Path(args.work_dir or Path("runs") / Path(args.config).stem)
     result = run_training(config, work_dir)
     if result.finished:
-        print(f"{work_dir}: done, {result.step} steps; next: ttfnet predict {work_dir} PICTURE --out DIR")
+        print(f"{work_dir}: done, {result.step} steps; next: ttfnet report {work_dir}, or ttfnet predict {work_dir} PICTURE --out DIR")
+        if config.train.report and result.writes:
+            from ttfnet_tf.report.write import write_report
+
+            print(f"written: {write_report([work_dir])}")
     else:
         print(f"{work_dir}: stopped and saved at step {result.step}; the same command goes on from there")
 

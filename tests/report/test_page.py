@@ -136,6 +136,16 @@ def test_time_is_that_of_the_logged_speed(report, run_folder):
     assert (record.epochs, record.is_finished, record.step) == ((2.0, 2), True, 20)
 
 
+def test_time_is_the_logged_one_where_there_is_one(make_run):
+    from ttfnet_tf.report.record import read_record
+
+    lines = [
+        {"step": step, "epoch": step / 10, "loss": 1.0, "lr": 0.1, "images_per_second": 8.0, "training_seconds": seconds}
+        for step, seconds in ((10, 36.0), (20, 90.0))
+    ]
+    assert read_record(make_run(lines=lines)).hours_at([5, 10, 20]) == pytest.approx([0.005, 0.01, 0.025])
+
+
 def test_warnings_come_first(report, make_run, data):
     annotations, images = data
     lines = [

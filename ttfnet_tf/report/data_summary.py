@@ -69,8 +69,8 @@ def summarise(name: str, split: CocoSplit) -> SplitSummary:
 
 
 def unique_names(names: Sequence[str], ids: Sequence[int]) -> list[str]:
-    """Class names; those that another class has too get their id, for two classes of one name are legal in COCO files."""
-    return [f"{name} (id {number})" if list(names).count(name) > 1 else name for name, number in zip(names, ids)]
+    """Class names; one that an earlier class has gets its id, as in `evaluate`: two classes of one name are legal in COCO files."""
+    return [f"{name} (id {number})" if name in names[:place] else name for place, (name, number) in enumerate(zip(names, ids))]
 
 
 def _label(split: CocoSplit, k: int) -> str:

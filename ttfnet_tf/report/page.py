@@ -158,6 +158,10 @@ def _curves(records: Sequence[Record]) -> dict[str, Markup]:
         "ap": (average, {"x_label": "epoch", "y_label": "AP (%)", "from_zero": True, "markers": True}),
         "hours": (hours, {"x_label": "hours of training, without evaluation", "y_label": "AP (%)", "from_zero": True, "markers": True}),
         "rate": (logged("lr"), {"x_label": "epoch", "y_label": "learning rate", "from_zero": True}),
+        "wait": (
+            logged("data_wait"),
+            {"x_label": "epoch", "y_label": "share of the time", "from_zero": True},
+        ),
         "speed": (logged("images_per_second"), {"x_label": "epoch", "y_label": "pictures a second", "from_zero": True}),
     }
     return {name: figures.line_chart(name, lines, **look) for name, (lines, look) in wanted.items() if lines}

@@ -87,11 +87,12 @@ class Record:
         return done >= planned - 1e-6
 
     def hours_at(self, steps: Sequence[int]) -> list[float]:
-        """Hours of training up to each step, by the logged speed: without evaluation and start-up."""
+        """Hours of training up to each step, without evaluation and start-up; by the logged speed where no time was logged."""
         at, hours, before, sum_of_hours = [0], [0.0], 0, 0.0
         for line in self.training:
             if line.get("images_per_second"):
-                sum_of_hours += (line["step"] - before) * self.settings["train.batch_size"] / line["images_per_second"] / 3600
+                of_line = (line["step"] - before) * self.settings["train.batch_size"] / line["images_per_second"] / 3600
+                sum_of_hours = line["training_seconds"] / 3600 if "training_seconds" in line else sum_of_hours + of_line
                 before = line["step"]
                 at.append(before)
                 hours.append(sum_of_hours)

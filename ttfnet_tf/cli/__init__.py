@@ -20,7 +20,7 @@ from ttfnet_tf.errors import UserError
 
 # The verbs in the order of use, as help lists them.
 SECTIONS = (
-    ("data", ("data check", "data convert", "data stats", "data shapes")),
+    ("data", ("data check", "data convert", "data show", "data stats", "data shapes")),
     ("training", ("train", "evaluate", "report")),
     ("use", ("predict", "export")),
     ("weights, speed, published figures", ("convert", "benchmark", "reproduce")),

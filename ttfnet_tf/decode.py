@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 STRIDE = 4.0  # input pixels per cell
+# Where there is no peak: the lowest float32, whose sigmoid is 0 too. Minus infinity has no scale, and TFLite's int8 quantiser ends at it.
+_NO_PEAK = np.finfo(np.float32).min
 
 
 def decode(outputs: dict[str, tf.Tensor], *, image_size: tuple[int, int], top_k: int = 100) -> dict[str, tf.Tensor]:
@@ -54,7 +56,7 @@ def top_peaks(logits: tf.Tensor, top_k: int) -> tuple[tf.Tensor, tf.Tensor, tf.T
         top_k: peaks of a picture at most; K = min(top_k, h w C).
 
     Returns:
-        float32 [B, K] logits, falling, -inf where a picture has fewer peaks; int32 [B, K] cells (row w + column); int32 [B, K] classes.
+        float32 [B, K] logits, falling, the lowest there is for missing peaks; int32 [B, K] cells (row w + column); int32 [B, K] classes.
 
     Raises:
         ValueError: if h, w or C is unknown, at trace time.
@@ -82,9 +84,9 @@ def select(detections: dict[str, np.ndarray], score_threshold: float) -> dict[st
 
 
 def _peaks(logits):
-    """[B, h, w, C] logits, -inf where a neighbour is higher."""
+    """[B, h, w, C] logits, `_NO_PEAK` where a neighbour is higher."""
     highest = tf.nn.max_pool2d(logits, 3, 1, "SAME")
-    return tf.where(logits == highest, logits, -np.inf)
+    return tf.where(logits == highest, logits, _NO_PEAK)
 
 
 def _top_peaks(heat, num_cells, top_k):

@@ -27,10 +27,19 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UserError: the folder cannot be made or written to.
     """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all, a kill or a full disk included; makes its folder.
+
+    Raises:
+        UserError: the folder cannot be made or written to.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):

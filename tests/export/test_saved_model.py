@@ -199,7 +199,7 @@ def test_names_and_ids_that_no_server_could_tell(tmp_path):
     ("arguments", "message"),
     [
         (["--version", "0"], "--version 0 must be 1 or more"),
-        (["model.neck=plain"], "override 'model.neck=plain': export takes decode.* and export.* keys"),
+        (["model.neck=plain"], "override 'model.neck=plain': export takes decode.*, export.*, data.train.* and data.val.* keys"),
         (["export.max_pixels=0"], "export.max_pixels=0 must be above 0"),
     ],
 )

@@ -9,13 +9,15 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.lite.tools import flatbuffer_utils
 
 from ttfnet_tf import build
 from ttfnet_tf.checkpoint import LoadedRun
 from ttfnet_tf.config import Config, DataConfig, DecodeConfig, ModelConfig, SplitConfig
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.export.task_metadata import task_metadata
 from ttfnet_tf.export.tflite import PRECISIONS, export_tflite, representative_pictures
-from ttfnet_tf.export.tflite_metadata import read_card, read_files, with_files
+from ttfnet_tf.export.tflite_metadata import read_card, read_files, replace_files, with_files
 from ttfnet_tf.export.tflite_predictor import TFLitePredictor
 from ttfnet_tf.model import build_model
 from ttfnet_tf.parameters import named_parameters
@@ -135,6 +137,41 @@ def test_int8_computes_the_rest_in_int8(files):
     assert len(convolutions) >= 8
     assert set(convolutions) == {np.int8}
     assert np.int8 in [kind for name, kind in types.items() if "/project/MatMul" in name]
+
+
+def test_int8_scores_are_no_steps(files):
+    scores = TFLitePredictor(files["int8"])(PICTURES[:, 0])["scores"]
+    assert not (scores * 256 == np.round(scores * 256)).all()
+
+
+def test_outputs_stand_in_the_order_of_the_task_library(files):
+    for file in files.values():
+        interpreter = tf.lite.Interpreter(str(file))
+        by_name = interpreter.get_signature_runner("serving_default").get_output_details()
+        names = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+        assert [one["index"] for one in interpreter.get_output_details()] == [by_name[name]["index"] for name in names]
+
+
+def test_the_metadata_table_is_in_the_model(files):
+    for precision, file in files.items():
+        content = file.read_bytes()
+        model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+        (table,) = [bytes(model.buffers[one.buffer].data) for one in model.metadata if one.name == b"TFLITE_METADATA"]
+        assert table == task_metadata(read_card(file))
+        assert precision.encode() in table
+        assert read_files(file)["labels_by_id.txt"].splitlines()[3:5] == ["cat", "???"]
+
+
+def test_files_behind_the_model_are_replaced(files, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(files["int8"].read_bytes())
+    replace_files(path, {"labels.txt": "x\n", "new.txt": "y"})
+    before = read_files(files["int8"])
+    assert read_files(path) == {**before, "labels.txt": "x\n", "new.txt": "y"}
+    with zipfile.ZipFile(path) as archive:
+        start = min(one.header_offset for one in archive.infolist())
+    assert path.read_bytes()[:start] == files["int8"].read_bytes()[:start]
+    assert [one.name for one in tmp_path.iterdir()] == ["model.tflite"]
 
 
 # Bounds for the four strongest detections of each picture: of the score, and of the corners in pixels of 64 x 96. One in ten may be found

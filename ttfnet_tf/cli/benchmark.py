@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from ttfnet_tf.cli import parser
-from ttfnet_tf.cli.parser import positive
+from ttfnet_tf.cli.parser import PRECISIONS, RUNTIMES, positive
 from ttfnet_tf.config import load_config
 
 
@@ -23,21 +24,38 @@ def add_verb(verbs) -> None:
             "ttfnet benchmark train configs/demo.yaml",
             "ttfnet benchmark detect configs/ttfnet_r18_1x.yaml --repeats 30",
             "ttfnet benchmark size configs/ttfnet_d53_1x.yaml",
+            "ttfnet benchmark export configs/ttfnet_r18_1x.yaml --threads 2",
         ),
     )
     verb.add_argument(
-        "what", choices=("train", "detect", "size"), help="a training step, one picture to boxes, parameters and multiply-adds"
+        "what",
+        choices=("train", "detect", "size", "export"),
+        help="a training step, one picture to boxes, parameters and multiply-adds, one picture to boxes in every exported form",
     )
     verb.add_argument("config", metavar="CONFIG", help="YAML file; without data.train.annotations pictures are drawn for it")
     verb.add_argument("--repeats", type=int, default=20, metavar="N", help="measured calls of each stage; default 20")
-    verb.add_argument("--classes", type=int, default=80, metavar="N", help="classes of the network of `detect` and `size`; default 80")
+    verb.add_argument("--classes", type=int, default=80, metavar="N", help="classes of the network; default 80; not of `train`")
+    verb.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="TFLite files of `export`; default all")
+    verb.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="of `export`; default one for each core")
+    verb.add_argument("--runtime", choices=RUNTIMES, help="of the TFLite files of `export`; default litert where it is installed")
 
 
 def run(args: argparse.Namespace) -> None:
     """Prints where the time of training or detection goes, or what a network costs."""
     config = load_config(args.config, args.rest)
     repeats = positive(args.repeats, "--repeats")
-    num_classes = positive(args.classes, "--classes")
+    num_classes, threads = positive(args.classes, "--classes"), positive(args.threads, "--threads")
+    if args.what == "export":
+        from ttfnet_tf.export.benchmark import benchmark_export
+        from ttfnet_tf.export.timing import best_runtime
+
+        runtime = args.runtime or best_runtime()
+        table = benchmark_export(
+            config, num_classes=num_classes, precisions=args.precision, threads=threads, repeats=repeats, runtime=runtime
+        )
+        print(f"{args.config}, {num_classes} classes, {' x '.join(str(side) for side in config.data.image_size)}")
+        print(table)
+        return
 
     from ttfnet_tf.benchmark import benchmark_detection, benchmark_training, network_cost
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
+import os
 from pathlib import Path
 
 from ttfnet_tf.cli import parser
+from ttfnet_tf.cli.parser import PRECISIONS, RUNTIMES, positive
 from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
 
 # What may differ from the run: the rest is part of the trained network.
-_KEYS = ("decode.", "export.")
-_HAS_TFLITE = importlib.util.find_spec("ttfnet_tf.export.tflite") is not None
+_KEYS = ("decode.", "export.", "data.train.", "data.val.")
+_TAKES = "export takes decode.*, export.*, data.train.* and data.val.* keys"
+FORMATS = ("saved_model", "tflite")
 
 
 def add_verb(verbs) -> None:
@@ -29,17 +31,23 @@ def add_verb(verbs) -> None:
         examples=(
             "ttfnet export runs/demo --out models",
             "ttfnet export runs/demo --out models --format tflite --precision fp32 int8",
+            "ttfnet export runs/demo --out models --matrix",
         ),
     )
     verb.add_argument("run", metavar="RUN", help="work directory of a training run, or one checkpoint in it")
     verb.add_argument("--out", metavar="DIR", required=True, help="folder of models; DIR/NAME/VERSION is written")
-    formats = ("saved_model", "tflite") if _HAS_TFLITE else ("saved_model",)
-    verb.add_argument("--format", nargs="+", choices=formats, default=["saved_model"], help="default saved_model")
+    verb.add_argument("--format", nargs="+", choices=FORMATS, help="default saved_model; with --matrix both")
     verb.add_argument("--name", metavar="NAME", help="of the model; default the name of the work directory")
     verb.add_argument("--version", type=int, metavar="N", help="of the SavedModel; default the next free number")
-    if _HAS_TFLITE:
-        choices = ("fp32", "fp16", "dynamic", "int8")
-        verb.add_argument("--precision", nargs="+", choices=choices, default=["fp32"], help="of the TFLite files, one each; default fp32")
+    verb.add_argument(
+        "--precision", nargs="+", choices=PRECISIONS, help="of the TFLite files, one each; default fp32; with --matrix all of them"
+    )
+    matrix = verb.add_argument_group("matrix", "what each form costs in AP, boxes, time and size: a table, and in the model cards")
+    matrix.add_argument("--matrix", action="store_true", help="measure what is exported beside the checkpoint, on data.val")
+    matrix.add_argument("--limit", type=int, metavar="N", help="the first N pictures of data.val; default all")
+    matrix.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="when timing; default one for each core")
+    matrix.add_argument("--repeats", type=int, default=30, metavar="N", help="timed calls of each model; default 30")
+    matrix.add_argument("--runtime", choices=RUNTIMES, help="that .tflite files are timed in; default litert where it is installed")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -48,12 +56,16 @@ def run(args: argparse.Namespace) -> None:
 
     for override in args.rest:
         if not override.startswith(_KEYS):
-            raise UserError(f"override '{override}': export takes decode.* and export.* keys; the rest is part of the trained model")
+            raise UserError(f"override '{override}': {_TAKES}; the rest is part of the trained model")
     folder = work_directory(args.run)
     config = load_config(folder / "config.yaml", args.rest)
-    if args.version is not None and args.version < 1:
-        raise UserError(f"--version {args.version} must be 1 or more")
+    if args.version is not None:
+        positive(args.version, "--version")
+    threads, repeats = positive(args.threads, "--threads"), positive(args.repeats, "--repeats")
+    limit = None if args.limit is None else positive(args.limit, "--limit")
     name, out = args.name or folder.resolve().name, Path(args.out)
+    formats = args.format or (FORMATS if args.matrix else FORMATS[:1])
+    precisions = args.precision or (PRECISIONS if args.matrix else PRECISIONS[:1])
 
     from ttfnet_tf.progress import working
 
@@ -61,21 +73,38 @@ def run(args: argparse.Namespace) -> None:
         from ttfnet_tf.checkpoint import load_run
 
         loaded = dataclasses.replace(load_run(args.run), config=config)
-    if "saved_model" in args.format:
+    if not args.matrix:
+        _export(loaded, args, name, out, formats, precisions)
+        return
+
+    from ttfnet_tf.export.matrix import conformance_matrix, validation_pictures, write_matrix
+    from ttfnet_tf.export.timing import best_runtime
+
+    split = validation_pictures(loaded, limit)  # what is wrong with it shows before the work
+    models = _export(loaded, args, name, out, formats, precisions)
+    runtime = args.runtime or best_runtime()
+    matrix = conformance_matrix(loaded, args.run, models, split, threads=threads, repeats=repeats, runtime=runtime)
+    page = write_matrix(matrix, out / name, models)
+    print(page.read_text(encoding="utf-8"), end="")
+    print(f"written: {page}, matrix.json beside it, and the model cards")
+
+
+def _export(loaded, args, name, out, formats, precisions) -> dict[str, Path]:
+    """Name -> path of each model written."""
+    from ttfnet_tf.progress import working
+
+    written = {}
+    if "saved_model" in formats:
         with working("writing the SavedModel"):
             from ttfnet_tf.export.saved_model import export_saved_model
 
-            written = export_saved_model(loaded, out, name=name, version=args.version)
-        print(f"{written}: SavedModel of {args.run}, step {loaded.step}; serve {written.parent} as {name}")
-    if "tflite" in args.format:
-        _tflite(loaded, out / name, args.precision)
+            path = written["saved_model"] = export_saved_model(loaded, out, name=name, version=args.version)
+        print(f"{path}: SavedModel of {args.run}, step {loaded.step}; serve {path.parent} as {name}")
+    if "tflite" in formats:
+        from ttfnet_tf.export.tflite import export_tflite
 
-
-def _tflite(loaded, folder: Path, precisions) -> None:
-    from ttfnet_tf.export.tflite import export_tflite
-    from ttfnet_tf.progress import working
-
-    for precision in precisions:
-        with working(f"converting to TFLite, {precision}"):
-            file = export_tflite(loaded, folder, precision=precision, representative=None)
-        print(f"{file}: TFLite, {precision}")
+        for precision in precisions:
+            with working(f"converting to TFLite, {precision}"):
+                path = written[f"tflite {precision}"] = export_tflite(loaded, out / name, precision=precision)
+            print(f"{path}: TFLite, {precision}")
+    return written

@@ -14,6 +14,10 @@ RUN_HELP = "work directory, one checkpoint such as runs/x/checkpoints/step-370, 
 SETTINGS_FOLLOW = "Settings follow as key=value, e.g. decode.top_k=50; docs/settings.md lists them."
 _NAME_WIDTH = 16  # of a verb in a list of verbs
 
+# Of exported models: written here as well, so that a wrong one is refused before TensorFlow is imported.
+PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
+RUNTIMES = ("litert", "tensorflow")
+
 
 class Parser(argparse.ArgumentParser):
     """A command, or a group of them.

@@ -40,7 +40,7 @@ def model_card(
     Returns:
         name, version, kind, precision, created; classes: [{name, category_id}] in the order of the heatmap; input, inputs, outputs;
         top_k, score_threshold, max_pixels; training: {annotations, step, epochs, weights}; results: COCO figures 0..1 at that step on
-        measured_on, or None; config: all settings; versions; commit of the training's code.
+        measured_on, or None; config: all settings; versions; commit of the training's code. `matrix.write_matrix` adds "matrix".
     """
     config, environment = run.config, _environment(run.folder)
     return {
@@ -101,6 +101,34 @@ def markdown(card: dict[str, Any]) -> str:
         "| Category id | Name |",
         "|---|---|",
         *(f"| {one['category_id']} | {one['name']} |" for one in card["classes"]),
+    ]
+    page = "\n".join(lines) + "\n"
+    return f"{page}\n## What each form costs\n\n{matrix_table(card['matrix'])}" if "matrix" in card else page
+
+
+def matrix_table(matrix: dict[str, Any]) -> str:
+    """A conformance matrix as Markdown, see `matrix.conformance_matrix`."""
+    height, width = matrix["image_size"]
+    lines = [
+        "| Model | AP | AP50 | AP75 | Largest and median difference of corners, px | of scores | Found again | ms per picture | MB |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in matrix["rows"]:
+        low, middle, high = row["milliseconds"]
+        apart = ["", "", ""]
+        if "matched" in row:
+            apart = [f"{row['corners'][0]:.3f}, {row['corners'][1]:.3f}", f"{row['scores'][0]:.4f}, {row['scores'][1]:.4f}"]
+            apart.append(f"{row['matched']} of {row['compared']}")
+        figures = [f"{row[key]:.4f}" if row[key] > -1 else "-" for key in ("AP", "AP50", "AP75")]
+        cells = [row["name"], *figures, *apart, f"{middle:.1f} ({low:.1f} .. {high:.1f})", f"{row['megabytes']:.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"AP on {matrix['pictures']} pictures of {matrix['annotations']}. Differences to the checkpoint are those of its detections with "
+        f"scores above {matrix['compared_from']:g}, each to the same object's (same class, overlap from one half), in pixels of "
+        f"{width} x {height}. Time is the median (10th .. 90th percentile) of {matrix['repeats']} calls, picture in memory to boxes, each "
+        f"model in a process of its own with {matrix['threads']} threads, in turn; .tflite files under {matrix['runtime']}; machine: "
+        f"{matrix['machine']}. MB of the checkpoint are those of its weights.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -35,6 +35,8 @@ from ttfnet_tf.data.transforms import resize
 from ttfnet_tf.deform_conv import DeformableConv2D
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.export import card
+from ttfnet_tf.export.task_metadata import LABELS_BY_ID, labels_by_id, with_task_metadata
+from ttfnet_tf.export.tflite_graph import without_needless_rounding
 from ttfnet_tf.export.tflite_metadata import with_files
 from ttfnet_tf.files import cannot_write
 from ttfnet_tf.model import MEAN, STD
@@ -57,7 +59,7 @@ def export_tflite(run: LoadedRun, folder: Path, *, precision: str = "fp32", repr
         detection_scores [1, K]: falling;
         detection_classes [1, K]: category ids of the training annotations;
         num_detections [1]: how many rows are detections, with scores above `decode.score_threshold`; the other rows are 0.
-    The file carries its labels and model card, see `tflite_metadata`.
+    The file carries its labels and model card, see `tflite_metadata`, and TFLite's metadata table, see `task_metadata`.
 
     Args:
         run: from `checkpoint.load_run`.
@@ -87,10 +89,14 @@ def export_tflite(run: LoadedRun, folder: Path, *, precision: str = "fp32", repr
                 f"{run.folder}: model.backbone={run.config.model.backbone} with model.head={run.config.model.head} needs operations that "
                 f"TFLite does not have ({_first_line(error)}); export it as saved_model"
             ) from None
+    about = _card(run, precision, len(pictures))
+    texts = card.texts(about)
+    if labels := labels_by_id(about):
+        texts[LABELS_BY_ID] = labels
     path = Path(folder) / f"model_{precision}.tflite"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(with_files(content, card.texts(_card(run, precision, len(pictures)))))
+        path.write_bytes(with_files(with_task_metadata(content, about), texts))
     except OSError as error:
         raise cannot_write(path, error) from None
     return path
@@ -181,14 +187,9 @@ def _gather_form(model: tf.keras.Model) -> Iterator[None]:
 
 
 def _frozen(concrete):
-    """The function with its weights as constants, and the lowest float32 in place of minus infinity, which has no scale in int8."""
+    """The function with its weights as constants."""
     frozen = convert_variables_to_constants_v2(concrete)
     graph = frozen.graph.as_graph_def()
-    for node in [*graph.node, *(node for function in graph.library.function for node in function.node_def)]:
-        if node.op == "Const" and node.attr["dtype"].type == tf.float32.as_datatype_enum:
-            value = tf.make_ndarray(node.attr["value"].tensor)
-            if np.isneginf(value).any():
-                node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.maximum(value, np.finfo(np.float32).min)))
     names = sorted(concrete.structured_outputs)  # the order in which TensorFlow flattens a dictionary
     (image,), outputs = frozen.inputs, [output.name for output in frozen.outputs]
 
@@ -228,7 +229,8 @@ def _convert(saved: str, precision: str, pictures: list[np.ndarray], stays_float
     options = tf.lite.experimental.QuantizationDebugOptions(
         denylisted_ops=_NEVER_INT8, denylisted_nodes=[name for name in names if stays_float(name)]
     )
-    return tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options).get_nondebug_quantized_model()
+    debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options)
+    return without_needless_rounding(debugger.get_nondebug_quantized_model())
 
 
 def _card(run: LoadedRun, precision: str, num_pictures: int) -> dict:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import write_bytes
 
 CARD = "model_card.json"  # see `card.texts`
 _STAMP = (1980, 1, 1, 0, 0, 0)  # of every file, so that equal models are equal files
@@ -31,6 +32,23 @@ def with_files(content: bytes, texts: Mapping[str, str]) -> bytes:
         for name, text in texts.items():
             archive.writestr(zipfile.ZipInfo(name, _STAMP), text)
     return buffer.getvalue()
+
+
+def replace_files(path: str | Path, texts: Mapping[str, str]) -> None:
+    """Writes the files behind a model anew; those that `texts` does not name stay.
+
+    Args:
+        path: a .tflite file with files behind it; a reader finds the old one or the new one.
+        texts: file name -> content.
+
+    Raises:
+        UserError: there is no such file, it carries none, or it cannot be written.
+    """
+    path = Path(path)
+    merged = {**read_files(path), **texts}
+    with zipfile.ZipFile(path) as archive:
+        start = min(one.header_offset for one in archive.infolist())
+    write_bytes(path, with_files(path.read_bytes()[:start], merged))
 
 
 def read_files(path: str | Path) -> dict[str, str]:

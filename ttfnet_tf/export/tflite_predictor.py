@@ -40,7 +40,7 @@ class TFLitePredictor:
         self.category_ids = tuple(one["category_id"] for one in self.card["classes"])
         self._label = {category_id: label for label, category_id in enumerate(self.category_ids)}
         try:
-            interpreter = _interpreter_class(runtime)(str(path), num_threads=num_threads or os.cpu_count() or 1)
+            interpreter = interpreter_class(runtime)(str(path), num_threads=num_threads or os.cpu_count() or 1)
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"{path}: cannot be loaded ({' '.join(str(error).split())[:200]}); export the run again") from None
         self._run = interpreter.get_signature_runner("serving_default")
@@ -68,7 +68,7 @@ class TFLitePredictor:
         }
 
 
-def _interpreter_class(runtime):
+def interpreter_class(runtime):
     if runtime == "tensorflow":
         import tensorflow as tf
 

@@ -1,0 +1,137 @@
+"""TFLite's own metadata table, for programs that find out by themselves what a model takes and gives: Android Studio, the Task Library.
+
+The table is a FlatBuffer in a buffer of the model that is named TFLITE_METADATA. Field numbers and enumerations are those of
+`metadata_schema.fbs` of tensorflow/tflite-support 0.4.4 (identifier M001), whose package this module does without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
+
+NAME, IDENTIFIER = "TFLITE_METADATA", b"M001"
+LABELS_BY_ID = "labels_by_id.txt"
+# The order in which the Task Library expects the outputs of a detector, with its names for them.
+OUTPUTS = {
+    "detection_boxes": "location",
+    "detection_classes": "category",
+    "detection_scores": "score",
+    "num_detections": "number of detections",
+}
+_LARGEST_TABLE = 100_000  # lines of `labels_by_id`; category ids above it are told in the card only
+_FILLER = "???"  # for ids that are no class, as in TensorFlow's own label maps
+# Enumerations and union members of the schema.
+_RGB = np.int8(1)
+_FEATURE, _IMAGE, _BOUNDING_BOX = np.uint8(1), np.uint8(2), np.uint8(3)
+_BOUNDARIES, _RATIO = np.int8(1), np.int8(0)
+_NORMALIZATION = np.uint8(1)
+_DESCRIPTIONS, _TENSOR_VALUE_LABELS = np.int8(1), np.int8(3)
+
+
+def with_task_metadata(content: bytes, card: dict[str, Any]) -> bytes:
+    """A model with the table, its outputs in the order of `OUTPUTS`.
+
+    Args:
+        content: a .tflite model with the signature that `tflite.export_tflite` describes, without files behind it.
+        card: see `card.model_card`.
+    """
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    tensor_of = {entry.name.decode(): entry.tensorIndex for entry in model.signatureDefs[0].outputs}
+    model.subgraphs[0].outputs = np.array([tensor_of[name] for name in OUTPUTS], np.int32)
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(task_metadata(card), np.uint8)
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = NAME, len(model.buffers) - 1
+    model.metadata = [*(model.metadata or []), entry]
+    return flatbuffer_utils.convert_object_to_bytearray(model)
+
+
+def labels_by_id(card: dict[str, Any]) -> str | None:
+    """A name a line, line k (from 0) for category id k, which is what `detection_classes` holds; None where ids are too large for it."""
+    names = {one["category_id"]: one["name"] for one in card["classes"]}
+    if min(names) < 0 or max(names) >= _LARGEST_TABLE:
+        return None
+    return "".join(f"{names.get(number, _FILLER)}\n" for number in range(max(names) + 1))
+
+
+def task_metadata(card: dict[str, Any]) -> bytes:
+    """The table about a model, see `card.model_card`; a FlatBuffer of the schema's `ModelMetadata`."""
+    height, width = card["image_size"]
+    normalization = card["normalization"]
+    image = _tensor(
+        "image",
+        f"RGB picture of {width} x {height} pixels, 0..255. Normalised in the model, by mean {normalization['mean']} and std "
+        f"{normalization['std']}: give the pixels as they are.",
+        content={0: _IMAGE, 1: {0: _RGB, 1: {0: np.uint32(width), 1: np.uint32(height)}}},
+        # What a caller has to do with pixels: nothing.
+        units=[{0: _NORMALIZATION, 1: {0: np.float32([0]), 1: np.float32([1])}}],
+        stats={0: np.float32([255]), 1: np.float32([0])},
+    )
+    boundaries = {0: np.uint32([1, 0, 3, 2]), 1: _BOUNDARIES, 2: _RATIO}  # left, top, right, bottom are at these places
+    feature = {0: _FEATURE, 1: {}, 2: {0: np.int32(2), 1: np.int32(2)}}
+    labels = [_file(LABELS_BY_ID, "Names of the classes by category id", _TENSOR_VALUE_LABELS)] if labels_by_id(card) else []
+    outputs = [
+        _tensor(OUTPUTS["detection_boxes"], card["outputs"]["detection_boxes"], content={**feature, 0: _BOUNDING_BOX, 1: boundaries}),
+        _tensor(OUTPUTS["detection_classes"], card["outputs"]["detection_classes"], content=feature, files=labels),
+        _tensor(OUTPUTS["detection_scores"], card["outputs"]["detection_scores"], content=feature),
+        _tensor(OUTPUTS["num_detections"], card["outputs"]["num_detections"], content={0: _FEATURE, 1: {}}),
+    ]
+    group = {0: "detection_result", 1: [OUTPUTS[name] for name in ("detection_boxes", "detection_classes", "detection_scores")]}
+    config = card["config"]["model"]
+    model = {
+        0: card["name"],
+        1: f"{config['head']} detector on {config['backbone']}, {len(card['classes'])} classes, {card['precision']}",
+        2: str(card["version"] or card["training"]["step"]),
+        3: [{2: [image], 3: outputs, 8: [group]}],
+        6: [_file("model_card.json", "Everything about the model", _DESCRIPTIONS)],
+        7: "1.2.0",  # of the parser: the first that knows groups of tensors
+    }
+    builder = flatbuffers.Builder(4096)
+    builder.Finish(_write(builder, model), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _tensor(name: str, about: str, *, content: dict, units: Sequence = (), stats: dict | None = None, files: Sequence = ()) -> dict:
+    """The schema's TensorMetadata."""
+    fields = {0: name, 1: about, 3: content, 4: list(units), 5: stats, 6: list(files)}
+    return {number: value for number, value in fields.items() if value}
+
+
+def _file(name: str, about: str, kind: np.int8) -> dict:
+    """The schema's AssociatedFile."""
+    return {0: name, 1: about, 2: kind}
+
+
+def _write(builder: flatbuffers.Builder, value: Any) -> int:
+    """Writes a string, a vector of numbers, a vector of these, or a table (field number -> value); returns its place.
+
+    Numbers in tables are NumPy scalars, whose types say how they are stored. What a table refers to is written before the table.
+    """
+    if isinstance(value, str):
+        return builder.CreateString(value)
+    if isinstance(value, np.ndarray):
+        return builder.CreateNumpyVector(value)
+    if isinstance(value, list):
+        places = [_write(builder, one) for one in value]
+        builder.StartVector(4, len(places), 4)
+        for place in reversed(places):
+            builder.PrependUOffsetTRelative(place)
+        return builder.EndVector()
+    places = {number: one if isinstance(one, np.generic) else _write(builder, one) for number, one in value.items()}
+    builder.StartObject(1 + max(places, default=-1))
+    store = {
+        np.int8: builder.PrependInt8Slot,
+        np.uint8: builder.PrependUint8Slot,
+        np.int32: builder.PrependInt32Slot,
+        np.uint32: builder.PrependUint32Slot,
+        int: builder.PrependUOffsetTRelativeSlot,
+    }
+    for number, place in places.items():
+        store[type(place)](number, place, 0)
+    return builder.EndObject()

@@ -9,7 +9,8 @@ import pytest
 
 import ttfnet_tf
 from ttfnet_tf.decode import decode
-from ttfnet_tf.detector import Detection, Detections, Detector
+from ttfnet_tf.detections import Detection, Detections
+from ttfnet_tf.detector import Detector
 from ttfnet_tf.errors import UserError
 
 

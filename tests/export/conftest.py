@@ -2,66 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-
-import cv2
-import numpy as np
 import pytest
-
-from ttfnet_tf.config import load_config
-
-SETTINGS = """
-data: {image_size: [64, 96]}
-model: {neck_channels: [8, 8, 8], shortcut: [1, 1, 1], heatmap_head: {width: 8, depth: 1}, box_head: {width: 8, depth: 1}}
-decode: {top_k: 20, score_threshold: 0.2}
-optim: {ema_decay: 0.9}
-export: {max_pixels: 90000}
-"""
+from small_run import narrow_networks, picture_files, write_run
 
 
 @pytest.fixture(scope="module")
 def narrow():
     """Networks of width 8 wherever settings are turned into one."""
-    from ttfnet_tf import build
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "build_model", functools.partial(build.build_model, width=8))
+        narrow_networks(patch)
         yield
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, narrow):
     """Work directory of a run whose averaged weights differ from those of the step, and detect something in noise."""
-    from ttfnet_tf import build
-    from ttfnet_tf.checkpoint import CheckpointStore
-    from ttfnet_tf.optim import MovingAverage
-    from ttfnet_tf.parameters import named_parameters
-    from ttfnet_tf.run_folder import Labels, RunFolder
-
-    folder = tmp_path_factory.mktemp("run") / "tiny"
-    settings = folder.parent / "settings.yaml"
-    settings.write_text(SETTINGS)
-    config = load_config(settings)
-    run = RunFolder(folder, config, Labels(("cat", "dog", "bird"), (3, 8, 90)))
-    model = build.model_of(config, 3)
-    rng = np.random.default_rng(5)
-    for variable in model.variables:
-        if "gamma" in variable.name:
-            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-        elif variable.name.startswith(("bbox_head.hm.1/kernel", "bbox_head.wh.1/kernel")):
-            variable.assign(rng.normal(0.0, 3.0, variable.shape))
-        elif variable.name.startswith("bbox_head.hm.1/bias"):
-            variable.assign([-4.0, -4.0, -4.0])
-    for layer in model.submodules:
-        if layer.name == "conv_offset_mask":
-            layer.kernel.assign(rng.normal(0.0, 0.2, layer.kernel.shape))
-    average = MovingAverage(named_parameters(model, trainable_only=True), 0.9)
-    average.reset()
-    for variable in model.trainable_variables:
-        variable.assign(variable * 1.5)
-    CheckpointStore(folder / "checkpoints", {"model": model, "average": average}, keep=1).save(7)
-    run.append_metrics({"step": 7, "AP": 0.25, "AP50": 0.5, "AR1": 0.125})
-    return folder
+    return write_run(tmp_path_factory.mktemp("run") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -77,25 +33,4 @@ def exported(trained):
 @pytest.fixture(scope="module")
 def files():
     """Name -> bytes of pictures of every kind that both decoders read alike."""
-    rng = np.random.default_rng(1)
-
-    def picture(height, width, channels=3):
-        cells = rng.integers(0, 256, (1 + height // 8, 1 + width // 8, channels), np.uint8)
-        return cv2.resize(cells, (width, height)).reshape(height, width, channels)
-
-    def encode(suffix, image):
-        return cv2.imencode(suffix, image)[1].tobytes()
-
-    jpeg = encode(".jpg", picture(80, 120))
-    # APP1: EXIF in Motorola order, one entry: orientation (0x0112, SHORT, 1 value) 6, a quarter turn clockwise.
-    exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
-    return {
-        "colour.jpg": encode(".jpg", picture(150, 101)),
-        "colour.png": encode(".png", picture(33, 47)),
-        "grey.jpg": encode(".jpg", picture(64, 96, 1)),
-        "grey.png": encode(".png", picture(200, 90, 1)),
-        "alpha.png": encode(".png", picture(70, 70, 4)),
-        "deep.png": encode(".png", picture(40, 60).astype(np.uint16) * 257),
-        "turned.jpg": jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:],
-        "pixel.png": encode(".png", picture(1, 1)),
-    }
+    return picture_files()

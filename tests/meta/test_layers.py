@@ -29,10 +29,12 @@ LAYERS = (
         "losses",
         "decode",
         "optim",
+        "serving.load",
     },
     {
         "config",
         "files",
+        "detections",
         "cli.parser",
         "devices",
         "backbones.convolution",
@@ -52,6 +54,7 @@ LAYERS = (
         "report.error_types",
         "export.pictures",
         "export.warmup",
+        "serving.target",
         "export.differences",
         "export.task_metadata",
         "export.tflite_graph",
@@ -76,12 +79,26 @@ LAYERS = (
         "reproduce",
         "doctor.pictures",
         "doctor.quick",
+        "serving.rest",
+        "serving.grpc_client",
+        "serving.answers",
         "report.classes",
         "report.data_summary",
         "report.pictures",
         "export.tflite_metadata",
     },
-    {"methods", "backbones", "weights.load", "results", "formats.records", "doctor.leaks", "export.tflite_predictor", "report.figures"},
+    {
+        "methods",
+        "backbones",
+        "weights.load",
+        "results",
+        "formats.records",
+        "doctor.leaks",
+        "export.tflite_predictor",
+        "report.figures",
+        "serving.ask",
+        "serving.verify",
+    },
     {
         "step",
         "export.load",
@@ -103,7 +120,7 @@ LAYERS = (
     {"detector", "export.benchmark", "report.published"},
     {"report.remarks", "report.page"},
     {"report.write"},
-    {"cli.report", "cli.export", "cli.runs", "cli.benchmark", "cli.reproduce"},
+    {"cli.report", "cli.export", "cli.serving", "cli.runs", "cli.benchmark", "cli.reproduce"},
     {"cli"},
     {"__main__"},
 )
@@ -133,12 +150,14 @@ KNOWS_SETTINGS = {
 WITHOUT_TENSORFLOW = (
     "cli",
     "cli.export",
+    "cli.serving",
     "config",
     "export.load",
     "export.tflite_metadata",
     "export.tflite_predictor",
     "run_folder",
     "predict",
+    "detections",
     "progress",
     "draw",
     "boxes",
@@ -162,8 +181,13 @@ WITHOUT_TENSORFLOW = (
     "measure",
     "report.scenes",
     "report.error_types",
+    "serving.rest",
+    "serving.ask",
+    "serving.answers",
+    "serving.verify",
 )
-RETIRED_UPSTREAM = ("tensorflow_addons", "keras_cv")
+# No longer developed, or an extra: imported when they are used.
+IMPORTED_WHEN_USED = ("tensorflow_addons", "keras_cv", "tensorflow_serving")
 
 
 def _name(path):
@@ -187,7 +211,7 @@ def _imports(path):
 
 
 def _modules():
-    packages = ("", "data", "formats", "weights", "export", "doctor", "watch", "report")
+    packages = ("", "data", "formats", "weights", "export", "doctor", "watch", "report", "serving")
     return {_name(path): path for path in sorted((ROOT / "ttfnet_tf").rglob("*.py")) if _name(path) not in packages}
 
 
@@ -216,7 +240,7 @@ def test_checking_arguments_and_settings_does_not_import_tensorflow():
 
 
 @pytest.mark.slow
-def test_packages_without_upstream_are_imported_by_their_one_user_only():
+def test_packages_that_some_users_lack_are_imported_when_used():
     loaded = _loaded_after("; ".join(f"import ttfnet_tf.{module}" for module in _modules()))
     assert "tensorflow" in loaded
-    assert [name for name in RETIRED_UPSTREAM if name in loaded] == []
+    assert [name for name in IMPORTED_WHEN_USED if name in loaded] == []

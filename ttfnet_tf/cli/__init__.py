@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 
 from ttfnet_tf import __version__
-from ttfnet_tf.cli import benchmark, data, export, report, reproduce, runs, weights
+from ttfnet_tf.cli import benchmark, data, export, report, reproduce, runs, serving, weights
 from ttfnet_tf.cli.parser import Parser
 from ttfnet_tf.errors import UserError
 
@@ -22,7 +22,7 @@ from ttfnet_tf.errors import UserError
 SECTIONS = (
     ("data", ("data check", "data convert", "data show", "data stats", "data shapes")),
     ("training", ("train", "evaluate", "report")),
-    ("use", ("predict", "export")),
+    ("use", ("predict", "export", "serve-client")),
     ("weights, speed, published figures", ("convert", "benchmark", "reproduce")),
 )
 _BROKEN_PIPE = 141  # what a shell shows of a program that SIGPIPE ended
@@ -59,6 +59,7 @@ def build_parser() -> Parser:
     runs.add_verbs(verbs)
     report.add_verb(verbs)
     export.add_verb(verbs)
+    serving.add_verb(verbs)
     weights.add_verb(verbs)
     benchmark.add_verb(verbs)
     reproduce.add_verb(verbs)

@@ -1,0 +1,74 @@
+"""From a server's shares of a picture to named boxes in its pixels."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ttfnet_tf.detections import Detections
+from ttfnet_tf.errors import UserError
+
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: of the tag, and its values that exchange height and width
+
+
+def detections_of(
+    outputs: Mapping[str, np.ndarray], row: int, *, size: tuple[int, int], class_names: Mapping[int, str], score_threshold: float
+) -> Detections:
+    """The detections of one picture.
+
+    Args:
+        outputs: see `target.Reply`.
+        row: of the picture.
+        size: (height, width) of the picture in pixels.
+        class_names: category id -> name; a class without one is called by its id.
+        score_threshold: only scores above it are kept.
+    """
+    scores = np.asarray(outputs["detection_scores"][row], np.float32)
+    keep = np.flatnonzero((np.arange(len(scores)) < int(outputs["num_detections"][row])) & (scores > score_threshold))
+    height, width = size
+    boxes = np.asarray(outputs["detection_boxes"][row], np.float32)[keep][:, [1, 0, 3, 2]]
+    ids = np.asarray(outputs["detection_classes"][row])[keep].astype(np.int32)
+    return Detections(
+        boxes=boxes * np.array([width, height, width, height], np.float32),
+        scores=scores[keep],
+        class_ids=ids,
+        class_names=tuple(class_names.get(int(number), str(number)) for number in ids),
+        size=(int(height), int(width)),
+    )
+
+
+def picture_size(file: Path) -> tuple[int, int]:
+    """(height, width) in pixels after the EXIF orientation, from the header alone.
+
+    Raises:
+        UserError: the file is missing or is no picture.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded
+            with Image.open(file) as image:
+                width, height = image.size
+                exif = Image.Exif()
+                exif.load(image.info.get("exif", b""))  # Pillow's own look takes in XMP, which neither OpenCV nor the server reads
+        return (width, height) if exif.get(_ORIENTATION) in _TURNED else (height, width)
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... by format
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{file}: the size of this picture cannot be read ({reason})") from None
+
+
+def read_class_names(file: Path) -> dict[int, str]:
+    """Category id -> name from the labels.json of a run or of an exported model's assets.
+
+    Raises:
+        UserError: the file is missing or is something else.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return {int(number): str(name) for number, name in zip(content["category_ids"], content["class_names"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{file}: is missing or is no labels.json; it lies in the work directory and in assets/ of an export") from None

@@ -1,0 +1,75 @@
+"""TensorFlow Serving's gRPC interface: the one user of tensorflow-serving-api, which is imported when a client is made.
+
+Reference: tensorflow/serving 2.15, `apis/predict.proto` and `apis/model.proto`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.serving.target import INPUT, OVERLOADED, SIGNATURE, Reply, Target, checked, failure
+
+_OPTIONS = (
+    # Pictures are larger than gRPC's 4 MB; the server sets no limit of its own.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # REST asks the address itself as well, whatever proxy the environment names.
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+def predict_request(target: Target, contents: Sequence[bytes]):
+    """The PredictRequest about files, each the bytes of one."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = target.model, SIGNATURE
+    if target.version is not None:
+        request.model_spec.version.value = target.version
+    elif target.label is not None:
+        request.model_spec.version_label = target.label
+    request.inputs[INPUT].CopyFrom(tf.make_tensor_proto(list(contents), tf.string, [len(contents)]))
+    return request
+
+
+class GrpcClient:
+    """Asks over one channel, which any number of threads may use.
+
+    Raises:
+        UserError: tensorflow-serving-api is not installed.
+    """
+
+    def __init__(self, target: Target):
+        try:
+            import grpc
+            from tensorflow_serving.apis import prediction_service_pb2_grpc
+        except ImportError as error:
+            raise UserError(
+                f"gRPC needs {error.name}, which is not installed: pip install 'ttfnet-tf[serving]', or ask with --protocol rest"
+            ) from None
+        self.target = target
+        self._error = grpc.RpcError
+        self._channel = grpc.insecure_channel(target.address, _OPTIONS)
+        self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
+
+    def predict(self, contents: list[bytes]) -> Reply:
+        """See `target.Client.predict`."""
+        import tensorflow as tf
+
+        try:
+            response = self._predict(predict_request(self.target, contents), timeout=self.target.timeout)
+        except self._error as error:
+            status, message = error.code().name, error.details() or ""
+            if status == "UNAVAILABLE" and "queue" in message:  # of batches, which is full
+                status = OVERLOADED
+            raise failure(self.target, status, message) from None
+        outputs = {name: np.asarray(tf.make_ndarray(tensor)) for name, tensor in response.outputs.items()}
+        return Reply(checked(self.target, outputs, len(contents)), response.model_spec.version.value or None)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._channel.close()

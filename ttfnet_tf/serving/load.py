@@ -1,0 +1,108 @@
+"""Many requests at once, and how long each took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+PERCENTILES = (50, 90, 99)
+Prepared = TypeVar("Prepared")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One request; seconds of a clock that all share."""
+
+    start: float
+    end: float
+    pictures: int  # answered; 0 if the request failed
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a number of requests took."""
+
+    timings: Sequence[Timing]  # at least one
+    concurrency: int
+
+    def percentile(self, percent: float) -> float:
+        """Seconds within which so many per cent of the answered requests were answered: one of the measured times, never between two."""
+        return float(np.percentile([one.seconds for one in self._answered], percent, method="inverted_cdf"))
+
+    @property
+    def failed(self) -> int:
+        """Requests without an answer."""
+        return len(self.timings) - len(self._answered)
+
+    @property
+    def seconds(self) -> float:
+        """From the start of the first request to the end of the last."""
+        return max(one.end for one in self.timings) - min(one.start for one in self.timings)
+
+    @property
+    def requests_per_second(self) -> float:
+        return len(self._answered) / self.seconds
+
+    @property
+    def pictures_per_second(self) -> float:
+        return sum(one.pictures for one in self.timings) / self.seconds
+
+    @property
+    def _answered(self) -> list[Timing]:
+        return [one for one in self.timings if one.pictures]
+
+    def lines(self) -> list[str]:
+        """The figures for people."""
+        count = f"{len(self.timings)} requests, {self.concurrency} at a time, in {self.seconds:.2f} s"
+        if not self._answered:
+            return [f"{count}: none was answered"]
+        times = [f"p{percent} {1000 * self.percentile(percent):.1f}" for percent in PERCENTILES]
+        slowest = 1000 * max(one.seconds for one in self._answered)
+        rates = f"{self.requests_per_second:.1f} requests/s, {self.pictures_per_second:.1f} pictures/s"
+        failed = f", {self.failed} failed" if self.failed else ""
+        return [f"{count}{failed}: {rates}", f"latency in ms: {', '.join(times)}, longest {slowest:.1f}"]
+
+
+def run_jobs(
+    jobs: Sequence[int],
+    prepare: Callable[[int], Prepared],
+    ask: Callable[[int, Prepared], int],
+    *,
+    concurrency: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Load:
+    """Asks about every job, so many at a time, each as soon as one before it is done.
+
+    Args:
+        jobs: in the order of their starts.
+        prepare: makes what a request needs; its time does not count.
+        ask: sends it; gives the number of pictures that were answered, 0 for a request that failed.
+        concurrency: threads.
+        clock: seconds.
+
+    Raises:
+        Whatever `prepare` or `ask` raises; what has not begun then never does.
+    """
+
+    def timed(job: int) -> Timing:
+        prepared = prepare(job)
+        start = clock()
+        pictures = ask(job, prepared)
+        return Timing(start, clock(), pictures)
+
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="ask") as threads:
+        futures = [threads.submit(timed, job) for job in jobs]
+        try:
+            return Load([future.result() for future in as_completed(futures)], concurrency)
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,113 @@
+"""TensorFlow Serving's REST interface, with the standard library alone.
+
+The row form is spoken: `instances` in, `predictions` out, a picture as {"b64": ...}.
+Reference: tensorflow/serving 2.15, `g3doc/api_rest.md`; the statuses are those of `model_servers/http_server.cc`.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import threading
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import numpy as np
+
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.serving.target import OVERLOADED, SIGNATURE, Reply, Target, checked, failure
+
+_STATUS = {
+    400: "INVALID_ARGUMENT",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: OVERLOADED,
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+def request_path(target: Target) -> str:
+    """`/v1/models/<name>[/versions/<number>|/labels/<label>]:predict`."""
+    path = f"/v1/models/{quote(target.model, safe='')}"
+    if target.version is not None:
+        path += f"/versions/{target.version}"
+    elif target.label is not None:
+        path += f"/labels/{quote(target.label, safe='')}"
+    return f"{path}:predict"
+
+
+def request_body(contents: Sequence[bytes]) -> bytes:
+    """The JSON of a request about files, each the bytes of one."""
+    instances = [{"b64": base64.b64encode(content).decode("ascii")} for content in contents]
+    return json.dumps({"signature_name": SIGNATURE, "instances": instances}).encode("ascii")
+
+
+def outputs_of(body: bytes) -> dict[str, np.ndarray]:
+    """Name -> float32 array, a row for each picture, from the JSON of an answer.
+
+    Raises:
+        ValueError: it is no answer in row form with several outputs.
+    """
+    rows = json.loads(body)["predictions"]
+    return {name: np.array([row[name] for row in rows], np.float32) for name in rows[0]}
+
+
+class RestClient:
+    """Asks over HTTP; each thread keeps a connection of its own."""
+
+    def __init__(self, target: Target):
+        self.target = target
+        self._path = request_path(target)
+        self._thread = threading.local()
+        self._open: list[http.client.HTTPConnection] = []
+
+    def predict(self, contents: list[bytes]) -> Reply:
+        """See `target.Client.predict`."""
+        status, body = self._post(request_body(contents))
+        if status != 200:
+            raise failure(self.target, _STATUS.get(status, f"HTTP {status}"), _error_of(body))
+        try:
+            outputs = outputs_of(body)
+        except (ValueError, KeyError, TypeError, IndexError):
+            raise UserError(f"{self.target}: answers something else than the JSON of TensorFlow Serving ({body[:60]!r})") from None
+        return Reply(checked(self.target, outputs, len(contents)), None)
+
+    def close(self) -> None:
+        """Ends the connections of all threads."""
+        for connection in self._open:
+            connection.close()
+
+    def _post(self, body: bytes) -> tuple[int, bytes]:
+        """HTTP status and body of the answer."""
+        while True:
+            connection = getattr(self._thread, "connection", None)
+            is_new = connection is None
+            if is_new:
+                connection = http.client.HTTPConnection(self.target.host, self.target.port, timeout=self.target.timeout)
+                self._thread.connection = connection
+                self._open.append(connection)
+            try:
+                connection.request("POST", self._path, body, {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                return answer.status, answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                # Never used again: an answer that comes late would be taken for that of the next request.
+                connection.close()
+                self._thread.connection = None
+                if isinstance(error, TimeoutError):
+                    raise failure(self.target, "DEADLINE_EXCEEDED", "") from None
+                if is_new or not isinstance(error, ConnectionError):
+                    reason = getattr(error, "strerror", None) or f"{type(error).__name__} {error}"
+                    raise failure(self.target, "UNAVAILABLE", reason) from None
+                # A server may close a connection that was idle; a new one tells whether it is still there.
+
+
+def _error_of(body: bytes) -> str:
+    """The message in {"error": message}; all there is where that cannot be read, for the server escapes it as C does, not as JSON."""
+    text = body.decode("utf-8", "replace")
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, KeyError, TypeError):
+        return text

@@ -1,0 +1,119 @@
+"""Whether served detections are those of the run: the same number, order and classes, boxes and scores within a tolerance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ttfnet_tf.detections import Detections
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.predict import Failure
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Between the local and the served detections of one picture."""
+
+    box: float  # the largest of any corner's coordinate, as a share of the picture's side
+    score: float  # the largest
+    reason: str  # one line about what differs beyond the tolerance; empty if nothing does
+
+
+def compare(local: Detections, served: Detections, *, score_threshold: float, tolerance: float) -> Difference:
+    """Compares the two position by position.
+
+    Args:
+        local: what the run finds with scores above `score_threshold`.
+        served: what the server finds with scores above it.
+        score_threshold: detections at the end that only one side has are passed over if their score lies within the tolerance of it.
+        tolerance: of boxes as a share of the picture's side, and of scores.
+    """
+    both = min(len(local), len(served))
+    height, width = local.size
+    sides = np.array([width, height, width, height], np.float32)
+    box = np.abs(local.boxes[:both] - served.boxes[:both]) / sides
+    score = np.abs(local.scores[:both] - served.scores[:both])
+    largest = Difference(float(box.max(initial=0.0)), float(score.max(initial=0.0)), "")
+
+    def differs(reason: str) -> Difference:
+        return Difference(largest.box, largest.score, reason)
+
+    if local.size != served.size:
+        return differs(f"the picture has {local.size} pixels here and {served.size} there")
+    more = (local if len(local) > both else served).scores[both:]
+    if (more > score_threshold + tolerance).any():
+        return differs(f"{len(local)} detections here, {len(served)} served")
+    if (wrong := np.flatnonzero(local.class_ids[:both] != served.class_ids[:both])).size:
+        place = int(wrong[0])
+        return differs(f"detection {place + 1} is of class {local.class_ids[place]} here and {served.class_ids[place]} served")
+    if not largest.box <= tolerance:  # NaN is no box either
+        return differs(f"boxes differ by up to {largest.box:.2g} of the picture")
+    if not largest.score <= tolerance:
+        return differs(f"scores differ by up to {largest.score:.2g}")
+    return largest
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Of a number of pictures."""
+
+    pictures: int  # compared
+    detections: int  # local ones in them
+    differing: list[str]  # a line for each picture that differs, its file first
+    box: float  # the largest difference, as a share of the picture's side
+    score: float  # the largest difference
+
+    @property
+    def passed(self) -> bool:
+        """Something was compared, and nothing differs."""
+        return self.pictures > 0 and not self.differing
+
+    def line(self, run: str) -> str:
+        """The result for people."""
+        figures = f"largest difference of boxes {self.box:.2g} of the picture, of scores {self.score:.2g}"
+        if self.passed:
+            return f"verified against {run}: {self.pictures} pictures, {self.detections} detections, the same order and classes; {figures}"
+        what = f"{len(self.differing)} pictures differ" if self.differing else "no picture could be compared"
+        return f"not verified against {run}: {what} ({self.pictures} compared; {figures})"
+
+
+def verify(
+    answered: Iterable[tuple[Path, Detections]],
+    failures: Iterable[Failure],
+    detect: Callable[[Path], Detections],
+    *,
+    score_threshold: float,
+    tolerance: float,
+) -> Verification:
+    """Compares every served picture with what the run finds in it.
+
+    Args:
+        answered: files with the served detections.
+        failures: files that the server did not answer; what `detect` can read differs thereby.
+        detect: `Detector`, whose score threshold is `score_threshold`.
+        score_threshold: see `compare`.
+        tolerance: see `compare`.
+    """
+    differences, detections, differing = [], 0, []
+    for file, served in answered:
+        try:
+            local = detect(file)
+        except UserError as error:
+            differing.append(f"{error}; the server answers it")
+            continue
+        found = compare(local, served, score_threshold=score_threshold, tolerance=tolerance)
+        differences.append(found)
+        detections += len(local)
+        if found.reason:
+            differing.append(f"{file}: {found.reason}")
+    for failure in failures:
+        try:
+            detect(Path(failure.source))
+        except UserError:
+            continue  # neither side reads it
+        differing.append(f"{failure.source}: read here, and not answered by the server")
+    largest = np.array([(one.box, one.score) for one in differences]).reshape(-1, 2).max(0, initial=0.0)
+    return Verification(len(differences), detections, differing, float(largest[0]), float(largest[1]))

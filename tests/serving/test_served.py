@@ -1,5 +1,6 @@
 """The client against a server that loads the model without this package: the same boxes as the run, and a server that outlives mistakes."""
 
+import functools
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ import tensorflow as tf
 import yaml
 
 from ttfnet_tf import cli
+from ttfnet_tf.detector import Detector
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.serving.ask import connect
 from ttfnet_tf.serving.grpc_client import GrpcClient, predict_request
@@ -41,8 +43,16 @@ def contents(pictures):
     return [path.read_bytes() for path in sorted(pictures.iterdir()) if path.name != "inks.jpg"]
 
 
+@pytest.fixture(scope="module")
+def one_detector():
+    """The run is loaded and compiled once, though several commands ask for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Detector, "load", functools.cache(Detector.load))
+        yield
+
+
 @pytest.fixture
-def command(server, pictures):
+def command(server, pictures, one_detector):
     def make(protocol, *arguments):
         return ["serve-client", "tiny", str(pictures), "--protocol", protocol, "--address", getattr(server, protocol), *map(str, arguments)]
 

@@ -16,7 +16,7 @@ from ttfnet_tf.serving.target import Target
 
 
 def _target(protocol, port, **more):
-    return Target("mine", "127.0.0.1", port, protocol, **{"timeout": 5.0, **more})
+    return Target("mine", "127.0.0.1", port, protocol, **{"timeout": 30.0, **more})
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -86,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
 
     client = connect(target)
     try:
-        with working(f"asking {target}"):
+        # No live line while times are taken: drawing it would be measured too.
+        with contextlib.nullcontext() if requests else working(f"asking {target}"):
             asked = ask_about(client, pictures, to_detections, batch_size=batch_size, concurrency=concurrency, requests=requests)
     finally:
         client.close()

@@ -74,10 +74,11 @@ def ask_about(
         asked.load = run_jobs(jobs, questions.read, questions.ask, concurrency=concurrency)
     asked.versions = sorted(questions.versions)
     for file in files:
+        if file not in questions.answers:
+            asked.failures.append(questions.failures[file])
+            continue
         try:
             asked.answered.append((file, to_detections(file, *questions.answers[file])))
-        except KeyError:
-            asked.failures.append(questions.failures[file])
         except UserError as error:
             asked.failures.append(Failure(str(file), str(error)))
     return asked

@@ -103,9 +103,13 @@ def test_orientation_in_a_png(decoded):
     np.testing.assert_array_equal(decoded(_pillow("PNG", exif=exif)), np.rot90(RGB, -1))
 
 
-def test_cmyk_differs_by_two_levels_at_most(decoded):
-    content = _pillow("JPEG", Image.fromarray(RNG.integers(0, 256, (6, 8, 4), np.uint8).repeat(8, 0).repeat(8, 1), "CMYK"))
-    assert np.abs(decoded(content).numpy().astype(int) - read_rgb(content)).max() <= 2
+@pytest.mark.parametrize("options", [{}, {"progressive": True, "subsampling": 0}])
+def test_four_inks(decoded, options):
+    inks = cv2.resize(RNG.integers(0, 256, (6, 8, 4), np.uint8), (61, 45), interpolation=cv2.INTER_CUBIC)
+    content = _pillow("JPEG", Image.fromarray(inks, "CMYK"), **options)
+    np.testing.assert_array_equal(decoded(content), read_rgb(content))
+    opencv = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert 1 <= np.abs(read_rgb(content).astype(int) - opencv).max() <= 2
 
 
 @pytest.mark.parametrize("size", [(64, 96), (50, 33)])

@@ -95,7 +95,8 @@ def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     for name, content in picture_files().items():
         (folder / name).write_bytes(content)
-    inks = cv2.resize(np.random.default_rng(3).integers(0, 256, (9, 12, 4), np.uint8), (110, 80))
+    inks = cv2.resize(np.random.default_rng(3).integers(0, 256, (20, 14, 4), np.uint8), (110, 80))
+    inks[..., 3] //= 8  # not all of it black
     Image.fromarray(inks, "CMYK").save(folder / "inks.jpg")
     return folder
 

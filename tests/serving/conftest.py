@@ -91,13 +91,15 @@ def server(base_path, root, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Folder of pictures of several kinds and sizes, a JPEG of four inks among them."""
+    """Folder of twelve pictures of several kinds and sizes, four JPEGs of four inks among them."""
     folder = tmp_path_factory.mktemp("pictures")
     for name, content in picture_files().items():
         (folder / name).write_bytes(content)
-    inks = cv2.resize(np.random.default_rng(3).integers(0, 256, (20, 14, 4), np.uint8), (110, 80))
-    inks[..., 3] //= 8  # not all of it black
-    Image.fromarray(inks, "CMYK").save(folder / "inks.jpg")
+    rng = np.random.default_rng(3)
+    for number in range(4):
+        inks = cv2.resize(rng.integers(0, 256, (20, 14, 4), np.uint8), (110, 80))
+        inks[..., 3] //= 8  # not all of it black
+        Image.fromarray(inks, "CMYK").save(folder / f"inks {number}.jpg")
     return folder
 
 

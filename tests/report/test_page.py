@@ -121,6 +121,8 @@ def test_the_page_of_a_run(report, run_folder):
     assert page.says("python tools/train.py configs/mine.yaml optim.lr=0.1")
     assert page.says("at commit abc1234")
     assert page.says(f"ttfnet report {run_folder}")
+    assert page.says("epoch 2, after 0 min")
+    assert page.says("2 processors, no GPU; Linux")
     assert page.tags.count("img") == 4  # two pictures, each as truth and as detections
     assert {f"chart-{name}" for name in ("losses", "ap", "hours", "rate", "speed")} <= set(page.ids)
 

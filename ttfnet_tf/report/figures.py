@@ -42,7 +42,7 @@ def line_chart(
     from_zero: bool = False,
     markers: bool = False,
 ) -> Markup:
-    """Curves over a common axis.
+    """Curves over a common axis that begins at 0.
 
     Args:
         name: of the picture, unique on the page; letters, digits and hyphens.
@@ -63,6 +63,7 @@ def line_chart(
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # a loss may stay within one decade
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(0, max([1e-9, *(1.02 * max(line.x) for line in lines if len(line.x))]))
     if from_zero:
         axes.set_ylim(bottom=0)
     axes.set(xlabel=x_label, ylabel=y_label)

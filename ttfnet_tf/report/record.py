@@ -68,12 +68,13 @@ class Record:
 
     @property
     def machine(self) -> str | None:
-        """Accelerators by name, else the processors, and the system."""
+        """Accelerators by name, else the number of processors, and the system."""
         if not self.environment.get("platform"):
             return None
+        system = str(self.environment["platform"]).partition("-")[0]
         names = [str(device).partition(" ")[2] for device in self.environment.get("devices") or () if "GPU" in str(device)]
         counted = [f"{names.count(name)} x {name}" for name in dict.fromkeys(names)]
-        return f"{', '.join(counted) or str(self.environment.get('cpus')) + ' processors, no GPU'}; {self.environment['platform']}"
+        return f"{', '.join(counted) or str(self.environment.get('cpus')) + ' processors, no GPU'}; {system}"
 
     @property
     def epochs(self) -> tuple[float, int]:

@@ -63,9 +63,9 @@ def test_missed(scenes):
 
 
 def test_the_best_mistake_finds_the_object_and_others_go(scenes):
-    """Both detections of the class are moved; the better one is mended, the other taken away: AP50 1 and not less."""
-    ap50, found = _judge(scenes, [("cat", A)], [("cat", NEAR_A, 0.9), ("cat", [0, 5, 10, 10], 0.8)])
-    assert (ap50, found) == (0.0, {"localisation": (2, 1.0)})
+    """Two moved detections of A: the better one is mended, the other taken away; it does not stand for B, which nothing finds."""
+    ap50, found = _judge(scenes, [("cat", A), ("cat", B)], [("cat", NEAR_A, 0.9), ("cat", [0, 5, 10, 10], 0.8)])
+    assert (ap50, found) == (0.0, {"localisation": (2, 51 / 101), "missed": (1, 0.0)})
 
 
 def test_a_mistake_about_a_found_object_is_taken_away(scenes):

@@ -37,6 +37,7 @@ def test_best_and_worst_do_not_meet(scenes):
     bad = _score(scenes, [("cat", A)], [])
     best, worst = best_and_worst([small, wrong, right, bad, half], 2)
     assert (best, worst) == ([right, small], [wrong, bad])
+    assert best_and_worst([bad, half, wrong], 6) == ([half], [wrong, bad])
     assert best_and_worst([right], 6) == ([right], [])
     assert best_and_worst([bad], 6) == ([], [bad])
     assert best_and_worst([], 6) == ([], [])

@@ -26,9 +26,10 @@ demo: env ## synthetic pictures -> trained detector -> measured -> drawings -> S
 	  data.train.annotations=$(DEMO)/shapes/annotations/train.json data.train.images=$(DEMO)/shapes/train \
 	  data.val.annotations=$(DEMO)/shapes/annotations/val.json data.val.images=$(DEMO)/shapes/val
 	$(BIN)/python tools/evaluate.py $(DEMO)/run
+	$(BIN)/python tools/report.py $(DEMO)/run
 	$(BIN)/python tools/predict.py $(DEMO)/run $(DEMO)/shapes/val --out $(DEMO)/drawings
 	$(BIN)/python tools/export.py $(DEMO)/run --out $(DEMO)/models --name shapes
-	@echo "Look at the drawings in $(DEMO)/drawings and the curves with: $(BIN)/tensorboard --logdir $(DEMO)/run"
+	@echo "Look at $(DEMO)/run/report.html, the drawings in $(DEMO)/drawings and the curves with: $(BIN)/tensorboard --logdir $(DEMO)/run"
 
 # Two processes: importing and tracing take one thread each. A file stays in one of them, for its fixtures are shared.
 test: lint ## lint, then every test but those of `make integration`

@@ -24,6 +24,15 @@ def test_what_is_written_reads_back(tmp_path):
     assert environment["packages"]["tensorflow"].startswith("2.15")
 
 
+def test_what_defines_a_run_can_be_read_by_people(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["ttfnet", "train", "my settings.yaml"])
+    texts = RunFolder(tmp_path / "run", Config(), LABELS).texts()
+    assert texts["command"] == "ttfnet train 'my settings.yaml'"
+    assert texts["config"] == (tmp_path / "run" / "config.yaml").read_text()
+    assert '"tensorflow": "2.15' in texts["environment"]
+    assert "my settings.yaml" not in texts["environment"]
+
+
 def test_same_run_may_go_on_with_other_free_settings(tmp_path):
     RunFolder(tmp_path / "run", Config(), LABELS)
     RunFolder(tmp_path / "run", _config(tmp_path, "train.log_every=3", "train.devices=[cpu:0]", "train.epochs=20"), LABELS)

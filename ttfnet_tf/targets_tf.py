@@ -85,9 +85,9 @@ def sample_counts(
         image_size, num_classes, beta, area, kernel, box_per_class: as there; its other keywords do not matter here.
 
     Returns:
-        float32 [] each. "pictures": B. "positives": cells that are the peak of an object. "regression_samples": cells with a positive
-        weight. "ambiguous": sum over pictures of the share, 0..1, of the cells in any sub-area that lie in several; "pictures_with_cells":
-        number of its terms. Their quotient is `data.stats.TargetStatistics.ambiguous` of the batch.
+        float32 [] each. "pictures": B. "regression_samples": cells with a positive weight. "ambiguous": sum over pictures of the share,
+        0..1, of the cells in any sub-area that lie in several; "pictures_with_cells": number of its terms. Their quotient is
+        `data.stats.TargetStatistics.ambiguous` of the batch.
     """
     height, width = image_size[0] // STRIDE, image_size[1] // STRIDE
     boxes = tf.cast(boxes, tf.float32)
@@ -109,7 +109,6 @@ def sample_counts(
     covered, shared = (tf.reduce_sum(tf.cast(times > bound, tf.float32), axis=within) for bound in (0.5, 1.5))
     return {
         "pictures": tf.cast(tf.shape(boxes)[0], tf.float32),
-        "positives": tf.reduce_sum(tf.cast(maps["heatmap"] == 1.0, tf.float32)),
         "regression_samples": tf.reduce_sum(tf.cast(maps["box_weight"] > 0, tf.float32)),
         "ambiguous": tf.reduce_sum(tf.math.divide_no_nan(shared, covered)),
         "pictures_with_cells": tf.reduce_sum(tf.cast(covered > 0, tf.float32)),

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 
 from ttfnet_tf.cli.parser import add_verb, positive
@@ -65,9 +66,9 @@ def add_verbs(verbs) -> None:
     verb.add_argument("images", metavar="IMAGES", help="folder of its pictures")
     verb.add_argument("--out", metavar="DIR", help="for a page <image id>.png of each picture")
     verb.add_argument("--tensorboard", metavar="LOGDIR", help="also, or only, for TensorBoard")
-    verb.add_argument("--ids", type=int, nargs="+", metavar="ID", help="image ids of the pictures to show")
+    verb.add_argument("--ids", nargs="+", metavar="ID", help="image ids of the pictures to show")
     verb.add_argument("--count", type=int, default=4, metavar="N", help="without --ids: pictures, spread evenly over the file; default 4")
-    verb.add_argument("--epochs", type=int, nargs="+", default=(0, 1, 2, 3, 4), metavar="E", help="whose augmentation; default 0 to 4")
+    verb.add_argument("--epochs", nargs="+", default=list("01234"), metavar="E", help="whose augmentation; default 0 to 4")
     verb.add_argument("--config", metavar="CONFIG", help="YAML file whose settings count; default the built-in ones")
 
     verb = add_verb(
@@ -173,21 +174,23 @@ def check(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> None:
     """Draws boxes, heatmap, sub-areas, weights and ambiguous cells of pictures, and what resize and augmentation leave of them."""
-    config = _show_config(args.config, args.rest)
+    ids, behind_ids = _numbers(args.ids, "--ids") if args.ids else (None, [])
+    epochs, behind_epochs = _numbers(args.epochs, "--epochs")
+    config = _show_config(args.config, [*args.rest, *behind_ids, *behind_epochs])
     positive(args.count, "--count")
     if not (args.out or args.tensorboard):
         raise UserError("name a folder for the pages with --out, or one for TensorBoard with --tensorboard")
-    if min(args.epochs) < 0:
-        raise UserError(f"--epochs {min(args.epochs)} must be 0 or more")
+    if min(epochs) < 0:
+        raise UserError(f"--epochs {min(epochs)} must be 0 or more")
 
     from ttfnet_tf.watch.show import show_targets
 
     lines = show_targets(
         config,
         (args.annotations, args.images),
-        ids=args.ids,
+        ids=ids,
         count=args.count,
-        epochs=tuple(args.epochs),
+        epochs=epochs,
         out=args.out,
         log_dir=args.tensorboard,
     )
@@ -313,6 +316,14 @@ def _stats_config(path, overrides):
     if config.model.head != "ttfnet":
         raise UserError(f"{path}: model.head={config.model.head} has no sub-areas to measure; name a configuration with model.head=ttfnet")
     return config
+
+
+def _numbers(words, option):
+    """The whole numbers of an option that takes several, and the key=value arguments that argparse has given it too."""
+    numbers, others = [word for word in words if "=" not in word], [word for word in words if "=" in word]
+    if not numbers or not all(re.fullmatch(r"-?\d+", word) for word in numbers):
+        raise UserError(f"{option} {' '.join(words)}: must be whole numbers")
+    return [int(word) for word in numbers], others
 
 
 def _show_config(path, overrides):

@@ -15,7 +15,7 @@ from ttfnet_tf.watch.microscope import Microscope, choose
 from ttfnet_tf.watch.page import compose, fit
 from ttfnet_tf.watch.panels import labelled_boxes, mistakes, overlay_heatmap, overlay_weights
 
-_SIDE = 480  # pixels of the longer side of a picture
+_INPUT_SIDE, _WORST_SIDE = 240, 360  # pixels of the longer side of a picture: a card of TensorBoard is about 330 wide
 
 
 def inputs(microscope: Microscope, epoch: int, count: int) -> dict[str, np.ndarray]:
@@ -31,7 +31,7 @@ def inputs(microscope: Microscope, epoch: int, count: int) -> dict[str, np.ndarr
             view = microscope.augmented(index, epoch, microscope.read(index))
         except UserError:  # training itself says so, or skips it
             continue
-        image, figures = fit(view.image), view.figures
+        image, figures = fit(view.image, _INPUT_SIDE), view.figures
         scale = image.shape[1] / view.image.shape[1]
         panels = [
             ("boxes", labelled_boxes(image, view.boxes * np.float32(scale), view.labels, split.class_names)),
@@ -65,7 +65,7 @@ def worst(split: CocoSplit, matches: Matches, count: int) -> dict[str, np.ndarra
 
 
 def _mistakes_page(pixels: np.ndarray, image_id: int, picture: PictureMatches, names: dict[int, str]) -> np.ndarray:
-    image = fit(pixels, _SIDE)
+    image = fit(pixels, _WORST_SIDE)
     scale = np.array([image.shape[1] / pixels.shape[1], image.shape[0] / pixels.shape[0]] * 2, np.float32)
 
     def draw(wrong: Sequence[dict], right: Sequence[dict]):

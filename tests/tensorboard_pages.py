@@ -1,0 +1,98 @@
+"""TensorBoard on a run, looked at by a headless browser. `python tests/tensorboard_pages.py RUN OUT` makes the pictures of docs/."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+# Page -> height of its picture in pixels.
+PAGES = {"custom_scalars": 960, "timeseries": 900, "images": 1300, "pr_curves": 900, "hparams": 360, "text": 760}
+WIDTH = 1280
+
+
+class Server:
+    """A running TensorBoard."""
+
+    def __init__(self, port: int):
+        self.address = f"http://127.0.0.1:{port}"
+
+    def get(self, path: str, **query: str):
+        """The JSON that TensorBoard itself draws from, e.g. get("plugin/scalars/tags")."""
+        url = f"{self.address}/data/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return json.load(answer)
+
+    def post(self, path: str, content):
+        """As `get`, for the pages that send their question."""
+        request = urllib.request.Request(f"{self.address}/data/{path}", json.dumps(content).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+
+@contextlib.contextmanager
+def serve(run: str | Path, *, fast: bool = True, timeout: float = 120) -> Iterator[Server]:
+    """TensorBoard on 127.0.0.1; `fast` reads through its data server, else through its Python reader."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(run), "--host", "127.0.0.1", "--port", str(port)]
+    command += [f"--load_fast={str(fast).lower()}", "--reload_interval", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        server, end = Server(port), time.monotonic() + timeout
+        while True:
+            try:
+                if {"train", "eval", "time"} <= set(server.get("runs")):
+                    break
+            except OSError:
+                if process.poll() is not None:
+                    raise RuntimeError(f"TensorBoard ended with code {process.returncode}") from None
+            if time.monotonic() > end:
+                raise TimeoutError("TensorBoard does not show the run")
+            time.sleep(0.5)
+        time.sleep(3)  # the runs are known before the last of their values
+        yield server
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def browse(*arguments: str) -> str:
+    """What headless Chromium writes to standard output; pages get 20 s of their own time to load."""
+    with tempfile.TemporaryDirectory() as profile:
+        command = [str(BROWSER), "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=20000"]
+        done = subprocess.run([*command, f"--user-data-dir={profile}", *arguments], capture_output=True, text=True, timeout=180, check=True)
+    return done.stdout
+
+
+def screenshot(server: Server, page: str, file: Path) -> Image.Image:
+    """RGB picture of a page, also in `file`."""
+    browse(f"--screenshot={file}", f"--window-size={WIDTH},{PAGES[page]}", f"{server.address}/#{page}")
+    with Image.open(file) as picture:
+        return picture.convert("RGB")
+
+
+def main(run: str, out: str) -> None:
+    with serve(run) as server:
+        for page in PAGES:
+            file = Path(out) / f"tensorboard_{page}.png"
+            picture = screenshot(server, page, file)
+            picture.quantize(160, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, optimize=True)
+            print(f"{file}: {file.stat().st_size // 1024} KB")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

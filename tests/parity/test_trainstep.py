@@ -26,6 +26,7 @@ CASES = golden.cases("trainstep")
 NO_GRADIENT = re.compile(r"deconv_layers\.\d\.0\.bias$")
 NUM_CLASSES = 80
 TOLERANCE = 1e-3  # of each gradient's length
+TOLERANCE_OF_FLOAT64 = 1e-4  # sampling places are float32 there; measured: 2e-6
 
 
 @pytest.fixture(scope="module", params=[case.values[0] for case in CASES], ids=[case.id for case in CASES])
@@ -58,7 +59,7 @@ def step(request):
 
 
 def _batch(case, arrays, size):
-    image = golden_weights.gen_input("train:" + case["case"], case["batch"], *size) * np.array(STD) + np.array(MEAN)
+    image = _stored_pictures(case) * np.array(STD) + np.array(MEAN)
     most = max(case["n_boxes"])
     boxes = np.zeros([case["batch"], most, 4], np.float32)
     labels = np.full([case["batch"], most], -1, np.int32)
@@ -69,31 +70,41 @@ def _batch(case, arrays, size):
 
 
 def _float64_network(case):
-    """The same network computing in float64; pictures, sampling places, targets and losses stay float32."""
+    """The same network in float64; sampling places, targets and losses stay float32.
+
+    It takes the stored pictures, which are normalised already: put into 0..255 and back in float32 they would move rectifiers.
+    """
     tf.keras.mixed_precision.set_global_policy("float64")
     try:
         model = build_model(NUM_CLASSES, **MODELS[case["model"]])
     finally:
         tf.keras.mixed_precision.set_global_policy("float32")
     golden_weights.fill(model)
+    normalization = model.get_layer("normalization")
+    normalization.scale, normalization.offset = 1.0, 0.0
     return model
 
 
-def _gradients(case, arrays, model):
+def _gradients_of_float64(case, arrays, model):
     size = (case["input_h"], case["input_w"])
     named = named_parameters(model, trainable_only=True)
-    batch = {name: tf.constant(value) for name, value in _batch(case, arrays, size).items()}
+    batch = _batch(case, arrays, size)
     method = ttfnet(image_size=size, num_classes=NUM_CLASSES)
     with tf.GradientTape() as tape:
-        loss = method.losses(model(batch["image"], training=True), method.render(batch["boxes"], batch["labels"]))["loss"]
+        outputs = model(_stored_pictures(case), training=True)
+        loss = method.losses(outputs, method.render(tf.constant(batch["boxes"]), tf.constant(batch["labels"])))["loss"]
     return {name: gradient.numpy() for name, gradient in zip(named, tape.gradient(loss, list(named.values())))}
 
 
-def _sides(case, arrays, model):
+def _stored_pictures(case):
+    return golden_weights.gen_input("train:" + case["case"], case["batch"], case["input_h"], case["input_w"])
+
+
+def _sides(model, pictures):
     """Which inputs of the rectifiers are positive, layer by layer."""
     rectifiers = [layer for layer in model.layers if isinstance(layer, (tf.keras.layers.ReLU, tf.keras.layers.LeakyReLU))]
     inputs = tf.keras.Model(model.input, [layer.input for layer in rectifiers])
-    return [value.numpy() > 0 for value in inputs(_batch(case, arrays, (case["input_h"], case["input_w"]))["image"], training=True)]
+    return [value.numpy() > 0 for value in inputs(pictures, training=True)]
 
 
 def _float32_decides(case, arrays, model64):
@@ -102,12 +113,13 @@ def _float32_decides(case, arrays, model64):
     A rectifier has another slope on each side of 0. Among millions of values some lie within rounding of it, and one that changes
     sides changes the gradients of every layer before it. For ours the values are counted; the reference stored gradients only.
     """
+    names = [key.partition("/")[2] for key in arrays if key.startswith("grad32/") and not NO_GRADIENT.search(key)]
+    if any(_relative(arrays[f"grad32/{name}"], arrays[f"grad64/{name}"]) >= TOLERANCE for name in names):
+        return False
     model = build_model(NUM_CLASSES, **MODELS[case["model"]])
     golden_weights.fill(model)
-    sides = zip(_sides(case, arrays, model), _sides(case, arrays, model64))
-    names = [key.partition("/")[2] for key in arrays if key.startswith("grad32/") and not NO_GRADIENT.search(key)]
-    reference_holds = all(_relative(arrays[f"grad32/{name}"], arrays[f"grad64/{name}"]) < TOLERANCE for name in names)
-    return reference_holds and all((ours == exact).all() for ours, exact in sides)
+    image = _batch(case, arrays, (case["input_h"], case["input_w"]))["image"]
+    return all((ours == exact).all() for ours, exact in zip(_sides(model, image), _sides(model64, _stored_pictures(case))))
 
 
 def _sample(case, name, array):
@@ -145,12 +157,12 @@ def test_gradients(step):
     recorded = {key.partition("/")[2] for key in arrays if key.startswith("grad64/")}
     assert recorded == set(gradients)
     model64 = _float64_network(case)
-    assert _wrong_gradients(case, arrays, _gradients(case, arrays, model64)) == {}
+    assert _wrong_gradients(case, arrays, _gradients_of_float64(case, arrays, model64), TOLERANCE_OF_FLOAT64) == {}
     if _float32_decides(case, arrays, model64):
-        assert _wrong_gradients(case, arrays, gradients) == {}
+        assert _wrong_gradients(case, arrays, gradients, TOLERANCE) == {}
 
 
-def _wrong_gradients(case, arrays, gradients):
+def _wrong_gradients(case, arrays, gradients, tolerance):
     wrong = {}
     for name, gradient in gradients.items():
         gradient = _reference_layout(name, gradient)
@@ -162,7 +174,7 @@ def _wrong_gradients(case, arrays, gradients):
             _relative(_sample(case, name, gradient), arrays[f"grad64/{name}"]),
             abs(np.linalg.norm(gradient) / case["grad_norms"][name] - 1),
         )
-        if max(errors) > TOLERANCE:
+        if max(errors) > tolerance:
             wrong[name] = errors
     return wrong
 

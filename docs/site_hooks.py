@@ -1,4 +1,4 @@
-"""What the site has beyond the pages of this folder: recipes, two pages from the clone's root, and the commands in their own words.
+"""What the site has beyond the pages of this folder: recipes, pages from elsewhere in the clone, and the commands in their own words.
 
 MkDocs calls these functions; mkdocs.yml names this file.
 """
@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FROM_ROOT = ("CONTRIBUTING.md", "CHANGELOG.md")
+PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md")
+FOLDERS = ("configs/",)  # their YAML files
 MARK = "<!-- the help of every command -->"
 
 
@@ -18,11 +19,11 @@ def on_files(files, config):
     """Adds what links of the pages lead to outside of docs/."""
     from mkdocs.structure.files import File
 
-    for path in sorted((ROOT / "configs").rglob("*.yaml")):
+    for path in sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.yaml")):
         files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
-    for name in FROM_ROOT:
+    for name in PAGES:
         text = (ROOT / name).read_text(encoding="utf-8")
-        files.append(File.generated(config, name, content=text.replace("](docs/", "](")))
+        files.append(File.generated(config, name, content=re.sub(r"\]\(((?:\.\./)*)docs/", r"](\1", text)))
     return files
 
 
@@ -30,7 +31,8 @@ def on_page_markdown(markdown, page, config, files):
     """Turns links that climb out of docs/ into links inside the site, and writes the commands."""
     if MARK in markdown:
         markdown = markdown.replace(MARK, commands())
-    return re.sub(r"\]\(\.\./(configs/|CONTRIBUTING\.md|CHANGELOG\.md)", r"](\1", markdown)
+    known = "|".join(map(re.escape, (*PAGES, *FOLDERS)))
+    return re.sub(rf"\]\(\.\./({known})", r"](\1", markdown)
 
 
 def commands() -> str:

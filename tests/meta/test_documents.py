@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ttfnet_tf.config import load_config
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
-MADE_FOR_THE_SITE = {"CONTRIBUTING.md", "CHANGELOG.md"}  # docs/site_hooks.py
+SITE = runpy.run_path(str(ROOT / "docs" / "site_hooks.py"))  # what it has from outside of docs/
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
 
@@ -105,7 +106,13 @@ def test_every_page_is_in_the_navigation_once():
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     pages = list(_leaves(site["nav"]))
     assert len(pages) == len(set(pages))
-    assert set(pages) == {path.relative_to(ROOT / "docs").as_posix() for path in PAGES} | MADE_FOR_THE_SITE
+    assert set(pages) == {path.relative_to(ROOT / "docs").as_posix() for path in PAGES} | set(SITE["PAGES"])
+
+
+def test_links_out_of_the_folder_lead_to_what_the_site_has():
+    for page in PAGES:
+        for target in re.findall(r"\]\(\.\./([^)#]*)", page.read_text(encoding="utf-8")):
+            assert target in SITE["PAGES"] or target.startswith(SITE["FOLDERS"]), f"{page.name} links to ../{target}: docs/site_hooks.py"
 
 
 def _leaves(entries):

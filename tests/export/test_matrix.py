@@ -13,6 +13,7 @@ from ttfnet_tf import build, cli
 from ttfnet_tf.checkpoint import CheckpointStore
 from ttfnet_tf.config import load_config
 from ttfnet_tf.data.shapes import draw_shapes
+from ttfnet_tf.detector import Detector
 from ttfnet_tf.export import card, matrix
 from ttfnet_tf.export.load import find_exported
 from ttfnet_tf.export.tflite_metadata import read_card
@@ -84,7 +85,7 @@ def written(trained, data):
     out = trained.parent / "matrix"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matrix, "time_in_turn", times)
-        arguments = ["--precision", "int8", "--threads", "1", "--limit", "2", "--runtime", "tensorflow"]
+        arguments = ["--precision", "fp32", "--threads", "1", "--limit", "2", "--runtime", "tensorflow"]
         assert cli.main(["export", str(trained), "--out", str(out), "--matrix", *arguments, *data]) == 0
     return out / "tiny"
 
@@ -92,18 +93,17 @@ def written(trained, data):
 def test_every_form_is_measured_beside_the_checkpoint(written):
     found = json.loads((written / "matrix.json").read_text())
     rows = {row["name"]: row for row in found["rows"]}
-    assert list(rows) == ["checkpoint", "saved_model", "tflite int8"]
+    assert list(rows) == ["checkpoint", "saved_model", "tflite fp32"]
     assert (found["pictures"], found["threads"], found["image_size"]) == (2, 1, [64, 96])
     assert found["runtime"] == f"tensorflow {tf.__version__}"
     assert [row["milliseconds"][1] for row in found["rows"]] == [1, 2, 3]
-    exact, rounded = rows["saved_model"], rows["tflite int8"]
-    assert exact["matched"] == exact["compared"] == rounded["compared"] > 10
-    assert max(exact["corners"]) < 1e-2
-    assert max(exact["scores"]) < 1e-4
-    assert exact["AP"] == pytest.approx(rows["checkpoint"]["AP"], abs=1e-6)
-    assert rounded["scores"][1] > 1e-4  # int8 is another file
-    file = written / "model_int8.tflite"
-    assert rounded["megabytes"] == pytest.approx(file.stat().st_size / 1e6, rel=0.1)
+    for row in found["rows"][1:]:
+        assert row["matched"] == row["compared"] > 10
+        assert max(row["corners"]) < 1e-2
+        assert max(row["scores"]) < 1e-4
+        assert row["AP"] == pytest.approx(rows["checkpoint"]["AP"], abs=1e-6)
+    file = written / "model_fp32.tflite"
+    assert rows["tflite fp32"]["megabytes"] == pytest.approx(file.stat().st_size / 1e6, rel=0.1)
 
 
 def test_every_card_carries_the_matrix(written):
@@ -111,10 +111,27 @@ def test_every_card_carries_the_matrix(written):
     assert find_exported(written).card["matrix"] == expected
     page = (written / "matrix.md").read_text()
     assert page in (written / "1" / "assets" / "model_card.md").read_text()
-    file = written / "model_int8.tflite"
+    file = written / "model_fp32.tflite"
     assert read_card(file)["matrix"] == expected
     assert tf.lite.Interpreter(str(file)).get_signature_list().keys() == {"serving_default"}
-    assert sorted(path.name for path in written.iterdir()) == ["1", "matrix.json", "matrix.md", "model_int8.tflite"]
+    assert sorted(path.name for path in written.iterdir()) == ["1", "matrix.json", "matrix.md", "model_fp32.tflite"]
+
+
+def test_a_tflite_file_in_the_place_of_its_run(written, trained, data, tmp_path, capsys):
+    file, pictures = written / "model_fp32.tflite", trained.parent / "noise"
+    for source, out in ((trained, "run"), (file, "file")):
+        assert cli.main(["evaluate", str(source), "--out", str(tmp_path / out), *data[2:]]) == 0, capsys.readouterr().err
+    expected, found = (json.loads((tmp_path / out / "detections.json").read_text()) for out in ("run", "file"))
+    assert len(found) == len(expected) > 10
+    for one, other in zip(expected, found):
+        assert (one["image_id"], one["category_id"]) == (other["image_id"], other["category_id"])
+        np.testing.assert_allclose([*other["bbox"], other["score"]], [*one["bbox"], one["score"]], rtol=0, atol=1e-2)
+    assert cli.main(["predict", str(file), str(pictures), "--out", str(tmp_path / "drawings"), "--score-threshold", "0.2"]) == 0
+    record = json.loads((tmp_path / "drawings" / "detections.json").read_text())
+    assert sum(len(picture["detections"]) for picture in record["pictures"]) == len(found)
+    detector = Detector.load(file, score_threshold=0.2)
+    assert len(detector(pictures / "1.png")) == sum(one["image_id"] == 1 for one in found)
+    assert detector.class_names == ("cat", "dog", "bird")
 
 
 def test_pictures_that_are_missing_stop_it_before_the_work(trained, tmp_path, capsys):
@@ -149,3 +166,18 @@ def test_the_whole_of_it_in_processes(tmp_path, root):
     assert [row["name"] for row in rows] == ["checkpoint", "saved_model", *(f"tflite {p}" for p in ("fp32", "fp16", "dynamic", "int8"))]
     assert np.all(np.array([row["milliseconds"] for row in rows]) > 0)
     assert "| tflite int8 |" in done.stdout
+
+
+@pytest.mark.slow
+def test_time_and_size_before_training(narrow, tmp_path, capsys):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("data: {image_size: [64, 64]}\nmodel: {neck_channels: [8, 8, 8]}")
+    assert (
+        cli.main(["benchmark", "export", str(settings), "--classes", "3", "--precision", "fp32", "--repeats", "2", "--threads", "1"]) == 0
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("3 classes, 64 x 64")
+    figures = {line[:16].strip(): line.split() for line in lines[2:4]}
+    assert list(figures) == ["saved_model", "tflite fp32"]
+    assert figures["saved_model"][-2] == "1.00"
+    assert "of 2 calls in turn, 1 threads" in lines[4]

@@ -15,7 +15,7 @@ from ttfnet_tf.export.matrix import conditions, megabytes
 from ttfnet_tf.export.saved_model import export_saved_model
 from ttfnet_tf.export.tflite import export_tflite
 from ttfnet_tf.export.timing import time_in_turn
-from ttfnet_tf.progress import ProgressMeter
+from ttfnet_tf.progress import ProgressMeter, working
 from ttfnet_tf.run_folder import Labels
 
 _SCALES_FROM = 4  # pictures of noise that int8 takes its scales from; they do not matter for time
@@ -39,13 +39,12 @@ def benchmark_export(config: Config, *, num_classes: int, precisions: Sequence[s
     noise = np.random.default_rng(0).integers(0, 256, (_SCALES_FROM, 1, *config.data.image_size, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         run = LoadedRun(config, labels, model, 0, Path(folder) / "run")
-        with ProgressMeter("export", 1 + len(precisions)) as meter:
+        with working("writing the SavedModel"):
             models = {"saved_model": export_saved_model(run, Path(folder), name="network")}
-            for done, precision in enumerate(precisions, start=1):
-                meter.update(done)
+        for precision in precisions:
+            with working(f"converting to TFLite, {precision}"):
                 models[f"tflite {precision}"] = export_tflite(run, Path(folder), precision=precision, representative=list(noise))
-            meter.update(1 + len(precisions))
-        with ProgressMeter("time", repeats) as meter:
+        with ProgressMeter("time", repeats, pictures_per_step=2 * len(models)) as meter:
             times = time_in_turn(models, threads=threads, repeats=repeats, runtime=runtime, on_round=meter.update)
         reference = np.array(times["saved_model"].milliseconds)
         lines = [f"{'':16} {'ms per picture':>28}  of saved_model      MB"]

@@ -87,7 +87,7 @@ def conformance_matrix(
                 workers=run.config.data.workers,
                 on_batch=lambda done, before=before, name=name: meter.update(before + done, {"model": name}),
             )
-    with ProgressMeter("time", repeats) as meter:
+    with ProgressMeter("time", repeats, pictures_per_step=2 * len(predictors)) as meter:
         times = time_in_turn(
             {CHECKPOINT: source, **models}, threads=threads, repeats=repeats, runtime=runtime, on_round=lambda done: meter.update(done)
         )

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help env demo test integration parity lint format types clean
+.PHONY: help env demo test integration parity lint format types docs clean
 
 # The first Python of a supported version; name another with `make PYTHON=...`.
 PYTHON ?= $(shell for p in python3.11 python3.10 python3; do \
@@ -52,6 +52,14 @@ format: env ## ruff puts everything in shape
 types: env ## mypy on settings and plumbing
 	$(BIN)/mypy
 
+docs: .venv/docs ## the documents as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo "Open site/index.html, or with search: $(BIN)/mkdocs serve"
+
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
 clean: ## what the above made, the environment too
-	rm -rf .venv $(DEMO) build dist *.egg-info .ruff_cache .mypy_cache
+	rm -rf .venv $(DEMO) site build dist *.egg-info .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -99,6 +99,19 @@ def test_what_steps_wait_for_is_told_beside_them_and_is_no_speed(clock):
     assert lines[1:] == [f"train 5/10  evaluate {pictures}/30" for pictures in (7, 17, 27)]
 
 
+def test_a_live_line_comes_back_after_what_the_steps_waited_for(clock):
+    out = io.StringIO()
+    with ProgressMeter("train", 10, stream=out, live=True, clock=clock) as meter:
+        clock.now += 1.0
+        meter.update(5, {"loss": 0.5})
+        meter.aside("evaluate", 29, 30)
+        meter._bar.refresh()
+        meter.aside("evaluate", 30, 30)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    assert "5/10  evaluate 29/30" in lines
+    assert lines.rstrip().endswith("5/10  1 s left  5.0 images/s  loss 0.5")
+
+
 def test_a_terminal_too_narrow_keeps_the_time_left(clock, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     out = io.StringIO()

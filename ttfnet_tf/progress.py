@@ -54,6 +54,7 @@ class ProgressMeter:
         self._history: deque[tuple[float, int]] = deque([(clock(), start)])
         self._begin, self._last_plain, self._last_printed = clock(), -float("inf"), -1
         self._bar: Progress | None = None
+        self._live_line = ""
 
     def __enter__(self) -> ProgressMeter:
         self._begin = self._clock()
@@ -70,9 +71,8 @@ class ProgressMeter:
                 redirect_stderr=False,
             )
             self._bar.start()
-            self._task = self._bar.add_task(
-                self.label, total=self.total, completed=self.done, figures=f"{self.done}/{self.total}  starting"
-            )
+            self._live_line = f"{self.done}/{self.total}  starting"
+            self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, figures=self._live_line)
         return self
 
     def __exit__(self, *_) -> None:
@@ -95,7 +95,8 @@ class ProgressMeter:
         if self._bar is not None:
             # A narrow terminal cuts the end off: the figures, not the time left.
             count, pace, rest = self._parts(figures)
-            self._bar.update(self._task, completed=done, figures="  ".join([count, *reversed(pace), *rest]))
+            self._live_line = "  ".join([count, *reversed(pace), *rest])
+            self._bar.update(self._task, completed=done, figures=self._live_line)
         elif self._is_time(now) or (done >= self.total and done != self._last_printed and now - self._begin >= BRIEF_SECONDS):
             self._last_plain, self._last_printed = now, done
             count, pace, rest = self._parts(figures)
@@ -105,7 +106,8 @@ class ProgressMeter:
         """Says how far something has come that the steps wait for, such as an evaluation; speed and count stay what they are."""
         now = self._clock()
         if self._bar is not None:
-            self._bar.update(self._task, figures=f"{self.done}/{self.total}  {label} {done}/{total}")
+            line = f"{self.done}/{self.total}  {label} {done}/{total}" if done < total else self._live_line
+            self._bar.update(self._task, figures=line)
         elif self._is_time(now):
             self._last_plain = now
             print(f"{self.label} {self.done}/{self.total}  {label} {done}/{total}", file=self.stream, flush=True)

@@ -89,3 +89,24 @@ def test_a_reader_that_has_seen_enough_is_no_fault(root, buffered):
     process = subprocess.Popen(command, stdout=write, stderr=subprocess.PIPE, cwd=root, env=environment)
     os.close(write)
     assert (process.communicate(timeout=60)[1], process.returncode) == (b"", 141)
+
+
+@pytest.mark.slow
+def test_a_run_in_a_terminal_and_its_evaluation_in_a_pipe(root, tmp_path):
+    assert _in_terminal(root, tmp_path, [*DRAW[:-2], "64", "64"])[0] == 0
+    data = [f"data.{split}.annotations=shapes/annotations/{split}.json" for split in ("train", "val")]
+    data += [f"data.{split}.images=shapes/{split}" for split in ("train", "val")]
+    small = ["data.image_size=[64,64]", "train.epochs=1", "optim.drop_epochs=[]", "train.summary_pictures=0", "model.neck_channels=[8,8,8]"]
+    code, text = _in_terminal(root, tmp_path, ["train", str(root / "configs" / "demo.yaml"), "--work-dir", "run", *data, *small])
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    assert code == 0, shown
+    assert "0/5  starting" in shown  # while the first step is compiled
+    assert re.search(r"[\r\n]epoch 1: AP .*\r\n", shown)  # stays above the live line
+    assert re.search(r" 5/5  [\d.]+ images/s  epoch 1.0", shown.splitlines()[-2])
+    assert shown.splitlines()[-1].startswith("run: done, 5 steps; next: ttfnet predict run")
+
+    command = [sys.executable, "-m", "ttfnet_tf", "evaluate", "run"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=_environment(root), check=True)
+    assert done.stdout.startswith("run, step 5, on shapes/annotations/val.json (5 pictures)")
+    assert "\x1b" not in done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) <= 2

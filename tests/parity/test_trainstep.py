@@ -26,6 +26,7 @@ CASES = golden.cases("trainstep")
 NO_GRADIENT = re.compile(r"deconv_layers\.\d\.0\.bias$")
 NUM_CLASSES = 80
 TOLERANCE = 1e-3  # of each gradient's length
+TOLERANCE_OF_FLOAT64 = 1e-4  # sampling places are float32 there; measured: 2e-6
 
 
 @pytest.fixture(scope="module", params=[case.values[0] for case in CASES], ids=[case.id for case in CASES])
@@ -58,7 +59,7 @@ def step(request):
 
 
 def _batch(case, arrays, size):
-    image = golden_weights.gen_input("train:" + case["case"], case["batch"], *size) * np.array(STD) + np.array(MEAN)
+    image = _stored_pictures(case) * np.array(STD) + np.array(MEAN)
     most = max(case["n_boxes"])
     boxes = np.zeros([case["batch"], most, 4], np.float32)
     labels = np.full([case["batch"], most], -1, np.int32)
@@ -68,32 +69,57 @@ def _batch(case, arrays, size):
     return {"image": image.astype(np.float32), "boxes": boxes, "labels": labels}
 
 
-def _float32_decides(case):
-    """Whether the reference's float32 gradients are those of its float64 run.
+def _float64_network(case):
+    """The same network in float64; sampling places, targets and losses stay float32.
 
-    A leaky ReLU has another slope on each side of 0. Among millions of values some lie within rounding of it, and one that changes
-    sides changes the gradients of every layer before it.
+    It takes the stored pictures, which are normalised already: put into 0..255 and back in float32 they would move rectifiers.
     """
-    arrays = golden.arrays_of("trainstep", case)
-    names = [key.partition("/")[2] for key in arrays if key.startswith("grad32/") and not NO_GRADIENT.search(key)]
-    return all(_relative(arrays[f"grad32/{name}"], arrays[f"grad64/{name}"]) < TOLERANCE for name in names)
-
-
-def _gradients_of_float64(case, arrays):
-    """The gradients with a network that computes in float64; pictures, sampling places, targets and losses stay float32."""
-    size = (case["input_h"], case["input_w"])
     tf.keras.mixed_precision.set_global_policy("float64")
     try:
         model = build_model(NUM_CLASSES, **MODELS[case["model"]])
     finally:
         tf.keras.mixed_precision.set_global_policy("float32")
     golden_weights.fill(model)
+    normalization = model.get_layer("normalization")
+    normalization.scale, normalization.offset = 1.0, 0.0
+    return model
+
+
+def _gradients_of_float64(case, arrays, model):
+    size = (case["input_h"], case["input_w"])
     named = named_parameters(model, trainable_only=True)
-    batch = {name: tf.constant(value) for name, value in _batch(case, arrays, size).items()}
+    batch = _batch(case, arrays, size)
     method = ttfnet(image_size=size, num_classes=NUM_CLASSES)
     with tf.GradientTape() as tape:
-        loss = method.losses(model(batch["image"], training=True), method.render(batch["boxes"], batch["labels"]))["loss"]
+        outputs = model(_stored_pictures(case), training=True)
+        loss = method.losses(outputs, method.render(tf.constant(batch["boxes"]), tf.constant(batch["labels"])))["loss"]
     return {name: gradient.numpy() for name, gradient in zip(named, tape.gradient(loss, list(named.values())))}
+
+
+def _stored_pictures(case):
+    return golden_weights.gen_input("train:" + case["case"], case["batch"], case["input_h"], case["input_w"])
+
+
+def _sides(model, pictures):
+    """Which inputs of the rectifiers are positive, layer by layer."""
+    rectifiers = [layer for layer in model.layers if isinstance(layer, (tf.keras.layers.ReLU, tf.keras.layers.LeakyReLU))]
+    inputs = tf.keras.Model(model.input, [layer.input for layer in rectifiers])
+    return [value.numpy() > 0 for value in inputs(pictures, training=True)]
+
+
+def _float32_decides(case, arrays, model64):
+    """Whether float32 computes the same piece of the network as float64, on this processor and on the reference's.
+
+    A rectifier has another slope on each side of 0. Among millions of values some lie within rounding of it, and one that changes
+    sides changes the gradients of every layer before it. For ours the values are counted; the reference stored gradients only.
+    """
+    names = [key.partition("/")[2] for key in arrays if key.startswith("grad32/") and not NO_GRADIENT.search(key)]
+    if any(_relative(arrays[f"grad32/{name}"], arrays[f"grad64/{name}"]) >= TOLERANCE for name in names):
+        return False
+    model = build_model(NUM_CLASSES, **MODELS[case["model"]])
+    golden_weights.fill(model)
+    image = _batch(case, arrays, (case["input_h"], case["input_w"]))["image"]
+    return all((ours == exact).all() for ours, exact in zip(_sides(model, image), _sides(model64, _stored_pictures(case))))
 
 
 def _sample(case, name, array):
@@ -130,21 +156,27 @@ def test_gradients(step):
     case, arrays, _, gradients, *_ = step
     recorded = {key.partition("/")[2] for key in arrays if key.startswith("grad64/")}
     assert recorded == set(gradients)
-    if not _float32_decides(case):
-        gradients = _gradients_of_float64(case, arrays)
+    model64 = _float64_network(case)
+    assert _wrong_gradients(case, arrays, _gradients_of_float64(case, arrays, model64), TOLERANCE_OF_FLOAT64) == {}
+    if _float32_decides(case, arrays, model64):
+        assert _wrong_gradients(case, arrays, gradients, TOLERANCE) == {}
+
+
+def _wrong_gradients(case, arrays, gradients, tolerance):
     wrong = {}
     for name, gradient in gradients.items():
         gradient = _reference_layout(name, gradient)
         if NO_GRADIENT.search(name):
-            assert np.linalg.norm(gradient) < 1e-6 * case["grad_norm"], name
+            if np.linalg.norm(gradient) >= 1e-6 * case["grad_norm"]:
+                wrong[name] = np.linalg.norm(gradient)
             continue
         errors = (
             _relative(_sample(case, name, gradient), arrays[f"grad64/{name}"]),
             abs(np.linalg.norm(gradient) / case["grad_norms"][name] - 1),
         )
-        if max(errors) > TOLERANCE:
+        if max(errors) > tolerance:
             wrong[name] = errors
-    assert wrong == {}
+    return wrong
 
 
 def test_parameters_after_the_update(step):

@@ -18,9 +18,15 @@ from pathlib import Path
 from PIL import Image
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-# Page -> height of its picture in pixels.
-PAGES = {"custom_scalars": 960, "timeseries": 900, "images": 1300, "pr_curves": 900, "hparams": 360, "text": 760}
-WIDTH = 1280
+# Page -> (width, height) of its picture in pixels.
+PAGES = {
+    "custom_scalars": (1280, 960),
+    "timeseries": (1280, 900),
+    "images": (1280, 1240),
+    "pr_curves": (1280, 900),
+    "hparams": (1700, 360),
+    "text": (1280, 760),
+}
 
 
 class Server:
@@ -80,7 +86,7 @@ def browse(*arguments: str) -> str:
 
 def screenshot(server: Server, page: str, file: Path) -> Image.Image:
     """RGB picture of a page, also in `file`."""
-    browse(f"--screenshot={file}", f"--window-size={WIDTH},{PAGES[page]}", f"{server.address}/#{page}")
+    browse(f"--screenshot={file}", "--window-size={},{}".format(*PAGES[page]), f"{server.address}/#{page}")
     with Image.open(file) as picture:
         return picture.convert("RGB")
 
@@ -90,7 +96,7 @@ def main(run: str, out: str) -> None:
         for page in PAGES:
             file = Path(out) / f"tensorboard_{page}.png"
             picture = screenshot(server, page, file)
-            picture.quantize(160, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, optimize=True)
+            picture.quantize(144, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, optimize=True)
             print(f"{file}: {file.stat().st_size // 1024} KB")
 
 

@@ -25,6 +25,7 @@ import yaml
 from PIL import Image
 
 from ttfnet_tf import build, cli, train
+from ttfnet_tf.step import SAMPLE_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = """
@@ -438,9 +439,25 @@ TABLE = {
         f"STEP=real {TRAIN} losses.heatmap_weight=3e38",
         None,
         (
-            "{tmp}/new: the loss is inf at step 1; lower optim.lr (now 0.0032) or raise optim.warmup_steps, and start with "
-            "another --work-dir"
+            "{tmp}/new: the loss is inf at step 1, image ids 7, 8; see it again: python tools/replay.py {tmp}/new/divergence/step-1; "
+            "lower optim.lr (now 0.0032) or raise optim.warmup_steps and start with another --work-dir, or go on with "
+            "train.on_divergence=skip or rollback"
         ),
+    ),
+    "nothing to replay": (
+        "replay {tmp}/run",
+        None,
+        "{tmp}/run: holds no report.json; name a folder such as RUN/divergence/step-12 that training has written",
+    ),
+    "a broken record": (
+        "replay {tmp}/run",
+        text("run/report.json", "[]"),
+        "{tmp}/run/report.json: is damaged; the step cannot be replayed from it",
+    ),
+    "a record without its batch": (
+        "replay {tmp}/run",
+        text("run/report.json", '{"replicas": 1, "loss_scale": 1.0, "found": {"layers": []}}'),
+        "{tmp}/run/batch.npz: is missing or damaged; the step cannot be replayed without it",
     ),
     # Use of a run.
     "no such run": ("evaluate {tmp}/gone", None, "{tmp}/gone: no such run or checkpoint; name a work directory that training has written"),
@@ -571,7 +588,9 @@ def step_that_does_nothing(*_, **__):
     """In place of `build_train_function`: compiling the real one is what would take the time of a row."""
 
     def run(iterator, learning_rates, first_step):
-        return {name: tf.ones_like(learning_rates) for name in ("loss", "heatmap_loss", "box_loss", "gradient_norm")}
+        names = ("loss", "heatmap_loss", "box_loss", "gradient_norm", *SAMPLE_NAMES, "data_seconds")
+        told = {name: tf.ones_like(learning_rates) for name in names}
+        return {**told, "proceed": learning_rates >= 0, "idle_sides": tf.zeros_like(learning_rates)}
 
     return run
 

@@ -230,8 +230,8 @@ def predict(monkeypatch, capsys, run_dir, square_finder):
 
     decoded = functools.partial(decode, image_size=(64, 64))
 
-    def load(run, *, score_threshold):
-        return Detector(square_finder, ["cat", "dog"], [3, 8], decoded, image_size=(64, 64), score_threshold=score_threshold)
+    def load(run, **thresholds):
+        return Detector(square_finder, ["cat", "dog"], [3, 8], decoded, image_size=(64, 64), **thresholds)
 
     monkeypatch.setattr(Detector, "load", load)
 

@@ -160,6 +160,9 @@ WRONG_VALUES = [
     ("train.profile_steps=[20]", "must be [first, last]"),
     ("train.profile_steps=[20, 10]", "must be [first, last]"),
     ("train.profile_steps=[0, 10]", "must be [first, last]"),
+    ("train.on_divergence=ignore", "train.on_divergence"),
+    ("train.explode_factor=1", "must be above 1 (0 is off)"),
+    ("train.explode_factor=.inf", "must be above 1 (0 is off)"),
     ("decode.top_k=0", "must be above 0"),
     ("decode.score_threshold=1", "must lie in 0..1, 1 excluded"),
 ]

@@ -62,6 +62,26 @@ def test_a_list_gives_what_single_pictures_give_whatever_the_batch(detector, squ
     assert detector.batch([]) == []
 
 
+def test_a_class_may_have_a_threshold_of_its_own(square_finder, squares):
+    decoded = functools.partial(decode, image_size=(64, 64))
+    settings = {"image_size": (64, 64), "score_threshold": 0.99996}  # the score of a full cell is 0.9999546
+    found = Detector(square_finder, ["cat", "dog"], [3, 8], decoded, **settings, class_thresholds={"dog": 0.9})(
+        squares((64, 64), {(4, 5): "red", (9, 9): "green"})
+    )
+    assert found.class_names == ("dog",)
+    with pytest.raises(UserError, match="class threshold of 'Dog': there is no such class; did you mean 'dog'"):
+        Detector(square_finder, ["cat", "dog"], [3, 8], decoded, **settings, class_thresholds={"Dog": 0.9})
+
+
+def test_timed_gives_what_batch_gives_and_the_time_of_the_network(detector, squares):
+    pictures = [squares((64, 64), {(row, 5): "red"}) for row in range(2)]
+    found, seconds = detector.timed(pictures, batch_size=2)
+    assert [one.to_json() for one in found] == [one.to_json() for one in detector.batch(pictures, batch_size=2)]
+    assert 0 < seconds < 60
+    with pytest.raises(ValueError, match="up to batch_size=1 pictures, received 2"):
+        detector.timed(pictures, batch_size=1)
+
+
 def test_input_arrays_are_not_changed(detector, squares):
     picture = squares((64, 64), {(4, 5): "red"})
     before = picture.copy()

@@ -34,6 +34,16 @@ def test_lines_come_every_so_often_and_at_the_end(clock):
     assert lines[-1] == "train 100/100  loss 1.235  lr 0.008  16.0 images/s"
 
 
+def test_a_total_that_nobody_knows(clock):
+    out = io.StringIO()
+    with ProgressMeter("predict", None, plain_every=10, stream=out, clock=clock) as meter:
+        for step in range(1, 31):
+            clock.now += 0.5
+            meter.update(step)
+    assert out.getvalue().splitlines() == ["predict 4  2.0 images/s", "predict 24  2.0 images/s"]
+    assert meter.seconds_left is None
+
+
 def test_speed_counts_from_where_a_resumed_run_starts(clock):
     meter = ProgressMeter("train", 100, start=60, stream=io.StringIO(), clock=clock)
     assert (meter.pictures_per_second, meter.seconds_left) == (0.0, None)

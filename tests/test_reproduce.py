@@ -16,7 +16,7 @@ from ttfnet_tf import cli, plots, reproduce, results
 from ttfnet_tf.cells import Cell, Detector, Published, Table, read_published, select
 from ttfnet_tf.config import load_config
 from ttfnet_tf.data.shapes import draw_shapes
-from ttfnet_tf.errors import UserError
+from ttfnet_tf.errors import DivergenceError, UserError
 from ttfnet_tf.reproduce import plan, run_all, scaled_settings
 
 
@@ -57,7 +57,7 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         if name in self.diverge:
             (folder / "metrics.jsonl").write_text('{"step": 10, "epoch": 0.1, "loss": 3.0, "images_per_second": 8.0}\n')
-            raise UserError(f"{folder}: the loss is nan at step 20; lower optim.lr")
+            raise DivergenceError(f"{folder}: the loss is nan at step 20; lower optim.lr")
         if self.calls[-1] == self.stop_at:
             (folder / "metrics.jsonl").write_text('{"step": 10, "epoch": 1.0, "AP": 0.01, "AP50": 0.02}\n')
             return SimpleNamespace(finished=False, step=10)

@@ -8,7 +8,8 @@ from ttfnet_tf import optim
 from ttfnet_tf.decode import decode
 from ttfnet_tf.methods import ttfnet
 from ttfnet_tf.model import build_model
-from ttfnet_tf.parameters import named_parameters
+from ttfnet_tf.parameters import named_buffers, named_parameters
+from ttfnet_tf.sentinel import Sentinel
 from ttfnet_tf.step import build_train_function
 from ttfnet_tf.targets import paint_targets
 
@@ -38,6 +39,12 @@ def _batch(count=4):
     return {"image": image, "boxes": boxes, "labels": np.tile([[0, 1]], [count, 1]).astype(np.int32)}
 
 
+def _painted(batch):
+    """The batch with its targets."""
+    targets = [paint_targets(boxes, labels, **SETTINGS) for boxes, labels in zip(batch["boxes"], batch["labels"])]
+    return {**batch, **{key: np.stack([one[key] for one in targets]) for key in targets[0]}}
+
+
 class Trainer:
     """A small network and its training function, which is traced once for all tests that share it."""
 
@@ -48,6 +55,8 @@ class Trainer:
         self.optimizer = optim.ReferenceSGD(named)
         self.average = optim.MovingAverage(named, 0.5)
         self.loss_scale = changes.get("loss_scale")
+        if "sentinel" in changes:
+            changes["statistics"] = list(named_buffers(self.model).values())
         weights = {name: changes.pop(name) for name in ("heatmap_weight", "box_weight") if name in changes}
         self.train = build_train_function(
             tf.distribute.get_strategy(),  # the current one
@@ -58,6 +67,7 @@ class Trainer:
             average=self.average,
             **changes,
         )
+        self.sentinel = changes.get("sentinel")
         self._initial = [variable.numpy() for variable in self.model.variables]
 
     def reset(self):
@@ -68,9 +78,13 @@ class Trainer:
         self.average.reset()
 
     def run(self, batch, rates, first_step=0, fresh=True):
+        """`batch` for every step, or one for each."""
         if fresh:
             self.reset()
-        data = iter(tf.data.Dataset.from_tensors(batch).repeat())
+        if isinstance(batch, list):
+            data = iter(tf.data.Dataset.from_tensor_slices({key: np.stack([one[key] for one in batch]) for key in batch[0]}))
+        else:
+            data = iter(tf.data.Dataset.from_tensors(batch).repeat())
         history = self.train(data, tf.constant(rates, tf.float32), tf.constant(first_step, tf.int64))
         return {name: values.numpy() for name, values in history.items()}
 
@@ -112,9 +126,7 @@ def test_steps_in_one_call_equal_steps_in_many(trainer):
 
 def test_batches_with_targets_equal_batches_with_boxes(trainer):
     batch = _batch()
-    targets = [paint_targets(boxes, labels, **SETTINGS) for boxes, labels in zip(batch["boxes"], batch["labels"])]
-    painted = {**batch, **{key: np.stack([one[key] for one in targets]) for key in targets[0]}}
-    on_device, from_pipeline = trainer.run(batch, [0.01]), trainer.run(painted, [0.01])
+    on_device, from_pipeline = trainer.run(batch, [0.01]), trainer.run(_painted(batch), [0.01])
     for name in METRICS:
         np.testing.assert_allclose(on_device[name], from_pipeline[name], rtol=1e-5)
 
@@ -159,6 +171,29 @@ def test_overflow_skips_the_update_and_halves_the_scale(scaled):
     for old, parameter in zip(before, scaled.parameters):
         np.testing.assert_array_equal(old, parameter)
     np.testing.assert_allclose(scaled.loss_scale.value, 1.5e38)
+
+
+def test_a_bad_step_and_those_after_it_change_nothing_and_good_ones_are_what_they_were(trainer):
+    watched = Trainer(sentinel=Sentinel(explode_factor=20.0))
+    good, broken = _painted(_batch()), _painted(_batch())
+    broken["heatmap"][2, 3, 5, 1] = np.nan
+    everything = [*watched.model.variables, *watched.optimizer.variables, *watched.average.variables]
+
+    first, plain = watched.run([good, good], [0.01, 0.02]), trainer.run([good, good], [0.01, 0.02])
+    for name in METRICS:
+        np.testing.assert_array_equal(first[name], plain[name])
+    for ours, theirs in zip(watched.values(), trainer.values()):
+        np.testing.assert_array_equal(ours, theirs)
+    assert first["proceed"].tolist() == [True, True]
+
+    watched.run([good], [0.01])
+    expected = [variable.numpy() for variable in everything]
+    second = watched.run([good, broken, good], [0.01, 0.02, 0.03])
+    assert second["proceed"].tolist() == [True, False, False]
+    assert not np.isfinite(second["gradient_norm"][1])
+    for variable, value in zip(everything, expected):
+        np.testing.assert_array_equal(variable, value, err_msg=variable.name)
+    assert int(watched.sentinel.bad_step) == 1
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])

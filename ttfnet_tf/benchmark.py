@@ -84,6 +84,7 @@ def benchmark_training(config: Config, *, repeats: int, on_stage: OnStage = None
             model = build.model_of(config, split.num_classes)
             named = named_parameters(model, trainable_only=True)
             optimizer = build.optimizer_of(config, named)
+            sentinel = build.sentinel_of(config, named)
         parameters = list(named.values())
         train = build_train_function(
             strategy,
@@ -93,6 +94,7 @@ def benchmark_training(config: Config, *, repeats: int, on_stage: OnStage = None
             method,
             normalizer=config.losses.normalizer,
             clip_norm=config.optim.clip_norm,
+            sentinel=sentinel,
         )
         # Without a real learning rate the weights, and so the work, stay what they are.
         rates, step = tf.constant([1e-9]), tf.constant(0, tf.int64)

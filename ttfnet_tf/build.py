@@ -21,6 +21,7 @@ from ttfnet_tf.methods import Method, ttfnet
 from ttfnet_tf.model import build_model
 from ttfnet_tf.optim import ReferenceSGD, learning_rate
 from ttfnet_tf.optimizers import RuleGroups
+from ttfnet_tf.sentinel import Sentinel
 from ttfnet_tf.step import Optimizer
 from ttfnet_tf.weights.load import load_pretrained
 
@@ -72,6 +73,14 @@ def optimizer_of(config: Config, parameters: Mapping[str, tf.Variable]) -> Optim
     if config.optim.name == "sgd":
         return ReferenceSGD(parameters, **settings)
     return RuleGroups(parameters, config.optim.name, **settings)
+
+
+def sentinel_of(config: Config, parameters: Mapping[str, tf.Variable]) -> Sentinel:
+    """The test of every step, for gradients in the order of `parameters`."""
+    bias = f"bbox_head.wh.{config.model.box_head.depth}.bias"
+    # CenterNet's sizes end in no ReLU.
+    side_bias = list(parameters).index(bias) if config.model.head == "ttfnet" and bias in parameters else None
+    return Sentinel(explode_factor=config.train.explode_factor, side_bias=side_bias)
 
 
 def learning_rate_at(config: Config, step: int, steps_per_epoch: int) -> float:

@@ -79,10 +79,7 @@ class CheckpointStore:
         if average_precision <= best["AP"] and step != best["step"]:
             return False
         prefix = self.folder / "best" / f"step-{step}"
-        try:
-            tf.train.Checkpoint(model=model).write(str(prefix))
-        except (tf.errors.OpError, OSError) as error:
-            raise _cannot_save(prefix, error) from None
+        write_weights(model, prefix)
         write_text(record, json.dumps({"step": step, "AP": average_precision}))
         for file in (self.folder / "best").glob("step-*"):
             if not file.name.startswith(f"step-{step}."):
@@ -122,6 +119,27 @@ def load_run(path: str | Path) -> LoadedRun:
     if "average" in objects:
         copy_average(objects["average"], named_parameters(model, trainable_only=True))
     return LoadedRun(config, labels, model, _step_of(prefix), folder)
+
+
+def write_weights(model: tf.keras.Model, prefix: Path) -> None:
+    """Writes the weights of a network alone, as files that begin with `prefix`.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    try:
+        tf.train.Checkpoint(model=model).write(str(prefix))
+    except (tf.errors.OpError, OSError) as error:
+        raise _cannot_save(prefix, error) from None
+
+
+def read_weights(model: tf.keras.Model, prefix: Path, folder: Path) -> None:
+    """Reads what `write_weights` wrote; `folder` has the settings that the network was made by.
+
+    Raises:
+        UserError: the files are missing or damaged, or belong to another network.
+    """
+    _restore(tf.train.Checkpoint(model=model), prefix, model, folder)
 
 
 def copy_average(average: MovingAverage, parameters: Mapping[str, tf.Variable]) -> None:

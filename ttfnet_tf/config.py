@@ -138,6 +138,8 @@ class TrainConfig:
     summary_pictures: int = 4  # pictures of each kind in TensorBoard at each evaluation; 0 is none
     profile_steps: list[int] = field(default_factory=list)  # [first, last] steps, from 1, that TensorFlow's profiler records; empty is off
     report: bool = False  # write report.html into the work directory when training is done
+    on_divergence: Literal["stop", "skip", "rollback"] = "stop"  # at a loss or gradient that is not finite, or a loss that explodes
+    explode_factor: float = 20.0  # a loss above so many times its running mean explodes; 0 is off
 
 
 @dataclass(frozen=True)
@@ -284,11 +286,6 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ("losses.heatmap_weight", _not_negative, _NOT_NEGATIVE),
     ("losses.box_weight", _not_negative, _NOT_NEGATIVE),
     ("losses.offset_weight", _not_negative, _NOT_NEGATIVE),
-    (
-        "optim.name",
-        lambda v, c: v == "sgd" or c.train.precision != "mixed_float16",
-        "cannot leave out a step that overflows, which train.precision=mixed_float16 needs; choose sgd or mixed_bfloat16",
-    ),
     ("optim.lr", _finite_positive, _POSITIVE),
     ("optim.lr_batch_size", _finite_positive, _POSITIVE),
     ("optim.momentum", lambda v, _: 0 <= v < 1, "must lie in 0..1, 1 excluded"),
@@ -331,6 +328,7 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
         lambda v, _: not v or (len(v) == 2 and 1 <= v[0] <= v[1]),
         "must be [first, last] with steps from 1 on, or [] for none",
     ),
+    ("train.explode_factor", lambda v, _: v == 0 or (math.isfinite(v) and v > 1), "must be above 1 (0 is off)"),
     ("decode.top_k", _finite_positive, _POSITIVE),
     ("decode.score_threshold", lambda v, _: 0 <= v < 1, "must lie in 0..1, 1 excluded"),
     ("export.max_pixels", _finite_positive, _POSITIVE),

@@ -69,12 +69,12 @@ def top_peaks(logits: tf.Tensor, top_k: int) -> tuple[tf.Tensor, tf.Tensor, tf.T
     return _top_peaks(heat, min(top_k, cells), min(top_k, cells * num_classes))
 
 
-def select(detections: dict[str, np.ndarray], score_threshold: float) -> dict[str, np.ndarray]:
+def select(detections: dict[str, np.ndarray], score_threshold: float | np.ndarray) -> dict[str, np.ndarray]:
     """Keeps the detections of one picture whose score is above the threshold (not equal to it).
 
     Args:
         detections: "boxes" [K, 4], "scores" [K], "classes" [K] as arrays, one row of `decode`'s result.
-        score_threshold: in [0, 1).
+        score_threshold: in [0, 1), one for all or [K] one for each.
 
     Returns:
         The same keys with n <= K rows, order kept.

@@ -57,6 +57,21 @@ def draw_boxes(
     return np.asarray(image)
 
 
+def draw_caption(picture: np.ndarray, text: str) -> np.ndarray:
+    """Writes a line into the upper left corner of a copy of a picture, white on black.
+
+    Args:
+        picture: [H, W, 3] uint8 RGB.
+        text: one line; what does not fit is cut.
+    """
+    image = Image.fromarray(picture)
+    canvas = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size=max(9, min(28, min(picture.shape[:2]) // 30)))
+    limit = np.array([picture.shape[1] - 1, picture.shape[0] - 1], np.float32)
+    _draw_label(canvas, (0, 0), text, (0, 0, 0), font, limit)
+    return np.asarray(image)
+
+
 def _draw_label(canvas, corner, label, colour, font, limit) -> None:
     """Text on a filled strip: above the box where there is room, else inside it, and never off the right edge."""
     left, top, right, bottom = canvas.textbbox((0, 0), label, font=font)

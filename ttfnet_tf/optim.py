@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+LEAST_SCALE = 1.0  # a loss scale falls no further
 # The reference exempts normalisation layers from its bias rule by this pattern. It misses the unnamed ones ("downsample.1",
 # "deconv_layers.0.1"), whose biases therefore train as ordinary biases; see docs/deviations.md.
 _NORMALISATION = re.compile(r"(bn|gn)(\d+)?.(weight|bias)")
@@ -111,17 +112,24 @@ class ReferenceSGD(tf.Module):
             gradients: one tensor for each parameter, in the order given at construction.
             lr: [] learning rate before the bias rule.
             scale: [] factor on every gradient (clipping, loss scale).
-            proceed: [] bool; where False nothing changes (a step with overflow under mixed precision).
+            proceed: [] bool; where False nothing changes, whatever the gradients hold (a step that diverged, or an overflow under
+                mixed precision).
         """
         extended = tf.distribute.get_strategy().extended
+        momentum, one = self.momentum, 1.0
+        if proceed is not None:
+            # Four numbers keep buffer and parameter exactly, v = 1 v + 0 and p -= 0 v, without another pass over the gradients.
+            lr, scale, momentum, one = (
+                tf.where(proceed, value, kept) for value, kept in ((lr, 0.0), (scale, 0.0), (self.momentum, 1.0), (1.0, 0.0))
+            )
         for parameter, buffer, gradient, (lr_multiplier, weight_decay) in zip(
             self.parameters, self.buffers.values(), gradients, self.rules
         ):
             extended.update(
                 parameter,
                 _momentum_update,
-                args=(buffer, gradient, lr, scale, proceed),
-                kwargs={"momentum": self.momentum, "lr_multiplier": lr_multiplier, "weight_decay": weight_decay},
+                args=(buffer, gradient, lr, scale, momentum, one),
+                kwargs={"lr_multiplier": lr_multiplier, "weight_decay": weight_decay},
             )
 
 
@@ -135,14 +143,10 @@ def clip_scale(norm: tf.Tensor, clip_norm: float) -> tf.Tensor:
     return tf.minimum(clip_norm / (norm + 1e-6), 1.0)
 
 
-def _momentum_update(parameter, buffer, gradient, lr, scale, proceed, *, momentum, lr_multiplier, weight_decay):
-    gradient = gradient * scale
+def _momentum_update(parameter, buffer, gradient, lr, scale, momentum, one, *, lr_multiplier, weight_decay):
+    gradient = tf.math.multiply_no_nan(gradient, scale)  # 0 where the scale is 0, for infinities too
     if weight_decay:
-        gradient += weight_decay * parameter
-    if proceed is not None:  # keeps buffer and parameter exactly: v = 1 v + 0, p -= 0 v
-        gradient = tf.where(proceed, gradient, tf.zeros_like(gradient))
-        momentum = tf.where(proceed, momentum, 1.0)
-        lr = tf.where(proceed, lr, 0.0)
+        gradient += weight_decay * one * parameter
     # accum = momentum * accum + grad; var -= lr * accum: PyTorch's form, in one pass over memory.
     tf.raw_ops.ResourceApplyMomentum(var=parameter.handle, accum=buffer.handle, lr=lr * lr_multiplier, grad=gradient, momentum=momentum)
 
@@ -170,11 +174,14 @@ class MovingAverage(tf.Module):
         for average, parameter in zip(self.averages.values(), self.parameters):
             average.assign(parameter)
 
-    def update(self, step: tf.Tensor) -> None:
-        """Moves the averages after training step `step` (int64, counted from 0); cross-replica context."""
+    def update(self, step: tf.Tensor, proceed: tf.Tensor | None = None) -> None:
+        """Moves the averages after training step `step` (int64, counted from 0), unless `proceed` ([] bool) is False; cross-replica
+        context."""
         extended = tf.distribute.get_strategy().extended
         count = tf.cast(step, tf.float32)
         decay = tf.minimum(self.decay, (1.0 + count) / (10.0 + count))
+        if proceed is not None:
+            decay = tf.where(proceed, decay, 1.0)
         for average, parameter in zip(self.averages.values(), self.parameters):
             extended.update(average, _move_average, args=(parameter, decay))
 
@@ -193,13 +200,16 @@ class LossScale(tf.Module):
         self.value = tf.Variable(initial, dtype=tf.float32, name="loss_scale", **options)
         self.good_steps = tf.Variable(0, dtype=tf.int64, name="good_steps", **options)
 
-    def update(self, finite: tf.Tensor) -> None:
-        """Adjusts the scale after a step whose gradients were `finite` ([] bool) or not."""
+    def update(self, finite: tf.Tensor, proceed: tf.Tensor | None = None) -> None:
+        """Adjusts the scale after a step whose gradients were `finite` ([] bool) or not; not at all where `proceed` ([] bool) is False."""
         good_steps = tf.where(finite, self.good_steps + 1, 0)
         grow = good_steps >= self.growth_steps
-        value = tf.where(finite, tf.where(grow, 2.0 * self.value, self.value), tf.maximum(0.5 * self.value, 1.0))
+        value = tf.where(finite, tf.where(grow, 2.0 * self.value, self.value), tf.maximum(0.5 * self.value, LEAST_SCALE))
+        good_steps = tf.where(grow, tf.zeros_like(good_steps), good_steps)
+        if proceed is not None:
+            value, good_steps = tf.where(proceed, value, self.value), tf.where(proceed, good_steps, self.good_steps)
         self.value.assign(value)
-        self.good_steps.assign(tf.where(grow, tf.zeros_like(good_steps), good_steps))
+        self.good_steps.assign(good_steps)
 
 
 def _attribute(name: str) -> str:

@@ -56,15 +56,17 @@ class RuleGroups(tf.Module):
         self.groups = [_Group(name, momentum, rule, parameters, rules) for rule in sorted(set(rules))]
 
     def update(self, gradients: Sequence[tf.Tensor], lr: tf.Tensor, scale: tf.Tensor, proceed: tf.Tensor | None = None) -> None:
-        """As `ReferenceSGD.update`.
+        """As `ReferenceSGD.update`. A step that is left out is not counted by the optimizer either."""
 
-        Raises:
-            ValueError: `proceed` is given: these optimizers count their steps and cannot leave one out, so float16 is not for them.
-        """
-        if proceed is not None:
-            raise ValueError("only ReferenceSGD can leave out a step")
-        for group in self.groups:
-            group.update(gradients, lr, scale)
+        def apply():
+            for group in self.groups:
+                group.update(gradients, lr, scale)
+            return True
+
+        if proceed is None:
+            apply()
+        else:  # outside the replicas, where a condition may hold collective operations
+            tf.cond(proceed, apply, lambda: False)
 
 
 class _Group(tf.Module):

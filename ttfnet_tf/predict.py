@@ -56,6 +56,18 @@ def find_pictures(sources: Sequence[str]) -> tuple[list[Path], list[Failure]]:
     return list(files.values()), failures
 
 
+def make_folder(folder: str | Path) -> None:
+    """Makes the output folder if it is not there.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder with --out") from None
+
+
 def prepare_output(folder: str | Path) -> set[Path]:
     """Makes the output folder; returns the drawings that an earlier prediction left there, which may be written over.
 
@@ -63,10 +75,7 @@ def prepare_output(folder: str | Path) -> set[Path]:
         UserError: the folder cannot be made, or its detections.json is not ours.
     """
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder with --out") from None
+    make_folder(folder)
     record = folder / JSON_NAME
     if not record.exists():
         return set()

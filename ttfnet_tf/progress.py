@@ -25,7 +25,7 @@ class ProgressMeter:
 
     Args:
         label: what runs, e.g. "train".
-        total: number of steps at which this is done.
+        total: number of steps at which this is done; None where nobody knows, as for a camera.
         start: steps that an earlier run did; they count as done and not as speed.
         pictures_per_step: pictures of one step, for pictures per second.
         plain_every: seconds between two lines when `stream` is no terminal.
@@ -37,7 +37,7 @@ class ProgressMeter:
     def __init__(
         self,
         label: str,
-        total: int,
+        total: int | None,
         *,
         start: int = 0,
         pictures_per_step: int = 1,
@@ -71,7 +71,7 @@ class ProgressMeter:
                 redirect_stderr=False,
             )
             self._bar.start()
-            self._live_line = f"{self.done}/{self.total}  starting"
+            self._live_line = f"{self._count()}  starting"
             self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, figures=self._live_line)
         return self
 
@@ -97,7 +97,7 @@ class ProgressMeter:
             count, pace, rest = self._parts(figures)
             self._live_line = "  ".join([count, *reversed(pace), *rest])
             self._bar.update(self._task, completed=done, figures=self._live_line)
-        elif self._is_time(now) or (done >= self.total and done != self._last_printed and now - self._begin >= BRIEF_SECONDS):
+        elif self._is_time(now) or (self._is_last(done) and done != self._last_printed and now - self._begin >= BRIEF_SECONDS):
             self._last_plain, self._last_printed = now, done
             count, pace, rest = self._parts(figures)
             print("  ".join([f"{self.label} {count}", *rest, *pace]), file=self.stream, flush=True)
@@ -130,11 +130,17 @@ class ProgressMeter:
     def seconds_left(self) -> float | None:
         """Estimate from the same minute; None while unknown."""
         speed = self.pictures_per_second / self.pictures_per_step
-        return (self.total - self.done) / speed if speed > 0 else None
+        return (self.total - self.done) / speed if speed > 0 and self.total is not None else None
+
+    def _is_last(self, done: int) -> bool:
+        return self.total is not None and done >= self.total
 
     def _is_time(self, now: float) -> bool:
         """Whether a plain line is due."""
         return now - self._begin >= BRIEF_SECONDS and now - self._last_plain >= self.plain_every
+
+    def _count(self) -> str:
+        return f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
 
     def _parts(self, figures: Mapping[str, float | str] | None) -> tuple[str, list[str], list[str]]:
         """The count, speed and time left as far as they are known, and the figures."""
@@ -143,7 +149,7 @@ class ProgressMeter:
             pace.append(f"{self.pictures_per_second:.1f} images/s")
         if self.seconds_left:
             pace.append(f"{duration(self.seconds_left)} left")
-        return f"{self.done}/{self.total}", pace, [f"{name} {_short(value)}" for name, value in (figures or {}).items()]
+        return self._count(), pace, [f"{name} {_short(value)}" for name, value in (figures or {}).items()]
 
 
 @contextlib.contextmanager

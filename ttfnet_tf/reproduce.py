@@ -23,7 +23,7 @@ import yaml
 from ttfnet_tf.cells import Cell, Table
 from ttfnet_tf.config import Config, load_config
 from ttfnet_tf.data.coco import load_coco
-from ttfnet_tf.errors import UserError
+from ttfnet_tf.errors import DivergenceError, UserError
 from ttfnet_tf.files import write_json
 from ttfnet_tf.plots import read_metrics
 
@@ -33,7 +33,6 @@ LEAST_SIDE = 64  # px
 LEAST_BATCH = 4
 STEPS_OF_AN_EPOCH = 50  # a scaled run makes at least so many for each published epoch, if that takes no more epochs than published
 _SPLITS = (("train", "train2017"), ("val", "val2017"))
-_DIVERGED = ": the loss is "  # how train.py tells that a run cannot go on whatever is done about the machine
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,7 @@ def check_data(runs: Iterable[Run]) -> None:
 def run_all(runs: Sequence[Run], train: Callable[[Config, Path], Any], say: Callable[[str], None] = print) -> bool:
     """Makes the runs that are not done, one after the other.
 
-    A run whose loss becomes infinite is noted as failed, which is its result, and does not keep the others from running.
+    A run that diverges is noted as failed, which is its result, and does not keep the others from running.
 
     Args:
         runs: from `plan`.
@@ -218,9 +217,7 @@ def run_all(runs: Sequence[Run], train: Callable[[Config, Path], Any], say: Call
         say(f"{title}: {run.folder}")
         try:
             result = train(run.config, run.folder)
-        except UserError as error:
-            if _DIVERGED not in str(error):
-                raise
+        except DivergenceError as error:
             say(f"{title}: failed, {error}")
             _write_result(run, failure=str(error))
             continue

@@ -37,6 +37,8 @@ _FREE_KEYS = {
     "train.checkpoint_every",
     "train.devices",
     "train.epochs",
+    "train.explode_factor",  # a run that was not stopped by it has had no such step
+    "train.on_divergence",
     "train.evaluate_every",
     "train.keep_checkpoints",
     "train.log_every",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,15 +20,17 @@ from ttfnet_tf.config import Config, effective_lr
 from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.devices import StopRequest, any_worker, build_strategy, is_chief
+from ttfnet_tf.divergence import DivergenceGuard, go_back_offset
 from ttfnet_tf.doctor.quick import quick_check
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluate import EvaluationResult
 from ttfnet_tf.evaluator import Evaluator
 from ttfnet_tf.optim import LossScale, MovingAverage
-from ttfnet_tf.parameters import named_parameters
+from ttfnet_tf.parameters import named_buffers, named_parameters
 from ttfnet_tf.plots import read_metrics
 from ttfnet_tf.progress import ProgressMeter
 from ttfnet_tf.run_folder import Labels, RunFolder, flatten
+from ttfnet_tf.sentinel import SideWatch, first_bad, is_not_finite
 from ttfnet_tf.step import build_train_function, metric_names
 from ttfnet_tf.watch import run_pictures
 from ttfnet_tf.watch.clock import TrainingClock, seconds_before
@@ -70,6 +71,15 @@ def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
         return run.run(stop)
 
 
+@dataclass(frozen=True)
+class _BadStep:
+    """A step that the sentinel did not let pass."""
+
+    step: int  # from 0
+    lr: float
+    seen: dict[str, float] | None  # its losses and gradient norm; None where the network could not be computed
+
+
 class _Run:
     """State of one call of `run_training`."""
 
@@ -93,6 +103,7 @@ class _Run:
             self.optimizer = build.optimizer_of(config, self.parameters)
             self.average = MovingAverage(self.parameters, config.optim.ema_decay) if config.optim.ema_decay else None
             self.loss_scale = LossScale() if config.train.precision == "mixed_float16" else None
+            self.sentinel = build.sentinel_of(config, self.parameters)
             # Sums since the last log line: the metrics and the number of steps. Saved, so that a stop inside a line is not seen in it.
             self.window = tf.Variable(np.zeros(len(self.metric_names) + 1), dtype=tf.float64, trainable=False, name="window")
         self.train = build_train_function(
@@ -105,8 +116,12 @@ class _Run:
             clip_norm=config.optim.clip_norm,
             average=self.average,
             loss_scale=self.loss_scale,
+            sentinel=self.sentinel,
+            statistics=list(named_buffers(self.model).values()) if config.train.on_divergence == "skip" else (),
         )
-        state = {"model": self.model, "optimizer": self.optimizer, "window": self.window}
+        self.guard = DivergenceGuard(config, folder, train_split, strategy, self.model, self.sentinel)
+        self.sides = SideWatch()
+        state = {"model": self.model, "optimizer": self.optimizer, "window": self.window, "sentinel": self.sentinel}
         state.update({name: part for name in ("average", "loss_scale") if (part := getattr(self, name)) is not None})
         self.store = CheckpointStore(folder.path / "checkpoints", state, keep=config.train.keep_checkpoints, writes=folder.writes)
         # First of all, for a run that cannot go on leaves the folder as it was. None at the start of a run.
@@ -134,13 +149,23 @@ class _Run:
             while step < self.total_steps and not self._must_stop(stop):
                 count = min(self.config.train.steps_per_call, self._next_boundary(step) - step)
                 self.profile.before(step, count)
-                pending.append(self._call(iterator, step, count, meter))
+                history, bad = self._call(iterator, step, count, meter)
+                pending.append(history)
                 step += count
                 self.profile.after(step)
+                if bad is not None:
+                    if self._decide(bad, meter) == "rollback":
+                        step, sums, pending = self.saved_step, self.window.numpy(), []
+                        self.clock.restart(step)
+                        iterator = iter(self._dataset(step))
+                        continue
+                    step = bad.step + 1
+                    iterator = iter(self._dataset(step))
                 at_line, at_epoch = self._at_line(step), step % self.steps_per_epoch == 0
                 if at_line:
                     sums = self._add(sums, pending)
                     self._log(step, sums, self.clock.lap(step, _waits(pending)), meter)
+                    self._tell_dead_sides(pending, meter)
                     sums, pending = np.zeros_like(sums), []
                 if at_epoch:
                     metrics = self._evaluate(step, meter) or metrics
@@ -175,21 +200,26 @@ class _Run:
             if self.average is not None:  # made before the pretrained weights came
                 self.average.reset()
             self.folder.drop_metrics_after(-1)
+            if config.train.on_divergence == "rollback":  # something to go back to
+                self._save(0, self.window.numpy())
         else:
             say(f"{self.folder.path}: goes on from step {step} of {self.total_steps}")
             self.folder.drop_metrics_after(step)
         seconds = seconds_before(read_metrics(self.folder.path))
-        texts = self.folder.texts() if self.folder.writes else {}
-        self.log.begin(step or 0, seconds, settings=flatten(dataclasses.asdict(config)), texts=texts)
         self.clock = TrainingClock(seconds, step or 0, config.train.batch_size)
+        self._begin_log(step or 0)
         return step or 0
+
+    def _begin_log(self, step: int) -> None:
+        texts = self.folder.texts() if self.folder.writes else {}
+        self.log.begin(step, self.clock.seconds, settings=flatten(dataclasses.asdict(self.config)), texts=texts)
 
     def _dataset(self, start_step: int) -> tf.distribute.DistributedDataset:
         def worker_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
             dataset = build.train_dataset(
                 self.config,
                 self.train_split,
-                start_step=start_step,
+                start_step=start_step + int(self.sentinel.data_offset.numpy()),
                 num_shards=context.num_input_pipelines,
                 shard_index=context.input_pipeline_id,
                 notes=self.notes,
@@ -201,20 +231,58 @@ class _Run:
 
         return self.strategy.distribute_datasets_from_function(worker_dataset)
 
-    def _call(self, iterator, step: int, count: int, meter: ProgressMeter) -> dict[str, tf.Tensor]:
+    def _call(self, iterator, step: int, count: int, meter: ProgressMeter) -> tuple[dict[str, tf.Tensor], _BadStep | None]:
+        """Runs `count` steps; returns what the good ones told, and the first bad one, if any, after which nothing has changed."""
         rates = [build.learning_rate_at(self.config, s, self.steps_per_epoch) for s in range(step, step + count)]
+        told: dict[str, tf.Tensor] = {}
         try:
             with self.strategy.scope():
-                history = self.train(iterator, tf.constant(rates, tf.float32), tf.constant(step, tf.int64))
+                told = self.train(iterator, tf.constant(rates, tf.float32), tf.constant(step, tf.int64))
+            position = first_bad(told)
         except tf.errors.OpError as error:
-            raise pipeline.reraise(error) from None
+            if not is_not_finite(error):
+                raise pipeline.reraise(error) from None
+            position = int(self.sentinel.current_step.numpy()) - step
         self._tell_notes(meter)
-        meter.update(step + count, self._figures(step + count, rates[-1]))
-        return history
+        good = {name: values[:position] for name, values in told.items()}
+        self.guard.note(step, rates[:position] if told else [], good)
+        if position is None:
+            meter.update(step + count, self._figures(step + count, rates[-1]))
+            return good, None
+        seen = {name: float(told[name][position]) for name in self.metric_names} if told else None
+        return good, _BadStep(step + position, rates[position], seen)
+
+    def _decide(self, bad: _BadStep, meter: ProgressMeter) -> str:
+        """What to do about a bad step: "skip" or "rollback"; raises where the run ends."""
+        loss_scale = 1.0 if self.loss_scale is None else float(self.loss_scale.value.numpy())
+        decision = self.guard.handle(bad.step, bad.lr, bad.seen, loss_scale, meter.message)
+        event = {"step": bad.step + 1, "epoch": (bad.step + 1) / self.steps_per_epoch, "divergence": decision}
+        if decision == "rollback":
+            self._go_back(bad.step)
+        self.folder.append_metrics(event)
+        return decision
+
+    def _go_back(self, bad_step: int) -> None:
+        """Restores the last checkpoint, from where other data are used."""
+        offset, in_a_row, left_out = (
+            int(variable.numpy()) for variable in (self.sentinel.data_offset, self.sentinel.in_a_row, self.sentinel.left_out)
+        )
+        self.saved_step = self.store.restore_latest()
+        self.sentinel.data_offset.assign(go_back_offset(offset, bad_step, self.saved_step))
+        self.sentinel.in_a_row.assign(in_a_row)
+        self.sentinel.left_out.assign(left_out)
+        self.folder.drop_metrics_after(self.saved_step)
+        self.log.close()
+        self._begin_log(self.saved_step)
 
     def _tell_notes(self, meter: ProgressMeter) -> None:
         for line in self.notes.new_lines():
             meter.message(f"note: {line}")
+
+    def _tell_dead_sides(self, pending: list[dict[str, tf.Tensor]], meter: ProgressMeter) -> None:
+        for history in pending:
+            if line := self.sides.look(history["idle_sides"].numpy()):
+                meter.message(f"note: {line}")
 
     def _figures(self, step: int, lr: float) -> dict[str, float | str]:
         return {"epoch": f"{step / self.steps_per_epoch:.1f}", **self._shown, "lr": lr}
@@ -228,13 +296,10 @@ class _Run:
         return step % self.config.train.log_every == 0 or step % self.steps_per_epoch == 0
 
     def _log(self, step: int, sums: np.ndarray, times: dict[str, float], meter: ProgressMeter) -> None:
+        if not sums[-1]:  # every step since the last line was left out
+            return
         means = {name: float(value) for name, value in zip(self.metric_names, sums[:-1] / sums[-1])}
         lr = build.learning_rate_at(self.config, step - 1, self.steps_per_epoch)
-        if not math.isfinite(means["loss"]):
-            raise UserError(
-                f"{self.folder.path}: the loss is {means['loss']} at step {step}; lower optim.lr (now {lr:g}) or raise optim.warmup_steps, "
-                "and start with another --work-dir"
-            )
         self._shown = {name.removesuffix("_loss"): value for name, value in means.items() if name.endswith("loss")}
         line = {"step": step, "epoch": step / self.steps_per_epoch, **means, "lr": lr, **times}
         self.folder.append_metrics(line)
@@ -285,6 +350,7 @@ class _Run:
 
     def _save(self, step: int, sums: np.ndarray) -> None:
         self.window.assign(sums)
+        self.guard.before_save()
         self.store.save(step)
         self.saved_step = step
         self.log.flush()

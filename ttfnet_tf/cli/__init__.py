@@ -14,14 +14,14 @@ import traceback
 from collections.abc import Sequence
 
 from ttfnet_tf import __version__
-from ttfnet_tf.cli import benchmark, data, export, report, reproduce, runs, serving, weights
+from ttfnet_tf.cli import benchmark, data, export, predict, replay, report, reproduce, runs, serving, weights
 from ttfnet_tf.cli.parser import Parser
 from ttfnet_tf.errors import UserError
 
 # The verbs in the order of use, as help lists them.
 SECTIONS = (
     ("data", ("data check", "data convert", "data show", "data stats", "data shapes")),
-    ("training", ("train", "evaluate", "report")),
+    ("training", ("train", "evaluate", "report", "replay")),
     ("use", ("predict", "export", "serve-client")),
     ("weights, speed, published figures", ("convert", "benchmark", "reproduce")),
 )
@@ -58,6 +58,8 @@ def build_parser() -> Parser:
     data.add_verbs(verbs)
     runs.add_verbs(verbs)
     report.add_verb(verbs)
+    replay.add_verb(verbs)
+    predict.add_verb(verbs)
     export.add_verb(verbs)
     serving.add_verb(verbs)
     weights.add_verb(verbs)

@@ -29,8 +29,8 @@ def add_verb(verbs) -> None:
     )
     verb.add_argument(
         "what",
-        choices=("train", "detect", "size", "export"),
-        help="a training step, one picture to boxes, parameters and multiply-adds, one picture to boxes in every exported form",
+        choices=("train", "detect", "video", "size", "export"),
+        help="a training step, one picture to boxes, a video of 10 s, parameters and multiply-adds, one picture to boxes in every export",
     )
     verb.add_argument("config", metavar="CONFIG", help="YAML file; without data.train.annotations pictures are drawn for it")
     verb.add_argument("--repeats", type=int, default=20, metavar="N", help="measured calls of each stage; default 20")
@@ -63,6 +63,14 @@ def run(args: argparse.Namespace) -> None:
     if args.what == "size":
         print(f"{args.config}, {num_classes} classes, {height} x {width}")
         print(network_cost(config, num_classes=num_classes))
+        return
+
+    if args.what == "video":
+        from ttfnet_tf.benchmark_video import BOXES, SECONDS, benchmark_video
+
+        times = benchmark_video(config, num_classes=num_classes)
+        print(f"{args.config}, a video of {SECONDS} s at {height} x {width}, {times.frames} frames of {BOXES} boxes")
+        print(times)
         return
 
     def tell(stage):  # no live line here: drawing it would be measured too

@@ -1,0 +1,11 @@
+"""The same as `ttfnet replay`; see `python tools/replay.py --help`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this clone's package, whatever else is installed
+
+from ttfnet_tf.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["replay", *sys.argv[1:]]))

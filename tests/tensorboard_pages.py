@@ -41,6 +41,11 @@ class Server:
         with urllib.request.urlopen(url, timeout=30) as answer:
             return json.load(answer)
 
+    def lengths(self) -> dict[str, dict[str, int]]:
+        """Run -> name of a scalar -> number of its values."""
+        tags = self.get("plugin/scalars/tags")
+        return {run: {tag: len(self.get("plugin/scalars/scalars", run=run, tag=tag)) for tag in names} for run, names in tags.items()}
+
     def post(self, path: str, content):
         """As `get`, for the pages that send their question."""
         request = urllib.request.Request(f"{self.address}/data/{path}", json.dumps(content).encode(), {"Content-Type": "application/json"})
@@ -58,18 +63,20 @@ def serve(run: str | Path, *, fast: bool = True, timeout: float = 120) -> Iterat
     command += [f"--load_fast={str(fast).lower()}", "--reload_interval", "2"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        server, end = Server(port), time.monotonic() + timeout
+        server, end, before = Server(port), time.monotonic() + timeout, None
         while True:
             try:
-                if {"train", "eval", "time"} <= set(server.get("runs")):
+                seen = server.lengths()
+                # Values come run by run: all are there once nothing is added any more.
+                if {"train", "eval", "time"} <= set(seen) and seen == before:
                     break
+                before = seen
             except OSError:
                 if process.poll() is not None:
                     raise RuntimeError(f"TensorBoard ended with code {process.returncode}") from None
             if time.monotonic() > end:
                 raise TimeoutError("TensorBoard does not show the run")
-            time.sleep(0.5)
-        time.sleep(3)  # the runs are known before the last of their values
+            time.sleep(4)  # two reloads
         yield server
     finally:
         process.terminate()

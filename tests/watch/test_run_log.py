@@ -109,6 +109,15 @@ def test_lines_within_a_second_are_one_point_on_the_axis_of_time(tmp_path):
     assert [step for step, _ in _scalars(tmp_path / "time", "time/loss")] == [1, 2]
 
 
+def test_evaluations_within_a_second_are_a_second_apart(tmp_path):
+    log = RunLog(tmp_path)
+    log.begin(0, 0.0, settings=SETTINGS, texts={})
+    for step, seconds in ((3, 5.1), (6, 5.9), (9, 12.0)):
+        log.evaluation(step, seconds, _result(step / 10), {})
+    log.close()
+    assert _scalars(tmp_path / "time", "time/AP") == [(5, 0.3), (6, 0.6), (12, 0.9)]
+
+
 def test_the_layout_names_what_is_written(stopped):
     (event,) = _read(stopped / "train").Tensors("custom_scalars__config__")
     layout = layout_pb2.Layout.FromString(tensor_util.make_ndarray(event.tensor_proto).item())

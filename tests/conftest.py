@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ttfnet_tf  # noqa: F401 what it asks of TensorFlow must be said before that is imported
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -8,7 +8,12 @@
 Importing the package does not import TensorFlow; the first use of `Detector` does.
 """
 
+import os
 from typing import Any
+
+# TensorFlow turns oneDNN on by itself only for processors with AVX-512 VNNI or AMX; those with AVX2 gain as well. It looks once, when it is
+# imported, so this holds where the package came first; a user's own setting stays.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 __version__ = "0.1.0.dev0"
 __all__ = ["Detector", "__version__"]

@@ -194,7 +194,8 @@ def two_steps(network, cell_configs):
     def get(config):
         method = build.method_of(config, CLASSES)
         maps = [method.paint(boxes, labels) for boxes, labels in zip(BOXES, LABELS)]
-        batch = {"image": image, **{name: np.stack([m[name] for m in maps]) for name in method.target_shapes}}
+        drawn = {name: np.stack([m[name] for m in maps]) for name in method.target_shapes}
+        batch = {"image": image, "boxes": BOXES, "labels": LABELS, **drawn}
         rates = tf.constant([build.learning_rate_at(config, step, steps_per_epoch=100) for step in range(2)], tf.float32)
         own, key = network(config), trainer_key(config)
         if users[key] < 10:  # not worth compiling

@@ -167,6 +167,21 @@ def read_config(path: Path) -> Config:
     return load_config(path / "config.yaml")
 
 
+def read_metrics(run: str | Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; a last line that a kill cut short is left out. Empty where there is no such file.
+
+    Raises:
+        UserError: the file holds something else.
+    """
+    file = Path(run) / "metrics.jsonl"
+    if not file.exists():
+        return []
+    try:
+        return [json.loads(line) for line in _whole_lines(file)]
+    except ValueError:
+        raise UserError(f"{file}: holds a line that training has not written; mend it or move the file away") from None
+
+
 def _has_begun(path: Path) -> bool:
     """Whether there is something to lose."""
     return (path / "metrics.jsonl").exists() or any(path.glob("checkpoints/step-*"))

@@ -27,9 +27,8 @@ from ttfnet_tf.evaluate import EvaluationResult
 from ttfnet_tf.evaluator import Evaluator
 from ttfnet_tf.optim import LossScale, MovingAverage
 from ttfnet_tf.parameters import named_buffers, named_parameters
-from ttfnet_tf.plots import read_metrics
 from ttfnet_tf.progress import ProgressMeter
-from ttfnet_tf.run_folder import Labels, RunFolder, flatten
+from ttfnet_tf.run_folder import Labels, RunFolder, flatten, read_metrics
 from ttfnet_tf.sentinel import SideWatch, first_bad, is_not_finite
 from ttfnet_tf.step import build_train_function, metric_names
 from ttfnet_tf.watch import run_pictures

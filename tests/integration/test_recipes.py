@@ -17,12 +17,12 @@ import pytest
 import tensorflow as tf
 
 from ttfnet_tf import build
-from ttfnet_tf.cells import read_published
 from ttfnet_tf.checkpoint import CheckpointStore
 from ttfnet_tf.config import HeadConfig, SplitConfig, load_config
 from ttfnet_tf.data.shapes import draw_shapes
 from ttfnet_tf.model import build_model
 from ttfnet_tf.parameters import named_parameters
+from ttfnet_tf.reproduce.cells import read_published
 from ttfnet_tf.step import build_train_function
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -49,8 +49,7 @@ LAYERS = (
         "weights.safetensors",
         "weights.names",
         "optimizers",
-        "cells",
-        "plots",
+        "reproduce.cells",
         "doctor.annotations",
         "report.confusion",
         "report.error_types",
@@ -79,7 +78,7 @@ LAYERS = (
         "run_folder",
         "predict",
         "video",
-        "reproduce",
+        "reproduce.plan",
         "doctor.pictures",
         "doctor.quick",
         "serving.rest",
@@ -94,7 +93,8 @@ LAYERS = (
         "methods",
         "backbones",
         "weights.load",
-        "results",
+        "reproduce.run",
+        "reproduce.plots",
         "formats.records",
         "doctor.leaks",
         "export.tflite_predictor",
@@ -103,6 +103,7 @@ LAYERS = (
         "serving.verify",
     },
     {
+        "reproduce.results",
         "step",
         "export.load",
         "data.pipeline",
@@ -132,7 +133,8 @@ LAYERS = (
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Settings stop here: everything else takes arguments with names and defaults.
 KNOWS_SETTINGS = {
-    "reproduce",
+    "reproduce.plan",
+    "reproduce.run",
     "run_folder",
     "build",
     "checkpoint",
@@ -182,10 +184,11 @@ WITHOUT_TENSORFLOW = (
     "doctor.report",
     "doctor.quick",
     "formats.convert",
-    "cells",
-    "reproduce",
-    "results",
-    "plots",
+    "reproduce.cells",
+    "reproduce.plan",
+    "reproduce.run",
+    "reproduce.results",
+    "reproduce.plots",
     "cli.reproduce",
     "watch.microscope",
     "watch.events",
@@ -223,7 +226,7 @@ def _imports(path):
 
 
 def _modules():
-    packages = ("", "data", "formats", "weights", "export", "doctor", "watch", "report", "serving")
+    packages = ("", "data", "formats", "weights", "export", "doctor", "watch", "report", "serving", "reproduce")
     return {_name(path): path for path in sorted((ROOT / "ttfnet_tf").rglob("*.py")) if _name(path) not in packages}
 
 

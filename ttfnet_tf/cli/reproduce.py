@@ -9,10 +9,12 @@ from typing import Any
 
 import yaml
 
-from ttfnet_tf import plots, reproduce, results
-from ttfnet_tf.cells import Cell, Published, Table, read_published, select
 from ttfnet_tf.cli import parser
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.reproduce import plots, results
+from ttfnet_tf.reproduce.cells import Cell, Published, Table, read_published, select
+from ttfnet_tf.reproduce.plan import Run, check_data, data_folder, plan
+from ttfnet_tf.reproduce.run import is_done, run_all
 
 _FIGURE4 = "figure4"
 _INTERRUPTED = 130
@@ -58,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     if args.table == _FIGURE4:
         return _figure4(args, published, names, overrides)
     table = _table(published, args.table)
-    folder = None if args.data is None else reproduce.data_folder(args.data)
-    runs = reproduce.plan(
+    folder = None if args.data is None else data_folder(args.data)
+    runs = plan(
         table,
         select(table, names),
         out=Path(args.out),
@@ -83,14 +85,14 @@ def run(args: argparse.Namespace) -> int:
     return 0 if finished else _INTERRUPTED
 
 
-def _train(runs: Sequence[reproduce.Run]) -> bool:
-    reproduce.check_data(runs)
-    if all(map(reproduce.is_done, runs)):
-        return reproduce.run_all(runs, lambda config, folder: None)  # says so, and starts no TensorFlow
+def _train(runs: Sequence[Run]) -> bool:
+    check_data(runs)
+    if all(map(is_done, runs)):
+        return run_all(runs, lambda config, folder: None)  # says so, and starts no TensorFlow
 
     from ttfnet_tf.train import run_training
 
-    return reproduce.run_all(runs, run_training)
+    return run_all(runs, run_training)
 
 
 def _table(published: Published, name: str) -> Table:
@@ -99,7 +101,7 @@ def _table(published: Published, name: str) -> Table:
     return published.table(name)
 
 
-def _print_list(table: Table, runs: Sequence[reproduce.Run]) -> None:
+def _print_list(table: Table, runs: Sequence[Run]) -> None:
     print(f"{table.name}: {table.title} ({table.source}); {len(table.cells)} cells")
     print(table.question)
     for number, one in enumerate(runs):

@@ -11,7 +11,7 @@ from typing import Any
 
 from ttfnet_tf.checkpoint import LoadedRun
 from ttfnet_tf.export.load import CARD
-from ttfnet_tf.plots import read_metrics
+from ttfnet_tf.run_folder import read_metrics
 
 PAGE, LABELS, LABELS_JSON = "model_card.md", "labels.txt", "labels.json"
 OUTPUTS = {

@@ -6,9 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from ttfnet_tf.cells import PUBLISHED, Cell, read_published
 from ttfnet_tf.config import load_config
 from ttfnet_tf.report.record import Record
+from ttfnet_tf.reproduce.cells import PUBLISHED, Cell, read_published
 from ttfnet_tf.run_folder import flatten
 
 COCO_CLASSES, COCO_PICTURES = 80, 5000  # of val2017, where everything was published

@@ -14,8 +14,7 @@ import numpy as np
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.measure import evaluation_folder, evaluation_settings
-from ttfnet_tf.plots import read_metrics
-from ttfnet_tf.run_folder import flatten, read_labels, work_directory
+from ttfnet_tf.run_folder import flatten, read_labels, read_metrics, work_directory
 
 _PART_NAMES = ("AP", "AP50", "AP75")
 

@@ -5,9 +5,9 @@ import re
 import pytest
 import yaml
 
-from ttfnet_tf.cells import read_published, select
 from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.reproduce.cells import read_published, select
 
 
 @pytest.fixture(scope="module")

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.run_folder import read_metrics
 
 Curve = Sequence[tuple[float, float]]  # (epoch, AP)
 LEGEND_ROWS = 14  # more curves than this are told apart by colour alone
-
-
-def read_metrics(run: str | Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; a last line that a kill cut short is left out. Empty where there is no such file.
-
-    Raises:
-        UserError: the file holds something else.
-    """
-    file = Path(run) / "metrics.jsonl"
-    if not file.exists():
-        return []
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    try:
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-    except ValueError:
-        raise UserError(f"{file}: holds a line that training has not written; mend it or move the file away") from None
 
 
 def require_matplotlib() -> None:

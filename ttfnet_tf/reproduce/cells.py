@@ -1,6 +1,6 @@
 """Published figures, cell by cell, and the settings that stand for each: `configs/published.yaml` as frozen dataclasses.
 
-Needs neither TensorFlow nor the settings' schema; `reproduce` makes runs of the cells.
+Needs neither TensorFlow nor the settings' schema; `plan` makes runs of the cells.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import yaml
 
 from ttfnet_tf.errors import UserError
 
-PUBLISHED = Path(__file__).resolve().parents[1] / "configs" / "published.yaml"
+PUBLISHED = Path(__file__).resolve().parents[2] / "configs" / "published.yaml"
 # Columns in the order of the tables. AP and its parts in percent.
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "ratio", "hours", "fps")
 

@@ -60,7 +60,7 @@ def cells(
     """
     names = list(curves)
     height = max(3.4, 0.22 * len(names) + 1.2)
-    figure, axes = _figure(1, 2 if published else 1, 10 if published else 6, height)
+    figure, axes = _figure(1, 2 if published else 1, 10 if published else 8, height)
     by_epoch, at_end = axes if published else (axes, None)
     colours = _colours(len(names))
     for name, colour in zip(names, colours):
@@ -69,7 +69,8 @@ def cells(
             by_epoch.plot([epoch for epoch, _ in curve], [ap for _, ap in curve], marker=".", linewidth=1, color=colour, label=label)
     by_epoch.set(xlabel="epoch", ylabel="AP (%)", ylim=(0, None))
     if 0 < len(names) <= LEGEND_ROWS:
-        by_epoch.legend(fontsize=7)
+        beside = {} if published else {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}  # where the second part would be
+        by_epoch.legend(fontsize=7, **beside)
     panels = [by_epoch]
     if at_end is not None:
         rows = range(len(names))

@@ -20,8 +20,7 @@ from ttfnet_tf.run_folder import read_metrics
 
 _PARTS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _CLEAR = 0.4  # points of AP by which published figures must differ for their order to be looked for, where a table names no tolerance
-
-TITLE_LENGTH = 110  # characters over a plot
+_TITLE_LENGTH = 110  # characters of the second line over a plot
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ def write(table: Table, results: Sequence[CellResult], about: Circumstances, fol
         shown = [result for result in results if any(run.curve for run in result.runs)]
         plots.cells(
             files[-1],
-            f"{table.name}: {table.title}\n{textwrap.shorten(about.line(), TITLE_LENGTH, placeholder=' ...')}",
+            f"{table.name}: {table.title}\n{textwrap.shorten(about.line(), _TITLE_LENGTH, placeholder=' ...')}",
             {result.cell.name: [run.curve for run in result.runs] for result in shown},
             {result.cell.name: result.finals for result in shown},
             {result.cell.name: result.cell.published["AP"] for result in shown if "AP" in result.cell.published},

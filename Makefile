@@ -20,7 +20,7 @@ env: .venv/installed ## the environment in .venv/, once
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: env ## synthetic pictures -> trained detector -> measured -> drawings -> SavedModel, in demo/
+demo: env ## synthetic images -> trained detector -> measured -> drawings -> SavedModel, in demo/
 	$(BIN)/python tools/data.py shapes $(DEMO)/shapes --train 400 --size 128 128 --overwrite
 	$(BIN)/python tools/train.py configs/demo.yaml --work-dir $(DEMO)/run \
 	  data.train.annotations=$(DEMO)/shapes/annotations/train.json data.train.images=$(DEMO)/shapes/train \

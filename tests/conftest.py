@@ -37,7 +37,7 @@ def write_yaml(tmp_path):
 
 @pytest.fixture
 def write_coco(tmp_path):
-    """Writes pictures of given sizes and a COCO file about them.
+    """Writes images of given sizes and a COCO file about them.
 
     write_coco(sizes={7: (40, 60)}, objects=[(7, 3, [x, y, w, h])], categories={3: "cat", 8: "dog"}) -> (annotations, folder);
     an object may have a dict of more keys as fourth entry.
@@ -82,13 +82,13 @@ def square_finder():
 
 @pytest.fixture(scope="session")
 def squares():
-    """squares((H, W), {(i, j): "red" | "green"}, scale=(sy, sx)) -> uint8 picture: coloured cells on black, each sy x sx times larger."""
+    """squares((H, W), {(i, j): "red" | "green"}, scale=(sy, sx)) -> uint8 image: coloured cells on black, each sy x sx times larger."""
     colours = {"red": (255, 0, 0), "green": (0, 255, 0)}
 
     def draw(size, cells, scale=(1, 1)):
-        picture = np.zeros((*size, 3), np.uint8)
+        image = np.zeros((*size, 3), np.uint8)
         for (row, column), colour in cells.items():
-            picture[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = colours[colour]
-        return np.repeat(np.repeat(picture, scale[0], axis=0), scale[1], axis=1)
+            image[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = colours[colour]
+        return np.repeat(np.repeat(image, scale[0], axis=0), scale[1], axis=1)
 
     return draw

@@ -13,7 +13,7 @@ import zlib
 import golden
 import numpy as np
 
-from ttfnet_tf import parameters
+from ttfnet_tf.models import parameters
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Answers of a served detector, made up: of four rows a picture, the first ones detections."""
+"""Answers of a served detector, made up: of four rows an image, the first ones detections."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def outputs_for(*counts, score=0.9):
-    """Outputs for pictures with so many detections, of four rows each."""
+    """Outputs for images with so many detections, of four rows each."""
     rows = np.arange(4)[None] < np.array(counts)[:, None]
     return {
         "detection_boxes": np.where(rows[..., None], np.float32([0.1, 0.2, 0.5, 0.75]), np.float32(0)),

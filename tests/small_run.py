@@ -1,4 +1,4 @@
-"""A run of a network of width 8 that detects something in noise, and picture files of every kind, for tests of what is exported."""
+"""A run of a network of width 8 that detects something in noise, and image files of every kind, for tests of what is exported."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def write_run(folder: Path, seed: int = 5) -> Path:
         seed: of its weights; another one detects something else.
     """
     from ttfnet_tf import build
-    from ttfnet_tf.checkpoint import CheckpointStore
-    from ttfnet_tf.optim import MovingAverage
-    from ttfnet_tf.parameters import named_parameters
-    from ttfnet_tf.run_folder import Labels, RunFolder
+    from ttfnet_tf.models.parameters import named_parameters
+    from ttfnet_tf.runs.checkpoint import CheckpointStore
+    from ttfnet_tf.runs.moving_average import MovingAverage
+    from ttfnet_tf.runs.run_folder import Labels, RunFolder
 
     settings = folder.parent / f"{folder.name}.yaml"
     settings.write_text(SETTINGS)
@@ -65,27 +65,27 @@ def write_run(folder: Path, seed: int = 5) -> Path:
     return folder
 
 
-def picture_files() -> dict[str, bytes]:
-    """Name -> bytes of pictures of every kind that both decoders read alike."""
+def image_files() -> dict[str, bytes]:
+    """Name -> bytes of images of every kind that both decoders read alike."""
     rng = np.random.default_rng(1)
 
-    def picture(height, width, channels=3):
+    def pixels(height, width, channels=3):
         cells = rng.integers(0, 256, (1 + height // 8, 1 + width // 8, channels), np.uint8)
         return cv2.resize(cells, (width, height)).reshape(height, width, channels)
 
     def encode(suffix, image):
         return cv2.imencode(suffix, image)[1].tobytes()
 
-    jpeg = encode(".jpg", picture(80, 120))
+    jpeg = encode(".jpg", pixels(80, 120))
     # APP1: EXIF in Motorola order, one entry: orientation (0x0112, SHORT, 1 value) 6, a quarter turn clockwise.
     exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     return {
-        "colour.jpg": encode(".jpg", picture(150, 101)),
-        "colour.png": encode(".png", picture(33, 47)),
-        "grey.jpg": encode(".jpg", picture(64, 96, 1)),
-        "grey.png": encode(".png", picture(200, 90, 1)),
-        "alpha.png": encode(".png", picture(70, 70, 4)),
-        "deep.png": encode(".png", picture(40, 60).astype(np.uint16) * 257),
+        "colour.jpg": encode(".jpg", pixels(150, 101)),
+        "colour.png": encode(".png", pixels(33, 47)),
+        "grey.jpg": encode(".jpg", pixels(64, 96, 1)),
+        "grey.png": encode(".png", pixels(200, 90, 1)),
+        "alpha.png": encode(".png", pixels(70, 70, 4)),
+        "deep.png": encode(".png", pixels(40, 60).astype(np.uint16) * 257),
         "turned.jpg": jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:],
-        "pixel.png": encode(".png", picture(1, 1)),
+        "pixel.png": encode(".png", pixels(1, 1)),
     }

@@ -1,4 +1,4 @@
-"""TensorBoard on a run, looked at by a headless browser. `python tests/tensorboard_pages.py RUN OUT` makes the pictures of docs/."""
+"""TensorBoard on a run, looked at by a headless browser. `python tests/tensorboard_pages.py RUN OUT` makes the images of docs/."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-# Page -> (width, height) of its picture in pixels.
+# Page -> (width, height) of its image in pixels.
 PAGES = {
     "custom_scalars": (1280, 960),
     "timeseries": (1280, 900),
@@ -92,18 +92,18 @@ def browse(*arguments: str) -> str:
 
 
 def screenshot(server: Server, page: str, file: Path) -> Image.Image:
-    """RGB picture of a page, also in `file`."""
+    """RGB image of a page, also in `file`."""
     browse(f"--screenshot={file}", "--window-size={},{}".format(*PAGES[page]), f"{server.address}/#{page}")
-    with Image.open(file) as picture:
-        return picture.convert("RGB")
+    with Image.open(file) as image:
+        return image.convert("RGB")
 
 
 def main(run: str, out: str) -> None:
     with serve(run) as server:
         for page in PAGES:
             file = Path(out) / f"tensorboard_{page}.png"
-            picture = screenshot(server, page, file)
-            picture.quantize(144, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, optimize=True)
+            image = screenshot(server, page, file)
+            image.quantize(144, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, optimize=True)
             print(f"{file}: {file.stat().st_size // 1024} KB")
 
 

@@ -23,7 +23,7 @@ def clock():
 
 def test_lines_come_every_so_often_and_at_the_end(clock):
     out = io.StringIO()
-    with ProgressMeter("train", 100, pictures_per_step=8, plain_every=10, stream=out, clock=clock) as meter:
+    with ProgressMeter("train", 100, images_per_step=8, plain_every=10, stream=out, clock=clock) as meter:
         for step in range(1, 101):
             clock.now += 0.5
             meter.update(step, {"loss": 1.23456, "lr": 0.008})
@@ -46,10 +46,10 @@ def test_a_total_that_nobody_knows(clock):
 
 def test_speed_counts_from_where_a_resumed_run_starts(clock):
     meter = ProgressMeter("train", 100, start=60, stream=io.StringIO(), clock=clock)
-    assert (meter.pictures_per_second, meter.seconds_left) == (0.0, None)
+    assert (meter.images_per_second, meter.seconds_left) == (0.0, None)
     clock.now = 5.0
     meter.update(70)
-    assert meter.pictures_per_second == pytest.approx(2.0)
+    assert meter.images_per_second == pytest.approx(2.0)
     assert meter.seconds_left == pytest.approx(15.0)
 
 
@@ -61,7 +61,7 @@ def test_speed_is_that_of_the_last_minute(clock):
     for step in range(101, 401):
         clock.now += 1.0
         meter.update(step)
-    assert meter.pictures_per_second == pytest.approx(1.0)
+    assert meter.images_per_second == pytest.approx(1.0)
 
 
 def test_messages_stay(clock):
@@ -87,9 +87,9 @@ def test_a_terminal_gets_one_live_line_and_messages_above_it(clock):
 def test_what_is_done_at_once_needs_no_line(clock):
     out = io.StringIO()
     with ProgressMeter("draw", 10, stream=out, clock=clock) as meter:
-        for picture in range(1, 11):
+        for image in range(1, 11):
             clock.now += 0.1
-            meter.update(picture)
+            meter.update(image)
     assert out.getvalue() == ""
 
 
@@ -99,14 +99,14 @@ def test_what_steps_wait_for_is_told_beside_them_and_is_no_speed(clock):
         for step in range(1, 6):
             clock.now += 1.0
             meter.update(step)
-        for pictures in range(1, 31):
+        for images in range(1, 31):
             clock.now += 1.0
-            meter.aside("evaluate", pictures, 30)
-        assert meter.pictures_per_second == pytest.approx(1.0)
+            meter.aside("evaluate", images, 30)
+        assert meter.images_per_second == pytest.approx(1.0)
         assert meter.done == 5
     lines = out.getvalue().splitlines()
     assert [line.split("  ")[0] for line in lines] == ["train 2/10", "train 5/10", "train 5/10", "train 5/10"]
-    assert lines[1:] == [f"train 5/10  evaluate {pictures}/30" for pictures in (7, 17, 27)]
+    assert lines[1:] == [f"train 5/10  evaluate {images}/30" for images in (7, 17, 27)]
 
 
 def test_a_live_line_comes_back_after_what_the_steps_waited_for(clock):

@@ -3,7 +3,7 @@
     from ttfnet_tf import Detector
 
     detector = Detector.load("runs/my_run")
-    detections = detector("picture.jpg")
+    detections = detector("image.jpg")
 
 Importing the package does not import TensorFlow; the first use of `Detector` does.
 """
@@ -21,7 +21,7 @@ __all__ = ["Detector", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "Detector":
-        from ttfnet_tf.detector import Detector
+        from ttfnet_tf.inference.predictor.detector import Detector
 
         return Detector
     raise AttributeError(f"module 'ttfnet_tf' has no attribute '{name}'")

@@ -1,6 +1,6 @@
 """Box formats and the frames they live in; NumPy only.
 
-xyxy: corners x1, y1, x2, y2 in pixels of the picture named beside it. Corners follow the reference: COCO's [x, y, w, h]
+xyxy: corners x1, y1, x2, y2 in pixels of the image named beside it. Corners follow the reference: COCO's [x, y, w, h]
 becomes x2 = x + w - 1, so a box one pixel wide has x1 == x2 and widths carry a +1 (golden/README.md of the reference data;
 mmdetection 1.0 `CocoDataset`). Cells are the stride-4 map; cell (row i, column j) stands for the point (4 j, 4 i).
 """
@@ -21,7 +21,7 @@ def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
 
 
 def resize_boxes(boxes: np.ndarray, from_size: tuple[int, int], to_size: tuple[int, int]) -> np.ndarray:
-    """[N, 4] xyxy in a picture of `from_size` (H, W) -> xyxy in one of `to_size`, clipped to [0, W-1] x [0, H-1].
+    """[N, 4] xyxy in an image of `from_size` (H, W) -> xyxy in one of `to_size`, clipped to [0, W-1] x [0, H-1].
 
     Corners are multiplied by the ratio of the sizes, as the reference does (mmdetection 1.0 `Resize`).
     """

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from ttfnet_tf.backbones.keras_cv import load_preset
-from ttfnet_tf.centernet import TARGETS as CENTERNET_TARGETS
-from ttfnet_tf.centernet import centernet
-from ttfnet_tf.config import Config, SplitConfig, effective_lr
+from ttfnet_tf.config import Config, SplitConfig
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit, load_coco
-from ttfnet_tf.data.pipeline import PictureNotes, build_train_dataset
+from ttfnet_tf.data.pipeline import ImageNotes, build_train_dataset
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.methods import Method, ttfnet
-from ttfnet_tf.model import build_model
-from ttfnet_tf.optim import ReferenceSGD, learning_rate
-from ttfnet_tf.optimizers import RuleGroups
-from ttfnet_tf.sentinel import Sentinel
-from ttfnet_tf.step import Optimizer
-from ttfnet_tf.weights.load import load_pretrained
+from ttfnet_tf.methods.base import Method, ttfnet
+from ttfnet_tf.methods.centernet import TARGETS as CENTERNET_TARGETS
+from ttfnet_tf.methods.centernet import centernet
+from ttfnet_tf.models.detector import build_model
 
 
 def model_of(config: Config, num_classes: int) -> tf.keras.Model:
@@ -46,55 +38,6 @@ def model_of(config: Config, num_classes: int) -> tf.keras.Model:
         batch_norm=settings.batch_norm,
         seed=config.train.seed,
         image_size=tuple(config.data.image_size),
-    )
-
-
-def load_pretrained_of(config: Config, model: tf.keras.Model) -> str:
-    """Loads what `model.pretrained` names into a network from `model_of`; returns a report for people.
-
-    Raises:
-        UserError: it cannot be had, or does not fit.
-    """
-    source = str(config.model.pretrained)
-    of_keras_cv = config.model.backbone.startswith("keras_cv/")
-    if of_keras_cv and not (source.startswith("timm/") or Path(source).suffix):
-        return load_preset(model, source, backbone=config.model.backbone)
-    return str(load_pretrained(model, source))
-
-
-def optimizer_of(config: Config, parameters: Mapping[str, tf.Variable]) -> Optimizer:
-    """The configured optimizer for `parameters`, by their official names."""
-    settings = {
-        "momentum": config.optim.momentum,
-        "weight_decay": config.optim.weight_decay,
-        "bias_lr_multiplier": config.optim.bias_lr_multiplier,
-        "bias_weight_decay": config.optim.bias_weight_decay,
-    }
-    if config.optim.name == "sgd":
-        return ReferenceSGD(parameters, **settings)
-    return RuleGroups(parameters, config.optim.name, **settings)
-
-
-def sentinel_of(config: Config, parameters: Mapping[str, tf.Variable]) -> Sentinel:
-    """The test of every step, for gradients in the order of `parameters`."""
-    bias = f"bbox_head.wh.{config.model.box_head.depth}.bias"
-    # CenterNet's sizes end in no ReLU.
-    side_bias = list(parameters).index(bias) if config.model.head == "ttfnet" and bias in parameters else None
-    return Sentinel(explode_factor=config.train.explode_factor, side_bias=side_bias)
-
-
-def learning_rate_at(config: Config, step: int, steps_per_epoch: int) -> float:
-    """Learning rate of `step`, counted from 0."""
-    return learning_rate(
-        step,
-        base_lr=effective_lr(config),
-        steps_per_epoch=steps_per_epoch,
-        epochs=config.train.epochs,
-        schedule=config.optim.schedule,
-        drop_epochs=config.optim.drop_epochs,
-        drop_factor=config.optim.drop_factor,
-        warmup_steps=config.optim.warmup_steps,
-        warmup_ratio=config.optim.warmup_ratio,
     )
 
 
@@ -141,7 +84,7 @@ def load_split(config: Config, name: str) -> CocoSplit:
 
     Args:
         config: settings.
-        name: "train" (pictures that cannot be trained on are left out) or "val" (every picture stays).
+        name: "train" (images that cannot be trained on are left out) or "val" (every image stays).
 
     Raises:
         UserError: a path is not set, or what `load_coco` finds wrong.
@@ -168,9 +111,9 @@ def train_dataset(
     start_step: int = 0,
     num_shards: int = 1,
     shard_index: int = 0,
-    notes: PictureNotes | None = None,
+    notes: ImageNotes | None = None,
 ) -> tf.data.Dataset:
-    """Batches from `start_step` on; one shard gets its rows of every global batch. `notes` collects what pictures show."""
+    """Batches from `start_step` on; one shard gets its rows of every global batch. `notes` collects what images show."""
     return build_train_dataset(
         split,
         image_size=tuple(config.data.image_size),
@@ -179,7 +122,7 @@ def train_dataset(
         augment=Augmentation(**dataclasses.asdict(config.augment)),
         method=method_of(config, len(split.class_names)),
         backend=config.targets.backend,
-        broken_pictures=config.data.broken_pictures,
+        broken_images=config.data.broken_images,
         workers=config.data.workers,
         start_step=start_step,
         num_shards=num_shards,

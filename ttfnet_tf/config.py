@@ -23,7 +23,7 @@ from ttfnet_tf.errors import UserError
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """One annotated set of pictures in COCO format."""
+    """One annotated set of images in COCO format."""
 
     annotations: str = ""  # COCO instances JSON
     images: str = ""  # folder that the file names in it are relative to
@@ -35,10 +35,10 @@ class DataConfig:
     val: SplitConfig = field(default_factory=SplitConfig)
     image_size: list[int] = field(default_factory=lambda: [512, 512])  # [height, width] in pixels, multiples of 32
     crowd: Literal["background", "object"] = "background"  # boxes with iscrowd=1; the reference never shows them to the head
-    min_box_size: float = 1.0  # px of the original picture; boxes with a shorter side are dropped (reference: 1)
-    min_image_size: int = 32  # px; training pictures with a shorter side are dropped (reference: 32)
-    empty_images: Literal["drop", "keep"] = "drop"  # training pictures without a usable box (reference: never trained on)
-    broken_pictures: Literal["raise", "skip"] = "raise"  # a picture that does not decode; "skip" counts it and goes on
+    min_box_size: float = 1.0  # px of the original image; boxes with a shorter side are dropped (reference: 1)
+    min_image_size: int = 32  # px; training images with a shorter side are dropped (reference: 32)
+    empty_images: Literal["drop", "keep"] = "drop"  # training images without a usable box (reference: never trained on)
+    broken_images: Literal["raise", "skip"] = "raise"  # an image that does not decode; "skip" counts it and goes on
     workers: int = 0  # parallel calls of the input pipeline; 0 lets tf.data choose
 
 
@@ -46,7 +46,7 @@ class DataConfig:
 class AugmentConfig:
     flip: float = 0.5  # probability of a horizontal flip
     photometric: bool = False  # brightness, contrast, saturation, hue and channel order (10x recipes)
-    expand: float = 0.0  # probability to put the picture on a canvas of up to 4 x 4 its size (10x recipes: 0.5)
+    expand: float = 0.0  # probability to put the image on a canvas of up to 4 x 4 its size (10x recipes: 0.5)
     min_iou_crop: bool = False  # crop so that boxes keep a random share (10x recipes)
     affine: bool = False  # random scale and shift (CenterNet)
     lighting: bool = False  # colour jitter and noise along the principal colours (CenterNet)
@@ -105,7 +105,7 @@ class LossesConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    lr: float = 0.016  # for a global batch of lr_batch_size pictures
+    lr: float = 0.016  # for a global batch of lr_batch_size images
     lr_batch_size: int = 128
     scale_lr: bool = True  # another train.batch_size scales lr linearly (Goyal et al. 2017)
     name: Literal["sgd", "adam", "adamw", "lamb", "novograd", "radam", "sgdw"] = "sgd"  # sgd: the official rules
@@ -135,7 +135,7 @@ class TrainConfig:
     checkpoint_every: int = 1  # epochs
     keep_checkpoints: int = 3  # the latest ones; the best by AP is kept beside them
     evaluate_every: int = 1  # epochs; 0 is never
-    summary_pictures: int = 4  # pictures of each kind in TensorBoard at each evaluation; 0 is none
+    summary_images: int = 4  # images of each kind in TensorBoard at each evaluation; 0 is none
     profile_steps: list[int] = field(default_factory=list)  # [first, last] steps, from 1, that TensorFlow's profiler records; empty is off
     report: bool = False  # write report.html into the work directory when training is done
     on_divergence: Literal["stop", "skip", "rollback"] = "stop"  # at a loss or gradient that is not finite, or a loss that explodes
@@ -144,13 +144,13 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class DecodeConfig:
-    top_k: int = 100  # detections of a picture at most
+    top_k: int = 100  # detections of an image at most
     score_threshold: float = 0.01  # only detections above it are kept
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    max_pixels: int = 50_000_000  # height x width of a picture file that an exported graph decodes at most; larger ones are refused
+    max_pixels: int = 50_000_000  # height x width of an image file that an exported graph decodes at most; larger ones are refused
 
 
 @dataclass(frozen=True)
@@ -322,7 +322,7 @@ _RULES: tuple[tuple[str, Any, str], ...] = (
     ("train.checkpoint_every", _finite_positive, _POSITIVE),
     ("train.keep_checkpoints", _finite_positive, _POSITIVE),
     ("train.evaluate_every", _not_negative, _NOT_NEGATIVE),
-    ("train.summary_pictures", _not_negative, _NOT_NEGATIVE),
+    ("train.summary_images", _not_negative, _NOT_NEGATIVE),
     (
         "train.profile_steps",
         lambda v, _: not v or (len(v) == 2 and 1 <= v[0] <= v[1]),

@@ -18,7 +18,7 @@ BRIEF_SECONDS = 2.0  # work that is done sooner needs no lines in a log
 
 
 class ProgressMeter:
-    """Counts steps of a known total; tells figures, pictures per second and the time left.
+    """Counts steps of a known total; tells figures, images per second and the time left.
 
     Use it as a context manager. `update` is cheap enough for every step: output is limited to a few lines a second in
     a terminal and elsewhere to one line per `plain_every` seconds and the last step; work of less than `BRIEF_SECONDS` says nothing there.
@@ -27,7 +27,7 @@ class ProgressMeter:
         label: what runs, e.g. "train".
         total: number of steps at which this is done; None where nobody knows, as for a camera.
         start: steps that an earlier run did; they count as done and not as speed.
-        pictures_per_step: pictures of one step, for pictures per second.
+        images_per_step: images of one step, for images per second.
         plain_every: seconds between two lines when `stream` is no terminal.
         stream: where to write; standard error by default, so that results on standard output stay clean.
         live: True or False overrides the look at `stream`.
@@ -40,14 +40,14 @@ class ProgressMeter:
         total: int | None,
         *,
         start: int = 0,
-        pictures_per_step: int = 1,
+        images_per_step: int = 1,
         plain_every: float = 15.0,
         stream: TextIO | None = None,
         live: bool | None = None,
         clock=time.monotonic,
     ):
         self.label, self.total, self.done = label, total, start
-        self.pictures_per_step, self.plain_every = pictures_per_step, plain_every
+        self.images_per_step, self.plain_every = images_per_step, plain_every
         self.stream = stream or sys.stderr
         self.live = is_live(self.stream) if live is None else live
         self._clock = clock
@@ -120,16 +120,16 @@ class ProgressMeter:
             print(text, file=self.stream, flush=True)
 
     @property
-    def pictures_per_second(self) -> float:
+    def images_per_second(self) -> float:
         """Over the last minute; 0 before the second update."""
         (first_time, first_step), (last_time, last_step) = self._history[0], self._history[-1]
         seconds = last_time - first_time
-        return (last_step - first_step) * self.pictures_per_step / seconds if seconds > 0 else 0.0
+        return (last_step - first_step) * self.images_per_step / seconds if seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
         """Estimate from the same minute; None while unknown."""
-        speed = self.pictures_per_second / self.pictures_per_step
+        speed = self.images_per_second / self.images_per_step
         return (self.total - self.done) / speed if speed > 0 and self.total is not None else None
 
     def _is_last(self, done: int) -> bool:
@@ -145,8 +145,8 @@ class ProgressMeter:
     def _parts(self, figures: Mapping[str, float | str] | None) -> tuple[str, list[str], list[str]]:
         """The count, speed and time left as far as they are known, and the figures."""
         pace = []
-        if self.pictures_per_second > 0:
-            pace.append(f"{self.pictures_per_second:.1f} images/s")
+        if self.images_per_second > 0:
+            pace.append(f"{self.images_per_second:.1f} images/s")
         if self.seconds_left:
             pace.append(f"{duration(self.seconds_left)} left")
         return self._count(), pace, [f"{name} {_short(value)}" for name, value in (figures or {}).items()]

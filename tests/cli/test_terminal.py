@@ -49,7 +49,7 @@ def test_a_terminal_sees_a_live_line(root, tmp_path):
     assert "\x1b[?25l" in text  # the cursor hides
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # and comes back
     assert "45/45" in text
-    assert re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).splitlines()[-1].startswith("shapes: drew 40 training pictures")
+    assert re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).splitlines()[-1].startswith("shapes: drew 40 training images")
 
 
 def test_no_color_leaves_the_line_without_colours(root, tmp_path):
@@ -70,7 +70,7 @@ def test_a_terminal_that_only_types_gets_plain_lines(root, tmp_path):
 def test_files_and_pipes_get_no_control_characters(root, tmp_path, force):
     command = [sys.executable, "-m", "ttfnet_tf", *DRAW]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=_environment(root, **force), check=True)
-    assert done.stdout.startswith("shapes: drew 40 training pictures")
+    assert done.stdout.startswith("shapes: drew 40 training images")
     assert done.stderr == "" or not re.search(r"[\x00-\x09\x0b-\x1f]", done.stderr)  # a slow machine may say how far it is
     assert len(done.stdout.splitlines()) == 1
 
@@ -96,7 +96,7 @@ def test_a_run_in_a_terminal_and_its_evaluation_in_a_pipe(root, tmp_path):
     assert _in_terminal(root, tmp_path, [*DRAW[:-2], "64", "64"])[0] == 0
     data = [f"data.{split}.annotations=shapes/annotations/{split}.json" for split in ("train", "val")]
     data += [f"data.{split}.images=shapes/{split}" for split in ("train", "val")]
-    small = ["data.image_size=[64,64]", "train.epochs=1", "optim.drop_epochs=[]", "train.summary_pictures=0", "model.neck_channels=[8,8,8]"]
+    small = ["data.image_size=[64,64]", "train.epochs=1", "optim.drop_epochs=[]", "train.summary_images=0", "model.neck_channels=[8,8,8]"]
     code, text = _in_terminal(root, tmp_path, ["train", str(root / "configs" / "demo.yaml"), "--work-dir", "run", *data, *small])
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     assert code == 0, shown
@@ -107,6 +107,6 @@ def test_a_run_in_a_terminal_and_its_evaluation_in_a_pipe(root, tmp_path):
 
     command = [sys.executable, "-m", "ttfnet_tf", "evaluate", "run"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=_environment(root), check=True)
-    assert done.stdout.startswith("run, step 5, on shapes/annotations/val.json (5 pictures)")
+    assert done.stdout.startswith("run, step 5, on shapes/annotations/val.json (5 images)")
     assert "\x1b" not in done.stdout + done.stderr
     assert len(done.stderr.splitlines()) <= 2

@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 import ttfnet_tf
-from ttfnet_tf.batch_norm import SyncBatchNormalization
-from ttfnet_tf.deform_conv import SAMPLERS, DeformableConv2D
-from ttfnet_tf.initializers import normal
-from ttfnet_tf.model import build_model
-from ttfnet_tf.parameters import named_parameters
-from ttfnet_tf.upsample import LearnedUpsample, UpsampleBilinear2x
+from ttfnet_tf.layers.batch_norm import SyncBatchNormalization
+from ttfnet_tf.layers.deform_conv import SAMPLERS, DeformableConv2D
+from ttfnet_tf.layers.initializers import normal
+from ttfnet_tf.layers.upsample import LearnedUpsample, UpsampleBilinear2x
+from ttfnet_tf.models.detector import build_model
+from ttfnet_tf.models.parameters import named_parameters
 
 LAYERS = {
     "deformable": lambda: DeformableConv2D(5, 5, "gather", use_bias=False, kernel_initializer=normal(0.1, 0, "a"), name="d"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ttfnet_tf.data.affine import ColourJitter, View, center_border, draw_colour_jitter, draw_view, jitter_colours, show
-from ttfnet_tf.data.transforms import picture_rng, resize
+from ttfnet_tf.data.transforms import image_rng, resize
 
 NOTHING = (np.zeros([0, 4], np.float32), np.zeros([0], np.int32))
 
@@ -31,8 +31,8 @@ def test_border_is_128_halved_until_it_fits(side, border):
 
 
 def test_views_have_eight_scales_and_any_centre_off_the_border():
-    """Every centre of a 300 x 261 picture's inner 44 x 5 pixels, every scale from .6 to 1.3; shares within 4 deviations."""
-    views = [draw_view((261, 300), picture_rng(0, 0, index)) for index in range(4000)]
+    """Every centre of a 300 x 261 image's inner 44 x 5 pixels, every scale from .6 to 1.3; shares within 4 deviations."""
+    views = [draw_view((261, 300), image_rng(0, 0, index)) for index in range(4000)]
     assert {view.center_x for view in views} == set(range(128, 172))
     assert {view.center_y for view in views} == set(range(128, 133))
     scales, counts = np.unique([view.scale for view in views], return_counts=True)
@@ -42,12 +42,12 @@ def test_views_have_eight_scales_and_any_centre_off_the_border():
     assert (np.abs(rows - 800) < 4 * math.sqrt(4000 / 5 * 4 / 5)).all()
 
 
-def test_a_picture_of_one_pixel_has_a_view():
-    assert draw_view((1, 1), picture_rng(0, 0, 0))[:2] == (0, 0)
+def test_an_image_of_one_pixel_has_a_view():
+    assert draw_view((1, 1), image_rng(0, 0, 0))[:2] == (0, 0)
 
 
 @pytest.mark.parametrize(("size", "image_size"), [((12, 16), (12, 16)), ((12, 16), (24, 32)), ((48, 64), (24, 32))])
-def test_the_whole_picture_is_what_resize_gives(size, image_size):
+def test_the_whole_image_is_what_resize_gives(size, image_size):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (*size, 3), np.uint8)
     boxes = np.array([[1, 2, 9, 8], [0, 0, size[1] - 1, size[0] - 1]], np.float32)
@@ -84,7 +84,7 @@ def test_pixels_of_a_view_by_loop(view):
 
 
 def test_boxes_of_a_view_are_moved_clipped_and_dropped_when_outside():
-    """A 100 x 200 picture (height x width), view about (120, 40), half the sides: columns 70 to 170, rows 15 to 65, to 128 x 256."""
+    """A 100 x 200 image (height x width), view about (120, 40), half the sides: columns 70 to 170, rows 15 to 65, to 128 x 256."""
     boxes = np.array(
         [
             [80, 20, 120, 40],
@@ -113,10 +113,10 @@ def test_a_view_without_boxes_and_one_that_loses_them():
 
 
 def test_a_marked_pixel_and_its_box_move_together():
-    """A square of 7 pixels: its middle stays that of its box, within half a pixel of the picture and half a pixel of the view."""
+    """A square of 7 pixels: its middle stays that of its box, within half a pixel of the image and half a pixel of the view."""
     seen = 0
     for index in range(40):
-        view = draw_view((60, 90), picture_rng(5, 0, index))
+        view = draw_view((60, 90), image_rng(5, 0, index))
         image = np.zeros((60, 90, 3), np.uint8)
         image[27:34, 42:49] = 255
         shown, boxes, _ = show(image, np.array([[42, 27, 48, 33]], np.float32), np.array([0]), view, (120, 180))
@@ -132,24 +132,24 @@ def test_a_marked_pixel_and_its_box_move_together():
 
 
 def _jitter_by_steps(image, jitter):
-    """Blend after blend, in units of 0..1, with blue first as the reference has its pictures."""
-    picture = image[..., ::-1].astype(np.float64) / 255
-    grey = picture @ [0.114, 0.587, 0.299]
+    """Blend after blend, in units of 0..1, with blue first as the reference has its images."""
+    changed = image[..., ::-1].astype(np.float64) / 255
+    grey = changed @ [0.114, 0.587, 0.299]
     mean = grey.mean()
     for step, factor in jitter.steps:
         other = {"brightness": 0, "contrast": mean, "saturation": grey[..., None]}[step]
-        picture = factor * picture + (1 - factor) * other
+        changed = factor * changed + (1 - factor) * other
     vectors = np.array(
         [[-0.58752847, -0.69563484, 0.41340352], [-0.5832747, 0.00994535, -0.81221408], [-0.56089297, 0.71832671, 0.41158938]]
     )
-    picture = picture + vectors @ (np.array([0.2141788, 0.01817699, 0.00341571]) * jitter.lighting)
-    return 255 * picture[..., ::-1]
+    changed = changed + vectors @ (np.array([0.2141788, 0.01817699, 0.00341571]) * jitter.lighting)
+    return 255 * changed[..., ::-1]
 
 
 def test_colours_step_by_step():
     image = np.random.default_rng(2).integers(0, 256, (9, 11, 3), np.uint8)
     for index in range(20):
-        jitter = draw_colour_jitter(picture_rng(0, 1, index))
+        jitter = draw_colour_jitter(image_rng(0, 1, index))
         np.testing.assert_allclose(jitter_colours(image, jitter), _jitter_by_steps(image, jitter), atol=2e-3)
 
 
@@ -177,7 +177,7 @@ def test_lighting_by_hand():
 
 def test_distribution_of_the_colour_changes():
     """Factors uniform in .6 to 1.4, all orders alike, noise normal of deviation .1; 1.95 / sqrt(n) is passed by chance once in 1000."""
-    drawn = [draw_colour_jitter(picture_rng(3, 0, index)) for index in range(3000)]
+    drawn = [draw_colour_jitter(image_rng(3, 0, index)) for index in range(3000)]
     for name in ("brightness", "contrast", "saturation"):
         factors = [dict(jitter.steps)[name] for jitter in drawn]
         assert 0.6 <= min(factors) < 0.605
@@ -192,7 +192,7 @@ def test_distribution_of_the_colour_changes():
     assert abs(np.std([jitter.lighting for jitter in drawn]) - 0.1) < 4 * 0.1 / math.sqrt(2 * 9000)
 
 
-def test_a_float_picture_may_leave_the_range():
+def test_a_float_image_may_leave_the_range():
     image = np.array([[[-20, 300, 100]]], np.float32)
     np.testing.assert_allclose(jitter_colours(image, ColourJitter((("brightness", 1.2),), (0, 0, 0)))[0, 0], [-24, 360, 120], rtol=1e-5)
     assert cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[0, 0] == pytest.approx(-20 * 0.299 + 300 * 0.587 + 100 * 0.114)

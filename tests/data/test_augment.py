@@ -11,7 +11,7 @@ from ttfnet_tf.data import augment
 from ttfnet_tf.data.augment import (
     Augmentation,
     Distortion,
-    augment_picture,
+    augment_image,
     crop_boxes,
     cut,
     distort,
@@ -20,7 +20,7 @@ from ttfnet_tf.data.augment import (
     draw_distortion,
     draw_patches,
 )
-from ttfnet_tf.data.transforms import flip, picture_rng, resize
+from ttfnet_tf.data.transforms import flip, image_rng, resize
 
 MEAN_BYTES = (124, 116, 104)  # 123.675, 116.28, 103.53 rounded
 ALL_10X = Augmentation(photometric=True, expand=0.5, min_iou_crop=True)
@@ -89,7 +89,7 @@ def test_each_change_of_colour_is_asked_for_in_order():
 
 def test_distribution_of_the_colour_changes():
     count = 4000
-    drawn = [draw_distortion(picture_rng(0, 0, index)) for index in range(count)]
+    drawn = [draw_distortion(image_rng(0, 0, index)) for index in range(count)]
     for name, low, high in (("brightness", -32, 32), ("contrast", 0.5, 1.5), ("saturation", 0.5, 1.5), ("hue", -18, 18)):
         values = np.array([getattr(distortion, name) for distortion in drawn])
         changed = values[values != getattr(Distortion(), name)]
@@ -138,11 +138,11 @@ def test_hue_and_saturation_beside_colorsys(hue):
         np.testing.assert_allclose(found / 255, expected, atol=1e-5)
 
 
-def test_a_picture_is_not_changed_in_place():
+def test_an_image_is_not_changed_in_place():
     image = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     before = image.copy()
     for index in range(20):
-        augment_picture(image, np.array([[1, 1, 5, 4]], np.float32), np.array([0]), (32, 32), ALL_10X, picture_rng(0, 0, index))
+        augment_image(image, np.array([[1, 1, 5, 4]], np.float32), np.array([0]), (32, 32), ALL_10X, image_rng(0, 0, index))
     np.testing.assert_array_equal(image, before)
 
 
@@ -150,7 +150,7 @@ def test_a_picture_is_not_changed_in_place():
 
 
 def test_canvas_by_hand():
-    """10 x 20 (height x width) times 2.55 is 25 x 51; the picture starts at column int(7.9), row int(3.2)."""
+    """10 x 20 (height x width) times 2.55 is 25 x 51; the image starts at column int(7.9), row int(3.2)."""
     rng = Script(uniform=[2.55, 7.9, 3.2])
     assert draw_canvas((10, 20), rng) == (-7, -3, 44, 22)
     np.testing.assert_allclose(rng.ranges, [(1, 4), (0, 31), (0, 15.5)])
@@ -158,7 +158,7 @@ def test_canvas_by_hand():
 
 def test_distribution_of_the_canvas():
     count, side = 3000, 10**6  # so large that whole pixels do not matter
-    windows = np.array([draw_canvas((side, 2 * side), picture_rng(1, 0, index)) for index in range(count)]) / side
+    windows = np.array([draw_canvas((side, 2 * side), image_rng(1, 0, index)) for index in range(count)]) / side
     heights, widths = windows[:, 3] - windows[:, 1], windows[:, 2] - windows[:, 0]
     np.testing.assert_allclose(widths, 2 * heights, atol=1e-5)
     assert 1 <= heights.min() < 1.01
@@ -171,10 +171,10 @@ def test_distribution_of_the_canvas():
 
 @pytest.mark.parametrize("probability", [0.0, 0.2, 0.5, 1.0])
 def test_expand_is_a_probability(probability):
-    """A black picture shows the mean colour where it was put on a canvas; one canvas in 24 adds no whole pixel to one of 8 px."""
+    """A black image shows the mean colour where it was put on a canvas; one canvas in 24 adds no whole pixel to one of 8 px."""
     count = 1000
     black, settings = np.zeros((8, 8, 3), np.uint8), Augmentation(expand=probability)
-    found = sum(augment_picture(black, NO_BOXES, NO_BOXES[:, 0], (8, 8), settings, picture_rng(2, 0, i))[0].any() for i in range(count))
+    found = sum(augment_image(black, NO_BOXES, NO_BOXES[:, 0], (8, 8), settings, image_rng(2, 0, i))[0].any() for i in range(count))
     expected = probability * (1 - 1 / 24)  # 8 ratio < 9, ratio - 1 < 1/8 of 3: nothing of a canvas of int(8 ratio) is left
     assert abs(found / count - expected) <= _binomial(count, expected) / count
 
@@ -190,14 +190,14 @@ def test_cutting_equals_the_canvas_and_its_patch():
     image = np.random.default_rng(3).uniform(-30, 290, (20, 30, 3)).astype(np.float32)
     missed = 0
     for index in range(200):
-        rng = picture_rng(3, 0, index)
+        rng = image_rng(3, 0, index)
         canvas = draw_canvas(image.shape[:2], rng)
         for patch in draw_patches((canvas[3] - canvas[1], canvas[2] - canvas[0]), rng)[:3]:
             window = tuple(int(patch[k] + canvas[k % 2]) for k in range(4))
             found = cut(image, window)
             np.testing.assert_array_equal(found, _cut_by_canvas(image, canvas, patch))
             missed += bool((found == found[0, 0]).all())
-    assert missed > 0  # windows beside the picture were among them
+    assert missed > 0  # windows beside the image were among them
 
 
 def test_cutting_inside_keeps_bytes_and_outside_adds_the_mean():
@@ -218,9 +218,9 @@ def test_cutting_inside_keeps_bytes_and_outside_adds_the_mean():
 
 
 def test_patches_by_hand():
-    """Sides (.3 + .7 u) of the picture's; the corner runs from room (u = 0) towards 1, where the reference's call begins and ends."""
+    """Sides (.3 + .7 u) of the image's; the corner runs from room (u = 0) towards 1, where the reference's call begins and ends."""
     rows = [(0.5, 0.5, 0, 0.25), (1, 1, 0.9, 0.9), (0, 1, 0.5, 0.5), (1, 0, 0.5, 0.5)]
-    # 130 x 65 in 200 x 100, rooms 70 and 35: left 70, top 26.5. The whole picture: left and top below 1.
+    # 130 x 65 in 200 x 100, rooms 70 and 35: left 70, top 26.5. The whole image: left and top below 1.
     # 60 x 100 is 5:3 high. 200 x 30 is too flat.
     patches = draw_patches((100, 200), Script(random=rows))
     np.testing.assert_array_equal(patches, [(70, 26, 200, 91), (0, 0, 200, 100), (70, 0, 130, 100)])
@@ -228,7 +228,7 @@ def test_patches_by_hand():
 
 @pytest.mark.parametrize("size", [(100, 100), (60, 100), (40, 31), (500, 333)])
 def test_patches_keep_to_the_stated_ranges(size):
-    patches = np.concatenate([draw_patches(size, picture_rng(4, 0, index)) for index in range(100)])
+    patches = np.concatenate([draw_patches(size, image_rng(4, 0, index)) for index in range(100)])
     assert len(patches) > 2000
     height, width = size
     widths, heights = patches[:, 2] - patches[:, 0], patches[:, 3] - patches[:, 1]
@@ -263,7 +263,7 @@ def test_patches_keep_to_the_stated_ranges(size):
     ],
 )
 def test_which_patch_fits(monkeypatch, mode, patches, boxes, taken):
-    """Modes in order: whole, .1, .3, .5, .7, .9, 0. Where none fits the next mode, here the whole picture, is drawn."""
+    """Modes in order: whole, .1, .3, .5, .7, .9, 0. Where none fits the next mode, here the whole image, is drawn."""
     monkeypatch.setattr(augment, "draw_patches", lambda size, rng: np.array(patches))
     rng = Script(integers=[mode, 0])
     expected = None if taken is None else patches[taken]
@@ -272,9 +272,9 @@ def test_which_patch_fits(monkeypatch, mode, patches, boxes, taken):
 
 
 def test_a_tiny_box_is_cropped_half_of_the_time():
-    """Its overlap with a patch is always below .1: only the whole picture and threshold 0 end the search, and they are as likely."""
+    """Its overlap with a patch is always below .1: only the whole image and threshold 0 end the search, and they are as likely."""
     box = np.array([[49, 49, 51, 51]], np.float32)
-    crops = [draw_crop((100, 100), box, picture_rng(5, 0, index)) for index in range(1000)]
+    crops = [draw_crop((100, 100), box, image_rng(5, 0, index)) for index in range(1000)]
     assert abs(sum(crop is None for crop in crops) - 500) < _binomial(1000, 1 / 2)
 
 
@@ -303,9 +303,9 @@ def _crop_by_loop(size, boxes, rng):
 
 @pytest.mark.parametrize("boxes", [[(20, 30, 150, 110)], [(5, 5, 90, 60), (60, 40, 190, 130)]])
 def test_crops_are_distributed_as_those_of_a_loop(boxes):
-    """The same share of whole pictures, and the same distribution of corners and sizes, from two generators."""
+    """The same share of whole images, and the same distribution of corners and sizes, from two generators."""
     count, size, boxes = 1200, (140, 200), np.array(boxes, np.float32)
-    ours = [draw_crop(size, boxes, picture_rng(6, 0, index)) for index in range(count)]
+    ours = [draw_crop(size, boxes, image_rng(6, 0, index)) for index in range(count)]
     older = np.random.RandomState(0)
     theirs = [_crop_by_loop(size, boxes, older) for _ in range(count)]
     whole = [sum(crop is None for crop in crops) for crops in (ours, theirs)]
@@ -353,7 +353,7 @@ def test_boxes_stay_inside_and_one_is_left(settings):
         size, count = tuple(rng.integers(32, 90, 2)), int(rng.integers(1, 9))
         image = rng.integers(0, 256, (*size, 3), np.uint8)
         boxes = _random_boxes(rng, size, count)
-        found, moved, labels = augment_picture(image, boxes, np.arange(count), (48, 64), settings, picture_rng(7, 0, index))
+        found, moved, labels = augment_image(image, boxes, np.arange(count), (48, 64), settings, image_rng(7, 0, index))
         assert (found.shape, found.dtype) == ((48, 64, 3), np.uint8)
         assert 1 <= len(moved) == len(labels) <= count
         assert moved.dtype == np.float32
@@ -374,7 +374,7 @@ def test_labels_and_pixels_stay_with_their_boxes():
     lefts = []
     for index in range(100):
         settings = Augmentation(expand=0.5, min_iou_crop=True, affine=index % 4 == 0)
-        found, moved, labels = augment_picture(image, boxes, np.arange(3), (64, 96), settings, picture_rng(8, 0, index))
+        found, moved, labels = augment_image(image, boxes, np.arange(3), (64, 96), settings, image_rng(8, 0, index))
         for label, (x1, y1, x2, y2) in zip(labels, moved):
             if min(x2 - x1, y2 - y1) > 4:
                 np.testing.assert_allclose(found[int((y1 + y2) / 2), int((x1 + x2) / 2)], colours[label], atol=2)
@@ -389,8 +389,8 @@ def test_the_recipe_step_by_step():
     boxes, labels = _random_boxes(rng, (40, 50), 3), np.arange(3)
     expanded = cropped = flipped = 0
     for index in range(60):
-        rng = picture_rng(9, 0, index)
-        picture = distort(image, draw_distortion(rng))
+        rng = image_rng(9, 0, index)
+        changed = distort(image, draw_distortion(rng))
         canvas, moved, kept = (0, 0, 50, 40), boxes, labels
         if rng.random() < 0.5:
             canvas = draw_canvas((40, 50), rng)
@@ -401,13 +401,13 @@ def test_the_recipe_step_by_step():
         if patch:
             moved, kept = crop_boxes(moved, kept, patch)
             cropped += 1
-        picture = _cut_by_canvas(picture, canvas, patch or (0, 0, size[1], size[0]))
-        picture, moved = resize(np.ascontiguousarray(picture), moved, (32, 64))
+        changed = _cut_by_canvas(changed, canvas, patch or (0, 0, size[1], size[0]))
+        changed, moved = resize(np.ascontiguousarray(changed), moved, (32, 64))
         if rng.random() < 0.5:
-            picture, moved = flip(picture, moved)
+            changed, moved = flip(changed, moved)
             flipped += 1
-        found = augment_picture(image, boxes, labels, (32, 64), ALL_10X, picture_rng(9, 0, index))
-        np.testing.assert_array_equal(found[0], np.clip(np.rint(picture), 0, 255).astype(np.uint8))
+        found = augment_image(image, boxes, labels, (32, 64), ALL_10X, image_rng(9, 0, index))
+        np.testing.assert_array_equal(found[0], np.clip(np.rint(changed), 0, 255).astype(np.uint8))
         np.testing.assert_array_equal(found[1], moved)
         np.testing.assert_array_equal(found[2], kept)
     assert min(expanded, cropped, flipped) > 10
@@ -418,7 +418,7 @@ def test_the_canvas_keeps_its_colour():
     image = np.full((10, 10, 3), 30, np.uint8)
     settings, corners = Augmentation(photometric=True, expand=1.0), 0
     for index in range(30):
-        found, _, _ = augment_picture(image, NO_BOXES, NO_BOXES[:, 0], (32, 32), settings, picture_rng(10, 0, index))
+        found, _, _ = augment_image(image, NO_BOXES, NO_BOXES[:, 0], (32, 32), settings, image_rng(10, 0, index))
         corners += tuple(found[-1, -1]) == MEAN_BYTES or tuple(found[0, 0]) == MEAN_BYTES
     assert corners > 20
 
@@ -426,8 +426,8 @@ def test_the_canvas_keeps_its_colour():
 def test_values_are_rounded_and_clipped_in_the_end(monkeypatch):
     monkeypatch.setattr(augment, "draw_distortion", lambda rng: Distortion(brightness=-32, contrast=1.49))
     greys = np.array([[0, 32, 33, 50, 120, 203, 204, 255]], np.uint8)
-    found = augment_picture(
-        np.repeat(greys[..., None], 3, 2), NO_BOXES, NO_BOXES[:, 0], (1, 8), Augmentation(photometric=True, flip=0), picture_rng(0, 0, 0)
+    found = augment_image(
+        np.repeat(greys[..., None], 3, 2), NO_BOXES, NO_BOXES[:, 0], (1, 8), Augmentation(photometric=True, flip=0), image_rng(0, 0, 0)
     )[0]
     # 1.49 (g - 32); -47.68 goes to 0, 256.28 and 332.27 to 255
     np.testing.assert_array_equal(found[0, :, 0], [0, 0, 1, 27, 131, 255, 255, 255])
@@ -440,7 +440,7 @@ def test_the_same_example_for_the_same_seed_epoch_and_index():
     for settings in (ALL_10X, Augmentation(affine=True, lighting=True)):
 
         def example(*key, settings=settings):
-            found = augment_picture(image, boxes, labels, (32, 32), settings, picture_rng(*key))
+            found = augment_image(image, boxes, labels, (32, 32), settings, image_rng(*key))
             return b"".join(np.ascontiguousarray(part).tobytes() for part in found)
 
         first = [example(1, 2, index) for index in range(20)]
@@ -457,26 +457,24 @@ def test_with_everything_off_there_is_resize_and_flip():
     boxes = _random_boxes(rng, (40, 50), 3)
     for index in range(20):
         expected, moved = cv2.resize(image, (64, 32)), boxes * np.float32([1.28, 0.8, 1.28, 0.8])
-        if picture_rng(12, 0, index).random() < 0.5:
+        if image_rng(12, 0, index).random() < 0.5:
             expected, moved = expected[:, ::-1], np.stack([63 - moved[:, 2], moved[:, 1], 63 - moved[:, 0], moved[:, 3]], axis=1)
-        found, boxes_found, labels = augment_picture(image, boxes, np.arange(3), (32, 64), Augmentation(), picture_rng(12, 0, index))
+        found, boxes_found, labels = augment_image(image, boxes, np.arange(3), (32, 64), Augmentation(), image_rng(12, 0, index))
         np.testing.assert_array_equal(found, expected)
         np.testing.assert_allclose(boxes_found, moved, rtol=1e-5)
         np.testing.assert_array_equal(labels, [0, 1, 2])
 
 
-def test_a_picture_without_boxes_goes_through_every_switch():
+def test_an_image_without_boxes_goes_through_every_switch():
     image = np.random.default_rng(13).integers(0, 256, (40, 50, 3), np.uint8)
     everything = Augmentation(photometric=True, expand=1.0, min_iou_crop=True, affine=True, lighting=True)
     for index in range(10):
-        found, boxes, labels = augment_picture(image, NO_BOXES, np.zeros([0], np.int32), (32, 64), everything, picture_rng(13, 0, index))
+        found, boxes, labels = augment_image(image, NO_BOXES, np.zeros([0], np.int32), (32, 64), everything, image_rng(13, 0, index))
         assert (found.shape, found.dtype, boxes.shape, labels.shape) == ((32, 64, 3), np.uint8, (0, 4), (0,))
     # The crop has nothing to go by: with it or without it the example is the same.
     for index in range(10):
         pair = [
-            augment_picture(
-                image, NO_BOXES, np.zeros([0]), (32, 64), Augmentation(expand=0.5, min_iou_crop=crop), picture_rng(14, 0, index)
-            )[0]
+            augment_image(image, NO_BOXES, np.zeros([0]), (32, 64), Augmentation(expand=0.5, min_iou_crop=crop), image_rng(14, 0, index))[0]
             for crop in (False, True)
         ]
         np.testing.assert_array_equal(*pair)

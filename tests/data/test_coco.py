@@ -18,7 +18,7 @@ def _box(identity, image=7, category=3, bbox=(1.0, 2.0, 10.0, 20.0), **more):
 
 
 def _content(**changes):
-    """A file with one picture (id 7), one box and the categories 3 and 8."""
+    """A file with one image (id 7), one box and the categories 3 and 8."""
     content = {"images": [_image(7)], "annotations": [_box(1)], "categories": [{"id": 8, "name": "dog"}, {"id": 3, "name": "cat"}]}
     return {**content, **changes}
 
@@ -45,11 +45,11 @@ def load(write, tmp_path):
 
 def test_boxes_are_inclusive_corners_and_labels_count_rising_category_ids(load, tmp_path):
     split = load(_content(annotations=[_box(1, category=8), _box(2, category=3, bbox=(0.5, 4, 3, 2))]))
-    (picture,) = split.pictures
-    assert (picture.id, picture.path, picture.size) == (7, tmp_path / "7.jpg", (40, 60))
-    np.testing.assert_array_equal(picture.boxes, np.array([[1, 2, 10, 21], [0.5, 4, 2.5, 5]], np.float32))
-    np.testing.assert_array_equal(picture.labels, [1, 0])
-    assert (picture.boxes.dtype, picture.labels.dtype) == (np.float32, np.int32)
+    (image,) = split.images
+    assert (image.id, image.path, image.size) == (7, tmp_path / "7.jpg", (40, 60))
+    np.testing.assert_array_equal(image.boxes, np.array([[1, 2, 10, 21], [0.5, 4, 2.5, 5]], np.float32))
+    np.testing.assert_array_equal(image.labels, [1, 0])
+    assert (image.boxes.dtype, image.labels.dtype) == (np.float32, np.int32)
     assert (split.category_ids, split.class_names, split.num_classes, split.max_boxes) == ([3, 8], ["cat", "dog"], 2, 2)
 
 
@@ -63,14 +63,14 @@ def test_boxes_are_inclusive_corners_and_labels_count_rising_category_ids(load, 
         ({"bbox": [1, 2, 0, 20]}, "boxes without area"),
         ({"bbox": [1, 2, 5, -3]}, "boxes without area"),
         ({"area": 0}, "boxes without area"),
-        ({"bbox": [60, 2, 5, 5]}, "boxes outside their picture"),
-        ({"bbox": [2, -5, 5, 5]}, "boxes outside their picture"),
+        ({"bbox": [60, 2, 5, 5]}, "boxes outside their image"),
+        ({"bbox": [2, -5, 5, 5]}, "boxes outside their image"),
     ],
 )
 @pytest.mark.parametrize("training", [True, False])
 def test_unusable_boxes_are_left_out_and_counted(load, changes, reason, training):
     split = load(_content(annotations=[_box(1), {**_box(2), **changes}]), training=training)
-    assert [len(picture.boxes) for picture in split.pictures] == [1]
+    assert [len(image.boxes) for image in split.images] == [1]
     assert split.dropped == {reason: 1}
 
 
@@ -87,39 +87,39 @@ def test_unusable_boxes_are_left_out_and_counted(load, changes, reason, training
 def test_usable_boxes_stay_as_they_are(load, changes):
     split = load(_content(annotations=[{**_box(1), **changes}]))
     x, y, width, height = {**_box(1), **changes}["bbox"]
-    np.testing.assert_array_equal(split.pictures[0].boxes, np.array([[x, y, x + width - 1, y + height - 1]], np.float32))
+    np.testing.assert_array_equal(split.images[0].boxes, np.array([[x, y, x + width - 1, y + height - 1]], np.float32))
     assert split.dropped == {}
 
 
 def test_crowd_boxes_can_be_objects(load):
-    assert len(load(_content(annotations=[_box(1, iscrowd=1)]), crowd="object").pictures[0].boxes) == 1
+    assert len(load(_content(annotations=[_box(1, iscrowd=1)]), crowd="object").images[0].boxes) == 1
 
 
 def test_min_box_size_is_a_setting(load):
     content = _content(annotations=[_box(1, bbox=(0, 0, 4, 9)), _box(2, bbox=(0, 0, 0.5, 9))])
-    assert len(load(content, min_box_size=4.5, empty_images="keep").pictures[0].boxes) == 0
-    assert len(load(content, min_box_size=0).pictures[0].boxes) == 2
+    assert len(load(content, min_box_size=4.5, empty_images="keep").images[0].boxes) == 0
+    assert len(load(content, min_box_size=0).images[0].boxes) == 2
 
 
-def test_training_leaves_out_small_and_empty_pictures(load):
+def test_training_leaves_out_small_and_empty_images(load):
     content = _content(
         images=[_image(7), _image(2, height=31), _image(5), _image(4), _image(9, width=32, height=32)],
         annotations=[_box(1), _box(2, image=2), _box(3, image=4, iscrowd=1), _box(4, image=9)],
     )
     split = load(content)
-    assert [picture.id for picture in split.pictures] == [7, 9]
-    assert split.dropped == {"pictures below min_image_size": 1, "crowd boxes": 1, "pictures without a usable box": 2}
+    assert [image.id for image in split.images] == [7, 9]
+    assert split.dropped == {"images below min_image_size": 1, "crowd boxes": 1, "images without a usable box": 2}
     assert split.summary().endswith(
-        "a.json: 2 pictures, 2 boxes, 2 classes; left out: 1 pictures below min_image_size, 2 pictures without a usable box, 1 crowd boxes"
+        "a.json: 2 images, 2 boxes, 2 classes; left out: 1 images below min_image_size, 2 images without a usable box, 1 crowd boxes"
     )
     kept = load(content, empty_images="keep", min_image_size=0)
-    assert [picture.id for picture in kept.pictures] == [7, 2, 5, 4, 9]
-    assert [picture.boxes.shape for picture in kept.pictures] == [(1, 4), (1, 4), (0, 4), (0, 4), (1, 4)]
+    assert [image.id for image in kept.images] == [7, 2, 5, 4, 9]
+    assert [image.boxes.shape for image in kept.images] == [(1, 4), (1, 4), (0, 4), (0, 4), (1, 4)]
 
 
-def test_evaluation_keeps_every_picture(load):
+def test_evaluation_keeps_every_image(load):
     content = _content(images=[_image(7), _image(2, height=1), _image(5)], annotations=[])
-    assert [picture.id for picture in load(content, training=False).pictures] == [7, 2, 5]
+    assert [image.id for image in load(content, training=False).images] == [7, 2, 5]
 
 
 def test_annotation_id_0_is_renamed_in_memory(write):
@@ -201,7 +201,7 @@ WRONG_FILES = {
     "area of text": (_content(annotations=[_box(4, area="big")]), '{path}: annotation id 4 has area "big", which is not a finite number'),
     "nothing to train on": (
         _content(annotations=[_box(1, iscrowd=1)]),
-        "{path}: 0 pictures, 0 boxes, 2 classes; left out: 1 crowd boxes, 1 pictures without a usable box; no picture is left to train on",
+        "{path}: 0 images, 0 boxes, 2 classes; left out: 1 crowd boxes, 1 images without a usable box; no image is left to train on",
     ),
 }
 
@@ -219,10 +219,10 @@ def test_missing_or_unreadable_file(tmp_path):
     assert str(caught.value) == f"{tmp_path}/no.json: cannot be read (No such file or directory); name a COCO instances JSON"
     with pytest.raises(UserError, match=r"cannot be read \(Is a directory\); name a COCO instances JSON$"):
         load_coco(tmp_path, tmp_path, training=True)
-    picture = tmp_path / "picture.jpg"
-    picture.write_bytes(b"\xff\xd8\xff\xe0")
-    with pytest.raises(UserError, match=r"picture\.jpg: is not JSON text; name a COCO instances JSON$"):
-        load_coco(picture, tmp_path, training=True)
+    image = tmp_path / "image.jpg"
+    image.write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(UserError, match=r"image\.jpg: is not JSON text; name a COCO instances JSON$"):
+        load_coco(image, tmp_path, training=True)
 
 
 @pytest.mark.parametrize(("training", "key"), [(True, "data.train"), (False, "data.val")])
@@ -230,8 +230,8 @@ def test_missing_folder_names_its_setting(write, tmp_path, training, key):
     path = write(_content())
     with pytest.raises(UserError) as caught:
         load_coco(path, tmp_path / "no", training=training)
-    assert str(caught.value) == f"{tmp_path}/no: is not a folder; set {key}.images to the folder of the pictures of {path}"
-    with pytest.raises(UserError, match=f"^{key}.images is empty; name the folder of the pictures of .*a.json$"):
+    assert str(caught.value) == f"{tmp_path}/no: is not a folder; set {key}.images to the folder of the images of {path}"
+    with pytest.raises(UserError, match=f"^{key}.images is empty; name the folder of the images of .*a.json$"):
         load_coco(path, "", training=training)
     with pytest.raises(UserError, match=f"^{key}.annotations is empty; name a COCO instances JSON$"):
         load_coco("", tmp_path, training=training)

@@ -1,4 +1,4 @@
-"""Batches: order, resumption, shards, targets, and what becomes of pictures that cannot be read."""
+"""Batches: order, resumption, shards, targets, and what becomes of images that cannot be read."""
 
 import dataclasses
 
@@ -8,13 +8,13 @@ import pytest
 import tensorflow as tf
 
 from ttfnet_tf.data import pipeline
-from ttfnet_tf.data.augment import Augmentation, augment_picture
-from ttfnet_tf.data.coco import CocoSplit, Picture
-from ttfnet_tf.data.pipeline import PictureNotes, build_eval_dataset, build_train_dataset, iterate, steps_per_epoch
-from ttfnet_tf.data.transforms import picture_rng
+from ttfnet_tf.data.augment import Augmentation, augment_image
+from ttfnet_tf.data.coco import AnnotatedImage, CocoSplit
+from ttfnet_tf.data.pipeline import ImageNotes, build_eval_dataset, build_train_dataset, iterate, steps_per_epoch
+from ttfnet_tf.data.transforms import image_rng
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.methods import ttfnet
-from ttfnet_tf.targets import paint_targets
+from ttfnet_tf.methods.base import ttfnet
+from ttfnet_tf.methods.targets import paint_targets
 
 SIZE = (32, 64)
 AUGMENTED = Augmentation(photometric=True, expand=0.5, min_iou_crop=True)
@@ -24,18 +24,18 @@ TARGETS = {"alpha": 0.54, "beta": 0.54, "area": "gaussian", "weight": "log"}
 
 @pytest.fixture
 def make_split(tmp_path):
-    """make_split(n): n pictures of random pixels, ids 100, 101, ..., with 0, 1, 2, 0, 1, ... boxes of three classes."""
+    """make_split(n): n images of random pixels, ids 100, 101, ..., with 0, 1, 2, 0, 1, ... boxes of three classes."""
 
     def make_split(count, size=(48, 40)):
-        pictures = []
+        images = []
         for number in range(count):
             rng = np.random.default_rng(number)
             path = tmp_path / f"{number}.png"
             cv2.imwrite(str(path), rng.integers(0, 255, (*size, 3), np.uint8))
             corner = rng.uniform(0, 20, (number % 3, 2))
             boxes = np.concatenate([corner, corner + rng.uniform(3, 18, corner.shape)], axis=1).astype(np.float32)
-            pictures.append(Picture(100 + number, path, size, boxes, rng.integers(0, 3, number % 3).astype(np.int32)))
-        return CocoSplit(pictures, [2, 5, 9], ["a", "b", "c"], tmp_path / "a.json", {})
+            images.append(AnnotatedImage(100 + number, path, size, boxes, rng.integers(0, 3, number % 3).astype(np.int32)))
+        return CocoSplit(images, [2, 5, 9], ["a", "b", "c"], tmp_path / "a.json", {})
 
     return make_split
 
@@ -60,13 +60,13 @@ def _assert_equal(first, second):
         assert first[name].tobytes() == second[name].tobytes(), name
 
 
-@pytest.mark.parametrize(("pictures", "batch", "steps"), [(8, 4, 2), (9, 4, 3), (3, 4, 1), (1, 1, 1), (292, 8, 37)])
-def test_steps_per_epoch(pictures, batch, steps):
-    assert steps_per_epoch(pictures, batch) == steps
+@pytest.mark.parametrize(("images", "batch", "steps"), [(8, 4, 2), (9, 4, 3), (3, 4, 1), (1, 1, 1), (292, 8, 37)])
+def test_steps_per_epoch(images, batch, steps):
+    assert steps_per_epoch(images, batch) == steps
 
 
-def test_every_epoch_takes_each_picture_once_and_fills_up_from_its_start(make_split):
-    """10 pictures, batches of 4: rows 10 and 11 of an epoch are its rows 0 and 1."""
+def test_every_epoch_takes_each_image_once_and_fills_up_from_its_start(make_split):
+    """10 images, batches of 4: rows 10 and 11 of an epoch are its rows 0 and 1."""
     ids = _ids(_train(make_split(10)), 6)
     first, second = ids[:12], ids[12:]
     for epoch in (first, second):
@@ -97,10 +97,10 @@ def test_starting_at_any_step_gives_the_same_bytes(make_split, backend, starts):
 
 
 def test_augmented_batches_are_functions_of_seed_epoch_and_index(make_split):
-    """Any start, any number of workers; each row is `augment_picture` of its file, and lost boxes leave padding."""
+    """Any start, any number of workers; each row is `augment_image` of its file, and lost boxes leave padding."""
     split = make_split(6)
     split = dataclasses.replace(
-        split, pictures=[dataclasses.replace(p, boxes=CORNERS, labels=np.arange(3, dtype=np.int32)) for p in split.pictures]
+        split, images=[dataclasses.replace(p, boxes=CORNERS, labels=np.arange(3, dtype=np.int32)) for p in split.images]
     )
     straight = _take(_train(split, augment=AUGMENTED, backend="py_function"), 4)
     for expected, got in zip(straight[3:], _take(_train(split, augment=AUGMENTED, backend="py_function", start_step=3, workers=2), 1)):
@@ -108,10 +108,10 @@ def test_augmented_batches_are_functions_of_seed_epoch_and_index(make_split):
     lost = 0
     for step, batch in enumerate(straight):  # two steps an epoch
         for row, image_id in enumerate(batch["image_id"]):
-            picture = split.pictures[image_id - 100]
-            image = cv2.imread(str(picture.path))[:, :, ::-1]
-            rng = picture_rng(3, step // 2, int(image_id - 100))
-            image, boxes, labels = augment_picture(image, picture.boxes, picture.labels, SIZE, AUGMENTED, rng)
+            annotated = split.images[image_id - 100]
+            image = cv2.imread(str(annotated.path))[:, :, ::-1]
+            rng = image_rng(3, step // 2, int(image_id - 100))
+            image, boxes, labels = augment_image(image, annotated.boxes, annotated.labels, SIZE, AUGMENTED, rng)
             np.testing.assert_array_equal(batch["image"][row], image)
             np.testing.assert_array_equal(batch["boxes"][row, : len(boxes)], boxes)
             np.testing.assert_array_equal(batch["labels"][row, : len(boxes)], labels)
@@ -139,16 +139,16 @@ def test_rows_are_resized_flipped_and_padded(make_split):
     flips = 0
     for batch in _take(_train(split), 3):
         for row, image_id in enumerate(batch["image_id"]):
-            picture = split.pictures[image_id - 100]
-            image = cv2.resize(cv2.imread(str(picture.path))[:, :, ::-1], (64, 32), interpolation=cv2.INTER_LINEAR)
-            boxes = picture.boxes * np.float32([1.6, 32 / 48, 1.6, 32 / 48])
+            annotated = split.images[image_id - 100]
+            image = cv2.resize(cv2.imread(str(annotated.path))[:, :, ::-1], (64, 32), interpolation=cv2.INTER_LINEAR)
+            boxes = annotated.boxes * np.float32([1.6, 32 / 48, 1.6, 32 / 48])
             if not np.array_equal(batch["image"][row], image):
                 flips += 1
                 image, boxes = image[:, ::-1], np.stack([63 - boxes[:, 2], boxes[:, 1], 63 - boxes[:, 0], boxes[:, 3]], axis=1)
             np.testing.assert_array_equal(batch["image"][row], image)
             known = len(boxes)
             np.testing.assert_allclose(batch["boxes"][row, :known], boxes, rtol=1e-5)
-            np.testing.assert_array_equal(batch["labels"][row, :known], picture.labels)
+            np.testing.assert_array_equal(batch["labels"][row, :known], annotated.labels)
             assert (batch["labels"][row, known:] == -1).all()
             assert (batch["boxes"][row, known:] == 0).all()
             np.testing.assert_array_equal(batch["original_size"][row], (48, 40))
@@ -159,7 +159,7 @@ def test_rows_are_resized_flipped_and_padded(make_split):
 def test_flip_is_a_probability(make_split, probability, mirrored):
     split = make_split(1)
     (batch,) = _take(_train(split, batch_size=1, augment=Augmentation(flip=probability)), 1)
-    image = cv2.resize(cv2.imread(str(split.pictures[0].path))[:, :, ::-1], (64, 32), interpolation=cv2.INTER_LINEAR)
+    image = cv2.resize(cv2.imread(str(split.images[0].path))[:, :, ::-1], (64, 32), interpolation=cv2.INTER_LINEAR)
     np.testing.assert_array_equal(batch["image"][0], image[:, ::-1] if mirrored else image)
 
 
@@ -220,41 +220,41 @@ def test_a_split_without_boxes_has_one_row_of_padding(make_split):
 
 def test_wrong_arguments(make_split):
     split = make_split(2)
-    for changes in ({"backend": "gpu"}, {"broken_pictures": "hide"}, {"num_shards": 3}, {"num_shards": 2, "shard_index": 2}):
+    for changes in ({"backend": "gpu"}, {"broken_images": "hide"}, {"num_shards": 3}, {"num_shards": 2, "shard_index": 2}):
         with pytest.raises(ValueError, match="must be"):
             _train(split, **changes)
 
 
-# Pictures that cannot be read.
+# Images that cannot be read.
 
 BROKEN = {
-    "empty": (b"", "is empty; a picture was expected"),
-    "text": (b"hello, I am no picture\n" * 9, "is no picture that can be read; expected JPEG, PNG, BMP, WebP, TIFF or GIF"),
+    "empty": (b"", "is empty; an image was expected"),
+    "text": (b"hello, I am no image\n" * 9, "is no image that can be read; expected JPEG, PNG, BMP, WebP, TIFF or GIF"),
     "cut short": (cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))[1].tobytes()[:900], None),
 }
 
 
 @pytest.mark.parametrize(("data", "reason"), BROKEN.values(), ids=BROKEN)
 @pytest.mark.parametrize("build", [_train, lambda split: build_eval_dataset(split, image_size=SIZE, batch_size=2)], ids=["train", "eval"])
-def test_a_broken_picture_stops_with_one_line(make_split, build, data, reason, capfd):
+def test_a_broken_image_stops_with_one_line(make_split, build, data, reason, capfd):
     split = make_split(6)
-    path = split.pictures[4].path
+    path = split.images[4].path
     path.write_bytes(data)
     dataset = build(split)
     capfd.readouterr()
     with pytest.raises(UserError) as caught:
         list(iterate(dataset.take(3)))
     line = str(caught.value)
-    assert line.startswith(f"{path} (image id 104): {reason or 'is a damaged picture (image file is truncated'}")
-    assert line.endswith("; mend or remove it, or set data.broken_pictures=skip")
+    assert line.startswith(f"{path} (image id 104): {reason or 'is a damaged image (image file is truncated'}")
+    assert line.endswith("; mend or remove it, or set data.broken_images=skip")
     assert "\n" not in line
     assert "Traceback" not in capfd.readouterr().err
     assert caught.value.__suppress_context__
 
 
-def test_a_broken_picture_inside_a_traced_function(make_split):
+def test_a_broken_image_inside_a_traced_function(make_split):
     split = make_split(1)
-    split.pictures[0].path.write_bytes(b"")
+    split.images[0].path.write_bytes(b"")
     iterator = iter(_train(split, batch_size=1))
 
     @tf.function
@@ -264,7 +264,7 @@ def test_a_broken_picture_inside_a_traced_function(make_split):
     with pytest.raises(tf.errors.OpError) as caught:
         step(iterator)
     assert isinstance(pipeline.reraise(caught.value), UserError)
-    assert str(pipeline.reraise(caught.value)).startswith(f"{split.pictures[0].path} (image id 100): is empty")
+    assert str(pipeline.reraise(caught.value)).startswith(f"{split.images[0].path} (image id 100): is empty")
 
 
 def test_other_errors_stay_what_they_are(make_split):
@@ -275,25 +275,25 @@ def test_other_errors_stay_what_they_are(make_split):
         list(iterate(dataset))
 
 
-def test_a_missing_picture_is_found_before_the_first_step(make_split):
+def test_a_missing_image_is_found_before_the_first_step(make_split):
     split = make_split(4)
     for number in (1, 3):
-        split.pictures[number].path.unlink()
-    expected = f"{split.pictures[1].path} (image id 101) and 1 more of 4: no such file; check the images folder of {split.annotations}"
+        split.images[number].path.unlink()
+    expected = f"{split.images[1].path} (image id 101) and 1 more of 4: no such file; check the images folder of {split.annotations}"
     for build in (_train, lambda split: build_eval_dataset(split, image_size=SIZE, batch_size=2)):
         with pytest.raises(UserError) as caught:
             build(split)
         assert str(caught.value) == expected
 
 
-def test_skipping_takes_the_next_of_the_order_and_names_each_picture_once(make_split):
+def test_skipping_takes_the_next_of_the_order_and_names_each_image_once(make_split):
     split = make_split(8)
     order = _ids(_train(split), 4)  # two epochs of two steps
     for image_id in (103, 106):
-        split.pictures[image_id - 100].path.write_bytes(b"")
-    split.pictures[1].path.unlink()
-    notes = PictureNotes()
-    found = _ids(_train(split, broken_pictures="skip", notes=notes), 4)
+        split.images[image_id - 100].path.write_bytes(b"")
+    split.images[1].path.unlink()
+    notes = ImageNotes()
+    found = _ids(_train(split, broken_images="skip", notes=notes), 4)
     for epoch in (0, 1):
         permutation = order[8 * epoch : 8 * epoch + 8]
         for position, image_id in enumerate(found[8 * epoch : 8 * epoch + 8]):
@@ -302,49 +302,47 @@ def test_skipping_takes_the_next_of_the_order_and_names_each_picture_once(make_s
     assert sorted(notes.broken) == [101, 103, 106]
     lines = notes.new_lines()
     assert sorted(lines) == [
-        f"{split.pictures[1].path} (image id 101): cannot be read (No such file or directory)",
-        f"{split.pictures[3].path} (image id 103): is empty; a picture was expected",
-        f"{split.pictures[6].path} (image id 106): is empty; a picture was expected",
+        f"{split.images[1].path} (image id 101): cannot be read (No such file or directory)",
+        f"{split.images[3].path} (image id 103): is empty; an image was expected",
+        f"{split.images[6].path} (image id 106): is empty; an image was expected",
     ]
     assert notes.new_lines() == []
 
 
 def test_skipping_keeps_steps_independent(make_split):
     split = make_split(6)
-    split.pictures[2].path.write_bytes(b"")
-    straight = _take(_train(split, broken_pictures="skip", backend="py_function"), 4)
-    for expected, got in zip(straight[3:], _take(_train(split, broken_pictures="skip", backend="py_function", start_step=3), 1)):
+    split.images[2].path.write_bytes(b"")
+    straight = _take(_train(split, broken_images="skip", backend="py_function"), 4)
+    for expected, got in zip(straight[3:], _take(_train(split, broken_images="skip", backend="py_function", start_step=3), 1)):
         _assert_equal(expected, got)
 
 
-def test_no_readable_picture_at_all(make_split):
+def test_no_readable_image_at_all(make_split):
     split = make_split(2)
-    for picture in split.pictures:
-        picture.path.write_bytes(b"")
+    for image in split.images:
+        image.path.write_bytes(b"")
     with pytest.raises(UserError) as caught:
-        _take(_train(split, broken_pictures="skip", batch_size=1, workers=1), 1)
-    assert str(caught.value).startswith(
-        f"{split.annotations}: none of its 2 pictures can be read; the first: {split.pictures[0].path.parent}"
-    )
-    for picture in split.pictures:
-        picture.path.unlink()
+        _take(_train(split, broken_images="skip", batch_size=1, workers=1), 1)
+    assert str(caught.value).startswith(f"{split.annotations}: none of its 2 images can be read; the first: {split.images[0].path.parent}")
+    for image in split.images:
+        image.path.unlink()
     with pytest.raises(UserError, match=r"and 1 more of 2: no such file"):
-        _train(split, broken_pictures="skip")
+        _train(split, broken_images="skip")
 
 
 def test_another_size_than_annotated_is_noted(make_split):
     split = make_split(2)
-    cv2.imwrite(str(split.pictures[1].path), np.zeros((40, 48, 3), np.uint8))
-    notes = PictureNotes()
+    cv2.imwrite(str(split.images[1].path), np.zeros((40, 48, 3), np.uint8))
+    notes = ImageNotes()
     batch = _take(_train(split, batch_size=2, notes=notes), 1)[0]
     assert batch["original_size"][batch["image_id"] == 101].tolist() == [[40, 48]]
-    assert notes.new_lines() == [f"{split.pictures[1].path} (image id 101): is 48x40, not 40x48 as annotated; its boxes may not fit"]
+    assert notes.new_lines() == [f"{split.images[1].path} (image id 101): is 48x40, not 40x48 as annotated; its boxes may not fit"]
 
 
 # Evaluation.
 
 
-def test_evaluation_takes_every_picture_in_order_and_pads_the_last_batch(make_split):
+def test_evaluation_takes_every_image_in_order_and_pads_the_last_batch(make_split):
     split = make_split(5)
     dataset = build_eval_dataset(split, image_size=SIZE, batch_size=4)
     assert tf.data.experimental.cardinality(dataset).numpy() == 2
@@ -353,16 +351,16 @@ def test_evaluation_takes_every_picture_in_order_and_pads_the_last_batch(make_sp
     assert first["image"].shape == last["image"].shape == (4, 32, 64, 3)
     assert not last["image"][1:].any()
     assert (last["labels"][1:] == -1).all()
-    image = cv2.resize(cv2.imread(str(split.pictures[4].path))[:, :, ::-1], (64, 32), interpolation=cv2.INTER_LINEAR)
+    image = cv2.resize(cv2.imread(str(split.images[4].path))[:, :, ::-1], (64, 32), interpolation=cv2.INTER_LINEAR)
     np.testing.assert_array_equal(last["image"][0], image)
-    np.testing.assert_allclose(last["boxes"][0, :1], split.pictures[4].boxes * np.float32([1.6, 32 / 48, 1.6, 32 / 48]), rtol=1e-5)
+    np.testing.assert_allclose(last["boxes"][0, :1], split.images[4].boxes * np.float32([1.6, 32 / 48, 1.6, 32 / 48]), rtol=1e-5)
     assert last["original_size"][0].tolist() == [48, 40]
 
 
 def test_evaluation_skips_into_padding_rows(make_split):
     split = make_split(4)
-    split.pictures[1].path.write_bytes(b"")
-    notes = PictureNotes()
-    batches = _take(build_eval_dataset(split, image_size=SIZE, batch_size=2, broken_pictures="skip", notes=notes), 9)
+    split.images[1].path.write_bytes(b"")
+    notes = ImageNotes()
+    batches = _take(build_eval_dataset(split, image_size=SIZE, batch_size=2, broken_images="skip", notes=notes), 9)
     assert np.concatenate([batch["image_id"] for batch in batches]).tolist() == [100, -1, 102, 103]
     assert list(notes.broken) == [101]

@@ -12,13 +12,13 @@ import pytest
 from ttfnet_tf import cli
 from ttfnet_tf.boxes import xyxy_to_xywh
 from ttfnet_tf.data.coco import load_coco
-from ttfnet_tf.data.shapes import CLASSES, MAX_OBJECTS, draw_picture, draw_shapes, shape_mask
+from ttfnet_tf.data.shapes import CLASSES, MAX_OBJECTS, draw_image, draw_shapes, shape_mask
 from ttfnet_tf.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """100 + 20 pictures of the default size."""
+    """100 + 20 images of the default size."""
     folder = tmp_path_factory.mktemp("data") / "shapes"
     start = time.perf_counter()
     draw_shapes(folder, train=100, val=20)
@@ -35,11 +35,11 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         draw_shapes(tmp_path / name, train=3, val=2, size=(64, 96), seed=seed)
     assert _digest(tmp_path / "a") == _digest(tmp_path / "b")
-    pictures = [dict(_digest(tmp_path / name / "train")) for name in ("a", "c")]
-    assert all(pictures[0][name] != pictures[1][name] for name in pictures[0])
+    images = [dict(_digest(tmp_path / name / "train")) for name in ("a", "c")]
+    assert all(images[0][name] != images[1][name] for name in images[0])
 
 
-def test_training_and_validation_pictures_differ(drawn):
+def test_training_and_validation_images_differ(drawn):
     digests = [{digest for _, digest in _digest(drawn / split)} for split in ("train", "val")]
     assert (len(digests[0]), len(digests[1])) == (100, 20)
     assert not digests[0] & digests[1]
@@ -55,11 +55,11 @@ def test_it_is_coco_with_gaps_in_the_ids(drawn):
     split = load_coco(drawn / "annotations/train.json", drawn / "train", training=True)
     assert split.category_ids == [1, 3, 4, 7]
     assert split.class_names == ["circle", "square", "triangle", "cross"]
-    assert len(split.pictures) == 100
+    assert len(split.images) == 100
     assert split.dropped == {}
-    counts = Counter(np.concatenate([picture.labels for picture in split.pictures]).tolist())
+    counts = Counter(np.concatenate([image.labels for image in split.images]).tolist())
     assert min(counts.values()) > 40
-    assert 1 <= min(len(picture.boxes) for picture in split.pictures) <= split.max_boxes <= MAX_OBJECTS
+    assert 1 <= min(len(image.boxes) for image in split.images) <= split.max_boxes <= MAX_OBJECTS
 
 
 def test_there_are_tiny_large_and_overlapping_objects(drawn):
@@ -76,15 +76,15 @@ def test_there_are_tiny_large_and_overlapping_objects(drawn):
 
 
 def test_boxes_are_the_outermost_pixels_of_the_colours(drawn):
-    """In pictures with one object the ground is grey (saturation below 90) and the object is not (above 150)."""
+    """In images with one object the ground is grey (saturation below 90) and the object is not (above 150)."""
     split = load_coco(drawn / "annotations/train.json", drawn / "train", training=True)
-    lonely = [picture for picture in split.pictures if len(picture.boxes) == 1]
+    lonely = [image for image in split.images if len(image.boxes) == 1]
     assert len(lonely) > 5
-    for picture in lonely:
-        saturation = cv2.cvtColor(cv2.imread(str(picture.path)), cv2.COLOR_BGR2HSV)[..., 1]
+    for image in lonely:
+        saturation = cv2.cvtColor(cv2.imread(str(image.path)), cv2.COLOR_BGR2HSV)[..., 1]
         assert not ((saturation > 90) & (saturation < 150)).any()
         rows, columns = np.nonzero(saturation > 120)
-        np.testing.assert_array_equal(picture.boxes[0], [columns.min(), rows.min(), columns.max(), rows.max()])
+        np.testing.assert_array_equal(image.boxes[0], [columns.min(), rows.min(), columns.max(), rows.max()])
 
 
 def _colour(pixels):
@@ -95,7 +95,7 @@ def _colour(pixels):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_later_objects_cover_earlier_ones_but_leave_most_of_them(seed):
-    image, shapes = draw_picture(np.random.default_rng(seed), (96, 128))
+    image, shapes = draw_image(np.random.default_rng(seed), (96, 128))
     assert image.shape == (96, 128, 3)
     areas = [shape.box[2] * shape.box[3] for shape in shapes]
     for number, shape in enumerate(shapes):
@@ -195,4 +195,4 @@ def test_the_command(tmp_path, capsys):
     content = json.loads((tmp_path / "s/annotations/train.json").read_text())
     assert [(image["height"], image["width"]) for image in content["images"]] == [(32, 64)] * 2
     objects = len(content["annotations"])
-    assert capsys.readouterr().out == f"{tmp_path}/s: drew 2 training pictures with {objects} objects and 1 validation pictures\n"
+    assert capsys.readouterr().out == f"{tmp_path}/s: drew 2 training images with {objects} objects and 1 validation images\n"

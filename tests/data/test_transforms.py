@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ttfnet_tf.data.transforms import flip, picture_rng, random_flip, resize
+from ttfnet_tf.data.transforms import flip, image_rng, random_flip, resize
 
 
 def test_flip_moves_column_x_to_last_minus_x():
@@ -34,13 +34,13 @@ def test_resize_doubles_by_the_half_pixel_rule():
 
 
 @pytest.mark.parametrize("size", [(256, 256), (96, 224), (480, 640)])
-def test_resize_of_the_picture_is_opencv_on_bytes(size):
+def test_resize_of_the_image_is_opencv_on_bytes(size):
     image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
     resized, _ = resize(image, np.zeros((0, 4), np.float32), size)
     np.testing.assert_array_equal(resized, cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR))
 
 
-def test_resize_of_a_float_picture_neither_rounds_nor_clips():
+def test_resize_of_a_float_image_neither_rounds_nor_clips():
     """Samples at -.25, .25, .75, 1.25 of -10.5 and 301."""
     image = np.array([[[-10.5] * 3, [301] * 3]], np.float32)
     resized, _ = resize(image, np.zeros((0, 4), np.float32), (1, 4))
@@ -67,7 +67,7 @@ def test_random_flip_depends_on_its_arguments_alone():
     image, boxes = np.arange(6, dtype=np.uint8).reshape(1, 2, 3), np.zeros((0, 4), np.float32)
 
     def flipped(seed, epoch, index, probability=0.5):
-        return bool(random_flip(image, boxes, probability, picture_rng(seed, epoch, index))[0][0, 0, 0] == 3)
+        return bool(random_flip(image, boxes, probability, image_rng(seed, epoch, index))[0][0, 0, 0] == 3)
 
     first = [flipped(1, 0, index) for index in range(200)]
     assert first == [flipped(1, 0, index) for index in range(200)]

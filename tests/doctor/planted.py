@@ -12,7 +12,7 @@ from PIL import Image
 HEIGHT, WIDTH = 48, 64
 IMAGE_SIZE = (256, 256)
 CATEGORIES = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}, {"id": 3, "name": "fox"}]
-BOXES = ([30, 20, 20, 15], [34, 6, 25, 30], [8, 26, 40, 20])  # px, one of each class in every picture
+BOXES = ([30, 20, 20, 15], [34, 6, 25, 30], [8, 26, 40, 20])  # px, one of each class in every image
 
 
 def pixels(seed, height=HEIGHT, width=WIDTH):
@@ -31,12 +31,12 @@ class DataSet:
     text: str | None = None  # instead of the training annotations
 
     def __post_init__(self):
-        (self.folder / "pictures").mkdir(parents=True)
+        (self.folder / "images").mkdir(parents=True)
 
     def file(self, name):
-        return self.folder / "pictures" / name
+        return self.folder / "images" / name
 
-    def add_picture(self, content, identity, *, boxes=BOXES, size=(HEIGHT, WIDTH), name=None, save=True):
+    def add_image(self, content, identity, *, boxes=BOXES, size=(HEIGHT, WIDTH), name=None, save=True):
         """An entry with one box of each class, and its file; returns the entry."""
         entry = {"id": identity, "file_name": name or f"{identity}.png", "width": size[1], "height": size[0], "extra": identity}
         content["images"].append(entry)
@@ -67,24 +67,24 @@ class DataSet:
             (self.folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
         if self.text is not None:
             (self.folder / "train.json").write_text(self.text, encoding="utf-8")
-        return tuple((self.folder / f"{name}.json", self.folder / "pictures") for name in ("train", "val"))
+        return tuple((self.folder / f"{name}.json", self.folder / "images") for name in ("train", "val"))
 
 
-def clean(folder, pictures=4):
-    """`pictures` training pictures with ids from 101 on and two validation pictures with ids 1 and 2."""
+def clean(folder, images=4):
+    """`images` training images with ids from 101 on and two validation images with ids 1 and 2."""
     data = DataSet(folder)
-    for content, ids in ((data.train, range(101, 101 + pictures)), (data.val, (1, 2))):
+    for content, ids in ((data.train, range(101, 101 + images)), (data.val, (1, 2))):
         content.update(info={"year": 2020}, images=[], annotations=[], categories=copy.deepcopy(CATEGORIES))
         for identity in ids:
-            data.add_picture(content, identity)
+            data.add_image(content, identity)
     return data
 
 
-# What is planted: functions of (data set, position of a training picture that may be spoiled, number that is free for ids).
+# What is planted: functions of (data set, position of a training image that may be spoiled, number that is free for ids).
 
 
 def box(**keys):
-    """Other keys for the first box of the picture; None takes a key out."""
+    """Other keys for the first box of the image; None takes a key out."""
 
     def plant(data, k, free):
         one = data.boxes(k)[0]
@@ -105,12 +105,12 @@ def image(**keys):
 
 
 def large(*boxes):
-    """One more picture of 640 x 480 px, where things get small by resizing."""
-    return lambda data, k, free: data.add_picture(data.train, free, boxes=boxes, size=(480, 640))
+    """One more image of 640 x 480 px, where things get small by resizing."""
+    return lambda data, k, free: data.add_image(data.train, free, boxes=boxes, size=(480, 640))
 
 
 def file(name, write, size=(HEIGHT, WIDTH)):
-    """Another file for the picture: `write(path, pixels)`."""
+    """Another file for the image: `write(path, pixels)`."""
 
     def plant(data, k, free):
         entry = data.image(k)
@@ -135,17 +135,17 @@ def content(data, text):
 
 
 def again(data, k, free, **keys):
-    """A second annotation like the first of the picture."""
+    """A second annotation like the first of the image."""
     data.train["annotations"].append({**data.boxes(k)[0], "id": free, **keys})
 
 
 def copied(quality=None, to="train"):
-    """The picture once more under another name, byte for byte or saved again."""
+    """The image once more under another name, byte for byte or saved again."""
 
     def plant(data, k, free):
         entry = data.image(k)
         name = f"{free}.png" if quality is None else f"{free}.jpg"
-        data.add_picture(getattr(data, to), free, name=name, save=False)
+        data.add_image(getattr(data, to), free, name=name, save=False)
         if quality is None:
             data.file(name).write_bytes(data.file(entry["file_name"]).read_bytes())
         else:
@@ -192,16 +192,16 @@ def _other_format(change):
 
 
 def _without_boxes(data, k, free):
-    data.add_picture(data.train, free, boxes=())
+    data.add_image(data.train, free, boxes=())
 
 
 def _unused_and_missing(data, k, free):
-    data.add_picture(data.train, free, boxes=(), save=False)
+    data.add_image(data.train, free, boxes=(), save=False)
 
 
 def _file_again(data, k, free):
     entry = data.image(k)
-    data.add_picture(data.train, free, name=entry["file_name"], save=False, boxes=([5, 5, 20, 20],))
+    data.add_image(data.train, free, name=entry["file_name"], save=False, boxes=([5, 5, 20, 20],))
 
 
 def _negative(data, k, free):
@@ -274,11 +274,11 @@ PLANTS = {
     "category-id-unknown": box(category_id=77),
     "annotation-id-zero": box(id=0),
     "file-name-twice": _file_again,
-    "picture-without-file": image(file_name=None),
-    "picture-without-size": image(width=0),
-    "picture-small": lambda data, k, free: data.add_picture(data.train, free, boxes=([2, 2, 14, 16],), size=(24, 40)),
-    "picture-without-boxes": _without_boxes,
-    "picture-without-usable-box": _crowds,
+    "image-without-file": image(file_name=None),
+    "image-without-size": image(width=0),
+    "image-small": lambda data, k, free: data.add_image(data.train, free, boxes=([2, 2, 14, 16],), size=(24, 40)),
+    "image-without-boxes": _without_boxes,
+    "image-without-usable-box": _crowds,
     "box-malformed": box(bbox=[1, 2, 3]),
     "box-not-finite": box(bbox=[1, 2, 3, float("nan")]),
     "area-malformed": box(area="12"),
@@ -294,39 +294,39 @@ PLANTS = {
     "box-below-pixel": large([100, 100, 2, 40]),
     "box-below-cell": large([100, 100, 6, 40]),
     "box-aspect": large([8, 100, 625, 8]),
-    "box-whole-picture": box(bbox=[0, 0, WIDTH, HEIGHT]),
+    "box-whole-image": box(bbox=[0, 0, WIDTH, HEIGHT]),
     "box-twice": again,
     "box-two-classes": lambda data, k, free: again(data, k, free, category_id=2),
     "box-crowd": box(iscrowd=1),
     "box-ignore": box(ignore=1),
     "category-unused": in_both(_unused),
-    "picture-missing": image(file_name="gone.png"),
-    "picture-empty": file(".png", lambda path, _: path.write_bytes(b"")),
-    "picture-truncated": file(".jpg", _cut),
-    "picture-broken": file(".png", lambda path, _: path.write_bytes(b"<html>not found</html>")),
-    "unused-picture-unreadable": _unused_and_missing,
+    "image-missing": image(file_name="gone.png"),
+    "image-empty": file(".png", lambda path, _: path.write_bytes(b"")),
+    "image-truncated": file(".jpg", _cut),
+    "image-broken": file(".png", lambda path, _: path.write_bytes(b"<html>not found</html>")),
+    "unused-image-unreadable": _unused_and_missing,
     "size-differs": image(width=70),
     "exif-turned": file(".jpg", saved(orientation=6)),
     "exif-ambiguous": file(".jpg", saved(orientation=3)),
     "exif-applied": lambda data, k, free: _tall(data, k, free),
-    "picture-grey": file(".png", saved("L")),
-    "picture-cmyk": file(".jpg", saved("CMYK")),
-    "picture-16-bit": file(".png", _deep),
-    "picture-alpha": file(".png", saved("RGBA")),
-    "picture-animated": file(".gif", _frames),
-    "picture-suffix": file(".jpg", saved(format="PNG")),
-    "picture-twice": copied(),
-    "picture-similar": copied(quality=70),
+    "image-grey": file(".png", saved("L")),
+    "image-cmyk": file(".jpg", saved("CMYK")),
+    "image-16-bit": file(".png", _deep),
+    "image-alpha": file(".png", saved("RGBA")),
+    "image-animated": file(".gif", _frames),
+    "image-suffix": file(".jpg", saved(format="PNG")),
+    "image-twice": copied(),
+    "image-similar": copied(quality=70),
     "leak": copied(to="val"),
     "leak-similar": copied(quality=70, to="val"),
     "category-ids-gap": in_both(_gap),  # the last one: the others give boxes the ids 1 to 3
 }
 # What a plant cannot do without, and what is as true of it.
 ALSO = {
-    "picture-without-usable-box": {"box-crowd"},
+    "image-without-usable-box": {"box-crowd"},
     "class-without-usable-box": {"box-crowd"},
-    "unused-picture-unreadable": {"picture-without-boxes"},
-    "nothing-to-use": {"category-unused", "picture-without-boxes"},
+    "unused-image-unreadable": {"image-without-boxes"},
+    "nothing-to-use": {"category-unused", "image-without-boxes"},
 }
 
 

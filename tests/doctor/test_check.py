@@ -11,8 +11,8 @@ from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.doctor.annotations import Entry
 from ttfnet_tf.doctor.check import check_data
 from ttfnet_tf.doctor.findings import KINDS, SEVERITIES, Findings, Settings
+from ttfnet_tf.doctor.images import ImageFacts
 from ttfnet_tf.doctor.leaks import check_copies
-from ttfnet_tf.doctor.pictures import PictureFacts
 from ttfnet_tf.doctor.report import report_lines
 from ttfnet_tf.errors import UserError
 
@@ -46,8 +46,8 @@ def plant(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
-    """One set with every plant that does not concern a file as a whole, each in a picture of its own, and its report."""
-    data = planted.clean(tmp_path_factory.mktemp("set") / "data", pictures=len(planted.PLANTS) + 3)
+    """One set with every plant that does not concern a file as a whole, each in an image of its own, and its report."""
+    data = planted.clean(tmp_path_factory.mktemp("set") / "data", images=len(planted.PLANTS) + 3)
     for k, code in enumerate(planted.PLANTS):
         planted.PLANTS[code](data, k, FREE + k)
     return data, check_data(*data.write(), settings=SETTINGS)
@@ -87,8 +87,8 @@ def test_all_faults_at_once_are_counted_once_each(everything):
     _, report = everything
     counts = {finding.code: len(finding.places) for finding in report.splits[0].findings}
     expected = dict.fromkeys(planted.PLANTS, 1)
-    # Pictures: one without boxes, another that is not there as well. Boxes: one crowd, three in the picture without any other.
-    expected.update({"picture-without-boxes": 2, "box-crowd": 4})
+    # Images: one without boxes, another that is not there as well. Boxes: one crowd, three in the image without any other.
+    expected.update({"image-without-boxes": 2, "box-crowd": 4})
     assert counts == expected
     assert {finding.code for finding in report.splits[1].findings} == {"category-ids-gap"}
 
@@ -111,13 +111,13 @@ def test_what_is_said_of_reading_is_what_reading_does(plant, code):
         ("box-zero", "boxes without area"),
         ("box-negative", "boxes without area"),
         ("area-zero", "boxes without area"),
-        ("box-outside", "boxes outside their picture"),
+        ("box-outside", "boxes outside their image"),
         ("box-below-minimum", "boxes below min_box_size"),
         ("box-crowd", "crowd boxes"),
         ("crowd-malformed", "crowd boxes"),  # the text "0" is true
         ("box-ignore", "boxes marked ignore"),
-        ("picture-small", "pictures below min_image_size"),
-        ("picture-without-boxes", "pictures without a usable box"),
+        ("image-small", "images below min_image_size"),
+        ("image-without-boxes", "images without a usable box"),
     ],
 )
 def test_what_is_said_to_be_left_out_is_left_out(plant, code, reason):
@@ -136,10 +136,10 @@ def test_what_is_said_to_be_used_is_used(plant, code):
 @pytest.mark.parametrize(
     ("code", "settings", "severity", "words"),
     [
-        ("picture-broken", {"broken_pictures": "skip"}, "warning", "skipped"),
-        ("picture-missing", {"broken_pictures": "skip"}, "warning", "skipped"),
+        ("image-broken", {"broken_images": "skip"}, "warning", "skipped"),
+        ("image-missing", {"broken_images": "skip"}, "warning", "skipped"),
         ("box-crowd", {"crowd": "object"}, "warning", "single objects"),
-        ("picture-without-boxes", {"empty_images": "keep"}, "note", "as background"),
+        ("image-without-boxes", {"empty_images": "keep"}, "note", "as background"),
         ("box-two-classes", {"box_per_class": True}, "warning", "a box in each class"),
     ],
 )
@@ -156,21 +156,21 @@ def test_min_box_size_and_image_size_count(tmp_path):
     files = data.write()
     # The side of 15 px is that of all boxes of one class.
     assert codes(check_data(*files, settings=Settings(min_box_size=16))) == {"box-below-minimum", "class-without-usable-box"}
-    assert codes(check_data(*files, settings=Settings(min_image_size=50))) >= {"picture-small", "nothing-to-use"}
+    assert codes(check_data(*files, settings=Settings(min_image_size=50))) >= {"image-small", "nothing-to-use"}
     assert codes(check_data(*files, settings=Settings(image_size=(8, 8)))) == {"box-below-cell"}  # 20 of 64 px are 2.5 of 8
 
 
-def test_without_pictures_files_are_not_touched(plant):
-    data, _ = plant("picture-missing")
-    report = check_data(*data.write(), settings=SETTINGS, with_pictures=False)
+def test_without_images_files_are_not_touched(plant):
+    data, _ = plant("image-missing")
+    report = check_data(*data.write(), settings=SETTINGS, with_images=False)
     assert codes(report) == set()
-    assert "pictures not opened" in report.splits[0].summary()
+    assert "images not opened" in report.splits[0].summary()
 
 
 def test_one_file_in_both_splits_is_a_leak_without_opening_it(tmp_path):
     data = planted.clean(tmp_path / "data")
     data.val["images"][0]["file_name"] = data.image(2)["file_name"]
-    report = check_data(*data.write(), settings=SETTINGS, with_pictures=False)
+    report = check_data(*data.write(), settings=SETTINGS, with_images=False)
     assert [place.image_id for place in places(report, "leak")] == [103]
 
 
@@ -179,30 +179,30 @@ def test_files_that_are_not_there(tmp_path):
     (train, images), _ = data.write()
     with pytest.raises(UserError, match=r"none\.json: cannot be read \(No such file or directory\); name a COCO instances JSON"):
         check_data((tmp_path / "none.json", images))
-    with pytest.raises(UserError, match="none: is not a folder; name the folder of the pictures of"):
+    with pytest.raises(UserError, match="none: is not a folder; name the folder of the images of"):
         check_data((train, tmp_path / "none"))
 
 
 def test_a_look_alike_must_look_alike(tmp_path):
-    """Pictures that share colours and layout but show other things, flat ones and negatives are no copies."""
+    """Images that share colours and layout but show other things, flat ones and negatives are no copies."""
     from PIL import Image
 
-    data = planted.clean(tmp_path / "data", pictures=8)
+    data = planted.clean(tmp_path / "data", images=8)
     for k in range(3):
         Image.fromarray(np.full((planted.HEIGHT, planted.WIDTH, 3), 100 + k, np.uint8)).save(data.file(data.image(k)["file_name"]))
     Image.fromarray(255 - planted.pixels(data.image(4)["id"])).save(data.file(data.image(3)["file_name"]))
     rng = np.random.default_rng(0)
     for k in (5, 6):  # one ground, dots at other places
-        picture = np.full((planted.HEIGHT, planted.WIDTH, 3), 200, np.uint8)
+        image = np.full((planted.HEIGHT, planted.WIDTH, 3), 200, np.uint8)
         for x, y in rng.integers(0, (planted.WIDTH - 8, planted.HEIGHT - 8), (12, 2)):
-            picture[y : y + 8, x : x + 8] = (180, 60, 60)
-        Image.fromarray(picture).save(data.file(data.image(k)["file_name"]))
+            image[y : y + 8, x : x + 8] = (180, 60, 60)
+        Image.fromarray(image).save(data.file(data.image(k)["file_name"]))
     assert codes(check_data(*data.write(), settings=SETTINGS)) == set()
 
 
-def test_progress_reaches_the_number_of_pictures(tmp_path):
+def test_progress_reaches_the_number_of_images(tmp_path):
     seen, totals = [], []
-    check_data(*planted.clean(tmp_path / "data").write(), settings=SETTINGS, workers=2, on_start=totals.append, on_picture=seen.append)
+    check_data(*planted.clean(tmp_path / "data").write(), settings=SETTINGS, workers=2, on_start=totals.append, on_image=seen.append)
     assert (totals, seen) == ([6], [1, 2, 3, 4, 5, 6])
 
 
@@ -237,19 +237,19 @@ def test_a_hundred_thousand_annotations_take_seconds(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content))
     start = time.process_time()
-    report = check_data((path, tmp_path), with_pictures=False)
+    report = check_data((path, tmp_path), with_images=False)
     assert time.process_time() - start < 20
     assert report.splits[0].contents.annotations == 100_000
     assert codes(report) == set()
 
 
-@pytest.mark.parametrize(("amplitude", "expected"), [(1, {"picture-similar"}), (7, set())])
-def test_pictures_of_one_hash_must_be_nearly_equal(tmp_path, amplitude, expected):
+@pytest.mark.parametrize(("amplitude", "expected"), [(1, {"image-similar"}), (7, set())])
+def test_images_of_one_hash_must_be_nearly_equal(tmp_path, amplitude, expected):
     """A slope, and the same with a chessboard on it, which the hash does not see: correlations of .997 and .90 (standard deviation 14)."""
     slope = np.repeat(np.linspace(76, 124, 32)[None], 32, axis=0)
     board = np.indices((32, 32)).sum(axis=0) % 2 * 2 - 1
     thumbnails = [slope.astype(np.uint8), (slope + amplitude * board).astype(np.uint8)]
-    facts = [PictureFacts(tmp_path / str(k), digest=bytes([k]), thumbnail=one) for k, one in enumerate(thumbnails)]
+    facts = [ImageFacts(tmp_path / str(k), digest=bytes([k]), thumbnail=one) for k, one in enumerate(thumbnails)]
     findings = Findings("train", SETTINGS)
     check_copies([Entry(k, k, str(k), (32, 32)) for k in range(2)], facts, findings)
     assert findings.codes() == expected

@@ -28,10 +28,10 @@ def data(tmp_path):
 
 
 def test_a_clean_set(run, data, monkeypatch):
-    monkeypatch.setattr(progress, "BRIEF_SECONDS", 0.0)  # else so few pictures are not worth a line
+    monkeypatch.setattr(progress, "BRIEF_SECONDS", 0.0)  # else so few images are not worth a line
     code, out, err = run(data)
     assert code == 0
-    assert out.splitlines()[0].endswith("train.json: 4 pictures, 12 annotations, 3 categories; pictures opened")
+    assert out.splitlines()[0].endswith("train.json: 4 images, 12 annotations, 3 categories; images opened")
     assert out.splitlines()[-1] == "found: nothing"
     assert "check 6/6" in err
 
@@ -57,11 +57,11 @@ def test_fix_writes_a_file_that_passes(run, data, tmp_path):
     code, out, _ = run(data, "--fix", tmp_path / "fixed.json")
     assert code == 2  # of the file that was looked at
     assert f"{tmp_path / 'fixed.json'}, and the 1 entries removed or changed to {tmp_path / 'fixed.json'}.changes.jsonl" in out
-    again = cli.main(["data", "check", str(tmp_path / "fixed.json"), str(data.folder / "pictures"), "data.image_size=[256,256]"])
+    again = cli.main(["data", "check", str(tmp_path / "fixed.json"), str(data.folder / "images"), "data.image_size=[256,256]"])
     assert again == 0
 
 
-def test_fix_refuses_before_the_pictures_are_read(run, data, tmp_path):
+def test_fix_refuses_before_the_images_are_read(run, data, tmp_path):
     (tmp_path / "fixed.json").write_text("mine")
     code, out, err = run(data, "--fix", tmp_path / "fixed.json")
     assert (code, out) == (2, "")
@@ -71,8 +71,8 @@ def test_fix_refuses_before_the_pictures_are_read(run, data, tmp_path):
 
 def test_settings_come_from_the_configuration_and_the_line(run, data, tmp_path):
     (tmp_path / "a.yaml").write_text("data: {min_box_size: 16}")
-    assert "box-below-minimum" in run(data, "--config", tmp_path / "a.yaml", "--no-pictures")[1]
-    assert "box-below-minimum" not in run(data, "--config", tmp_path / "a.yaml", "--no-pictures", "data.min_box_size=1")[1]
+    assert "box-below-minimum" in run(data, "--config", tmp_path / "a.yaml", "--no-images")[1]
+    assert "box-below-minimum" not in run(data, "--config", tmp_path / "a.yaml", "--no-images", "data.min_box_size=1")[1]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ LEFT = {code for code, kind in KINDS.items() if kind.severity != "error"} - {
     "area-zero",
     "area-too-large",
     "file-name-twice",
-    "picture-twice",
+    "image-twice",
 }
 
 
@@ -78,7 +78,7 @@ def test_each_fault_is_mended_or_refused(tmp_path, code):
 
 
 def test_everything_at_once(tmp_path):
-    data = planted.clean(tmp_path / "data", pictures=len(planted.PLANTS) + 3)
+    data = planted.clean(tmp_path / "data", images=len(planted.PLANTS) + 3)
     for k, plant in enumerate(planted.PLANTS.values()):
         plant(data, k, 900 + k)
     content, changes, told, after = fixed(data)
@@ -90,7 +90,7 @@ def test_everything_at_once(tmp_path):
 
 
 def mended(tmp_path, change, k=1):
-    """The cleaned entry of picture k and its boxes after one change to a clean set."""
+    """The cleaned entry of image k and its boxes after one change to a clean set."""
     data = planted.clean(tmp_path / "data")
     change(data, k, 900)
     name = data.image(k)["file_name"]
@@ -109,12 +109,12 @@ def test_a_box_over_the_border_is_clipped(tmp_path):
 
 @pytest.mark.parametrize(
     ("orientation", "box"),
-    # A stored picture of 64 x 48 px with a box at x 10..30, y 5..15, by the meaning of each orientation.
+    # A stored image of 64 x 48 px with a box at x 10..30, y 5..15, by the meaning of each orientation.
     [(5, [5, 10, 10, 20]), (6, [33, 10, 10, 20]), (7, [33, 34, 10, 20]), (8, [5, 34, 10, 20])],
 )
-def test_boxes_follow_a_picture_that_exif_turns(tmp_path, orientation, box):
-    """Their pixels prove it: the box is white on black, and the decoded picture must be white exactly there."""
-    from ttfnet_tf.data.pictures import read_rgb
+def test_boxes_follow_an_image_that_exif_turns(tmp_path, orientation, box):
+    """Their pixels prove it: the box is white on black, and the decoded image must be white exactly there."""
+    from ttfnet_tf.data.images import read_rgb
 
     def write(path, _):
         black = np.zeros((48, 64, 3), np.uint8)
@@ -130,11 +130,11 @@ def test_boxes_follow_a_picture_that_exif_turns(tmp_path, orientation, box):
     image, (one,), _ = mended(tmp_path, change)
     assert (image["width"], image["height"], one["bbox"], one["area"]) == (48, 64, box, 200)
     assert (min(one["segmentation"][0][::2]), min(one["segmentation"][0][1::2])) == tuple(box[:2])
-    rows, columns = np.nonzero(read_rgb(tmp_path / "data" / "pictures" / image["file_name"])[..., 1] > 127)
+    rows, columns = np.nonzero(read_rgb(tmp_path / "data" / "images" / image["file_name"])[..., 1] > 127)
     assert [columns.min(), rows.min(), columns.max() + 1 - columns.min(), rows.max() + 1 - rows.min()] == box
 
 
-def test_boxes_follow_a_picture_that_was_resized(tmp_path):
+def test_boxes_follow_an_image_that_was_resized(tmp_path):
     def change(data, k, free):
         Image.fromarray(planted.pixels(5, 24, 32)).save(data.file(data.image(k)["file_name"]))  # half of 64 x 48
 
@@ -180,7 +180,7 @@ def test_one_id_for_two_files_is_set_aside(tmp_path):
     data = planted.clean(tmp_path / "data")
     data.train["images"][2]["id"] = data.image(1)["id"]
     content, changes, _, _ = fixed(data)
-    # The boxes of id 102 may be of either picture, and those of 103 belong to none.
+    # The boxes of id 102 may be of either image, and those of 103 belong to none.
     assert [one["id"] for one in content["images"]] == [101, 104]
     assert Counter(one["section"] for one in changes) == {"images": 2, "annotations": 6}
 

@@ -6,20 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ttfnet_tf.data.coco import CocoSplit, Picture
+from ttfnet_tf.data.coco import AnnotatedImage, CocoSplit
 from ttfnet_tf.doctor.quick import quick_check
 
 NAMES = ["cat", "dog", "fox"]
 
 
-def split(objects, *, file="train.json", pictures=200, folder="a", dropped=None, size=(480, 640), names=NAMES):
-    """Boxes [(picture, label, [x1, y1, x2, y2])] in pictures with ids from 1 on."""
+def split(objects, *, file="train.json", images=200, folder="a", dropped=None, size=(480, 640), names=NAMES):
+    """Boxes [(image, label, [x1, y1, x2, y2])] in images with ids from 1 on."""
     made = []
-    for number in range(pictures):
-        own = [(label, box) for picture, label, box in objects if picture == number]
+    for number in range(images):
+        own = [(label, box) for image, label, box in objects if image == number]
         boxes = np.array([box for _, box in own], np.float32).reshape(-1, 4)
         labels = np.array([label for label, _ in own], np.int32)
-        made.append(Picture(number + 1, Path(folder) / f"{number + 1}.jpg", size, boxes, labels))
+        made.append(AnnotatedImage(number + 1, Path(folder) / f"{number + 1}.jpg", size, boxes, labels))
     return CocoSplit(made, list(range(1, len(names) + 1)), list(names), Path(file), dropped or {})
 
 
@@ -51,19 +51,19 @@ CASES = {
         "train.json: 1 classes have no validation box, so no AP: fox",
     ),
     "one file in both": (
-        split(sound(), pictures=60),
-        split(sound(9), file="val.json", pictures=9),
-        "train.json: 9 training pictures are validation pictures too, such as 1.jpg (image id 1): the AP measures memory",
+        split(sound(), images=60),
+        split(sound(9), file="val.json", images=9),
+        "train.json: 9 training images are validation images too, such as 1.jpg (image id 1): the AP measures memory",
     ),
     "left out": (
-        split(sound(), dropped={"crowd boxes": 20, "pictures without a usable box": 900}),
+        split(sound(), dropped={"crowd boxes": 20, "images without a usable box": 900}),
         None,
         "train.json: 20 of 80 boxes are left out, which teaches their objects as background",
     ),
     "outside": (
         split(sound() + [(7, 0, [-1, 5, 50, 50])]),
         None,
-        "train.json: 1 of 61 boxes leave their picture, such as one in 8.jpg (image id 8)",
+        "train.json: 1 of 61 boxes leave their image, such as one in 8.jpg (image id 8)",
     ),
     "tiny": (
         split(sound() + [(7, 0, [5, 5, 5, 50])]),  # one of 640 px is .8 of 512
@@ -90,8 +90,8 @@ def test_each_case_has_its_line(name):
     [
         [(7, 0, [0, 0, 639, 479])],  # to the last pixel
         [(7, 0, [-0.4, 0, 639.4, 479])],  # annotators round
-        [(7, 0, [17, 20, 117, 90])],  # another class on the box of picture 7
-        [(8, 1, [17, 20, 117, 90])],  # the box of picture 7 in another
+        [(7, 0, [17, 20, 117, 90])],  # another class on the box of image 7
+        [(8, 1, [17, 20, 117, 90])],  # the box of image 7 in another
     ],
 )
 def test_what_is_no_fault(more):
@@ -101,18 +101,18 @@ def test_what_is_no_fault(more):
 def test_a_split_without_boxes_is_no_exception():
     assert quick_check(split([]), split([])) == [
         "train.json: 3 of 3 classes have no training box: cat, dog, fox",
-        "train.json: 200 training pictures are validation pictures too, such as 1.jpg (image id 1): the AP measures memory",
+        "train.json: 200 training images are validation images too, such as 1.jpg (image id 1): the AP measures memory",
     ]
 
 
 def test_a_tenth_of_coco_takes_a_fraction_of_a_second():
     rng = np.random.default_rng(0)
-    pictures = []
+    images = []
     for number in range(11_700):
         corners = rng.integers(0, 300, (7, 2)).astype(np.float32)
         boxes = np.concatenate([corners, corners + 50], axis=1)
-        pictures.append(Picture(number, Path(f"{number}.jpg"), (480, 640), boxes, np.arange(7, dtype=np.int32)))
-    train = CocoSplit(pictures, list(range(7)), list("abcdefg"), Path("train.json"), {})
+        images.append(AnnotatedImage(number, Path(f"{number}.jpg"), (480, 640), boxes, np.arange(7, dtype=np.int32)))
+    train = CocoSplit(images, list(range(7)), list("abcdefg"), Path("train.json"), {})
     start = time.process_time()
     assert quick_check(train) == []
     assert time.process_time() - start < 1

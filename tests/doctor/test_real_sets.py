@@ -43,14 +43,14 @@ def test_tiny_coco(tmp_path):
             "box-below-pixel": 1,  # annotation 1441425 is 1.23 of 640 px wide: .98 of 512
             "category-unused": 9,  # 71 of 80 classes are there
             "category-ids-gap": 8,  # 12, 26, 29-30, 45, 66, 68-69, 71, 83
-            "picture-without-boxes": 2,
+            "image-without-boxes": 2,
             "box-below-cell": 12,
-            "box-whole-picture": 2,
+            "box-whole-image": 2,
             "box-crowd": 10,
             "class-imbalance": 12,  # 254 persons; classes of one or two boxes
-            "picture-grey": 1,
+            "image-grey": 1,
         },
-        {"class-without-validation": 2, "category-ids-gap": 8, "box-below-cell": 5, "box-whole-picture": 1, "box-crowd": 5},
+        {"class-without-validation": 2, "category-ids-gap": 8, "box-below-cell": 5, "box-whole-image": 1, "box-crowd": 5},
     ]
     # The same figures by counting in the file itself.
     content = json.loads(train[0].read_text())

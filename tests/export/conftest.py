@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small_run import narrow_networks, picture_files, write_run
+from small_run import image_files, narrow_networks, write_run
 
 
 @pytest.fixture(scope="module")
@@ -32,5 +32,5 @@ def exported(trained):
 
 @pytest.fixture(scope="module")
 def files():
-    """Name -> bytes of pictures of every kind that both decoders read alike."""
-    return picture_files()
+    """Name -> bytes of images of every kind that both decoders read alike."""
+    return image_files()

@@ -1,4 +1,4 @@
-"""What a server answers is what the run answers: loaded without this package, in any batch, for any picture, and after a mistake."""
+"""What a server answers is what the run answers: loaded without this package, in any batch, for any image, and after a mistake."""
 
 import json
 import os
@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from ttfnet_tf import cli
-from ttfnet_tf.detector import Detector
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.export.saved_model import export_saved_model, next_version
+from ttfnet_tf.inference.detector import Detector
 
 # Stock TensorFlow, in a process that cannot import this package: through the session loader that TensorFlow Serving uses, and as
-# users of Python load it. Reads pictures from a folder, writes answers to an .npz.
+# users of Python load it. Reads images from a folder, writes answers to an .npz.
 SERVER = """
 import sys
 sys.modules["ttfnet_tf"] = None
@@ -75,10 +75,10 @@ np.savez(out, **answers)
 @pytest.fixture(scope="module")
 def answers(exported, files, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
-    (folder / "pictures").mkdir()
+    (folder / "images").mkdir()
     for number, content in enumerate(_ordered(files).values()):
-        (folder / "pictures" / f"{number}").write_bytes(content)
-    command = [sys.executable, "-W", "ignore", "-c", SERVER, str(exported), str(folder / "pictures"), str(folder / "answers.npz")]
+        (folder / "images" / f"{number}").write_bytes(content)
+    command = [sys.executable, "-W", "ignore", "-c", SERVER, str(exported), str(folder / "images"), str(folder / "answers.npz")]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}, cwd=folder, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return dict(np.load(folder / "answers.npz", allow_pickle=False))
@@ -110,7 +110,7 @@ def test_served_boxes_are_the_local_ones(answers, local, files):
             assert not answers[f"8 detection_{output}"][row, count:].any(), name
         found += count
     assert found > 20
-    assert len({len(local(content)) for content in files.values()}) > 2  # pictures are told apart
+    assert len({len(local(content)) for content in files.values()}) > 2  # images are told apart
 
 
 def test_a_row_does_not_depend_on_its_batch(answers):
@@ -141,7 +141,7 @@ def test_both_ways_to_load_give_the_same(answers):
         ("rank", ""),
         ("rank of bytes", ""),
         ("channels", ""),
-        ("no pixel", "input_tensor is an empty picture"),
+        ("no pixel", "input_tensor is an empty image"),
         ("type", "uint8"),
         ("size", ""),
     ],
@@ -245,5 +245,5 @@ def test_evaluation_and_prediction_of_the_export_are_those_of_the_run(exported, 
         np.testing.assert_allclose(other["bbox"], one["bbox"], rtol=0, atol=1e-2)
     assert cli.main(["predict", str(exported.parent), str(images), "--out", str(tmp_path / "drawings"), "--score-threshold", "0.2"]) == 0
     record = json.loads((tmp_path / "drawings" / "detections.json").read_text())
-    assert sum(len(picture["detections"]) for picture in record["pictures"]) == len(found)
-    assert Path(record["pictures"][0]["file"]).name == "1.png"
+    assert sum(len(image["detections"]) for image in record["images"]) == len(found)
+    assert Path(record["images"][0]["file"]).name == "1.png"

@@ -93,7 +93,7 @@ def test_the_model_and_its_files():
     assert [(file.text(0), file.number(2, BYTE)) for file in model.tables(6)] == [("model_card.json", 1)]  # DESCRIPTIONS
 
 
-def test_the_input_is_an_rgb_picture_that_needs_no_normalisation(graph):
+def test_the_input_is_an_rgb_image_that_needs_no_normalisation(graph):
     (image,) = graph.tables(2)
     assert image.text(0) == "image"
     assert "[123.675, 116.28, 103.53]" in image.text(1)

@@ -12,19 +12,19 @@ import tensorflow as tf
 from tensorflow.lite.tools import flatbuffer_utils
 
 from ttfnet_tf import build
-from ttfnet_tf.checkpoint import LoadedRun
 from ttfnet_tf.config import Config, DataConfig, DecodeConfig, ModelConfig, SplitConfig
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.export.task_metadata import task_metadata
-from ttfnet_tf.export.tflite import PRECISIONS, export_tflite, representative_pictures
-from ttfnet_tf.export.tflite_metadata import read_card, read_files, replace_files, with_files
-from ttfnet_tf.export.tflite_predictor import TFLitePredictor
-from ttfnet_tf.model import build_model
-from ttfnet_tf.parameters import named_parameters
-from ttfnet_tf.run_folder import Labels
+from ttfnet_tf.export.tflite import PRECISIONS, export_tflite, representative_images
+from ttfnet_tf.inference.tflite_metadata import read_card, read_files, replace_files, with_files
+from ttfnet_tf.inference.tflite_predictor import TFLitePredictor
+from ttfnet_tf.models.detector import build_model
+from ttfnet_tf.models.parameters import named_parameters
+from ttfnet_tf.runs.checkpoint import LoadedRun
+from ttfnet_tf.runs.run_folder import Labels
 
 SIZE = (64, 96)
-PICTURES = np.random.default_rng(5).integers(0, 256, (4, 1, *SIZE, 3)).astype(np.uint8)
+IMAGES = np.random.default_rng(5).integers(0, 256, (4, 1, *SIZE, 3)).astype(np.uint8)
 SMALL = {"width": 8, "neck_channels": (16, 8, 8), "shortcut": (1, 1, 1), "heatmap_head": (8, 2), "box_head": (8, 1)}
 
 
@@ -54,13 +54,13 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def files(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tflite") / "new"
-    return {name: export_tflite(run, folder, precision=name, representative=lambda: iter(PICTURES)) for name in PRECISIONS}
+    return {name: export_tflite(run, folder, precision=name, representative=lambda: iter(IMAGES)) for name in PRECISIONS}
 
 
 @pytest.fixture(scope="module")
 def truth(run):
-    """Detections of the Keras model with its usual decoding, on all pictures."""
-    found = build.method_of(run.config, 2).decode(run.model(PICTURES[:, 0], training=False))
+    """Detections of the Keras model with its usual decoding, on all images."""
+    found = build.method_of(run.config, 2).decode(run.model(IMAGES[:, 0], training=False))
     return {name: value.numpy() for name, value in found.items()}
 
 
@@ -69,8 +69,8 @@ def test_fp32_finds_what_keras_finds(files, run, truth):
     threshold = np.float32(run.config.decode.score_threshold)
     assert (truth["scores"] > threshold).sum() > 20  # there is something to compare
     assert np.ptp(truth["boxes"]) > 10
-    for row, picture in enumerate(PICTURES):
-        found = runner(image=picture)
+    for row, image in enumerate(IMAGES):
+        found = runner(image=image)
         assert {name: (value.shape, value.dtype) for name, value in found.items()} == {
             "detection_boxes": ((1, 12, 4), np.float32),
             "detection_scores": ((1, 12), np.float32),
@@ -140,7 +140,7 @@ def test_int8_computes_the_rest_in_int8(files):
 
 
 def test_int8_scores_are_no_steps(files):
-    scores = TFLitePredictor(files["int8"])(PICTURES[:, 0])["scores"]
+    scores = TFLitePredictor(files["int8"])(IMAGES[:, 0])["scores"]
     assert not (scores * 256 == np.round(scores * 256)).all()
 
 
@@ -174,13 +174,13 @@ def test_files_behind_the_model_are_replaced(files, tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["model.tflite"]
 
 
-# Bounds for the four strongest detections of each picture: of the score, and of the corners in pixels of 64 x 96. One in ten may be found
+# Bounds for the four strongest detections of each image: of the score, and of the corners in pixels of 64 x 96. One in ten may be found
 # in the next cell instead, where two cells are almost equally good.
 @pytest.mark.parametrize(("precision", "score", "pixels"), [("fp16", 0.001, 0.1), ("dynamic", 0.01, 0.2), ("int8", 0.02, 0.5)])
 def test_smaller_precisions_stay_close(files, truth, precision, score, pixels):
-    found = TFLitePredictor(files[precision])(PICTURES[:, 0])
+    found = TFLitePredictor(files[precision])(IMAGES[:, 0])
     close = []
-    for row, rank in np.ndindex(len(PICTURES), 4):
+    for row, rank in np.ndindex(len(IMAGES), 4):
         same_box = abs(found["boxes"][row] - truth["boxes"][row, rank]).max(-1) < pixels
         same_class = found["classes"][row] == truth["classes"][row, rank]
         close.append(np.any(same_box & same_class & (abs(found["scores"][row] - truth["scores"][row, rank]) < score)))
@@ -190,7 +190,7 @@ def test_smaller_precisions_stay_close(files, truth, precision, score, pixels):
 def test_predictor_gives_what_predict_function_gives(files, run, truth):
     predictor = TFLitePredictor(files["fp32"])
     assert (predictor.image_size, predictor.class_names, predictor.category_ids) == (SIZE, ("cat", "dög"), (3, 4097))
-    found = predictor(PICTURES[:, 0])
+    found = predictor(IMAGES[:, 0])
     kept = truth["scores"] > run.config.decode.score_threshold
     np.testing.assert_allclose(found["boxes"][kept], truth["boxes"][kept], atol=1e-2)
     np.testing.assert_array_equal(found["classes"][kept], truth["classes"][kept])
@@ -206,7 +206,7 @@ def test_files_behind_the_model(files):
         assert (card["kind"], card["precision"], card["image_size"], card["top_k"]) == ("tflite", precision, list(SIZE), 12)
         assert card["normalization"]["inside"] is True
         assert card["normalization"]["mean"] == [123.675, 116.28, 103.53]
-        assert card.get("representative_pictures") == (4 if precision == "int8" else None)
+        assert card.get("representative_images") == (4 if precision == "int8" else None)
 
 
 def test_a_sampler_of_the_model_is_what_it_was(run, files):
@@ -215,40 +215,38 @@ def test_a_sampler_of_the_model_is_what_it_was(run, files):
 
 @pytest.fixture
 def trained(run, write_coco):
-    """The run with a training set of six pictures."""
+    """The run with a training set of six images."""
     sizes = {number: (64, 96) if number < 6 else (128, 96) for number in range(1, 7)}
     annotations, images = write_coco(sizes, [(number, 3, [4, 4, 20, 20]) for number in sizes], {3: "cat", 90: "dog"})
     split = SplitConfig(annotations=str(annotations), images=str(images))
     return dataclasses.replace(run.config, data=dataclasses.replace(run.config.data, train=split))
 
 
-def test_representative_pictures_are_those_of_the_seed(trained):
-    drawn = [picture.copy() for picture in representative_pictures(trained, count=4, seed=3)]
-    assert [(picture.shape, picture.dtype) for picture in drawn] == [((1, *SIZE, 3), np.uint8)] * 4
-    again = list(representative_pictures(trained, count=4, seed=3))
+def test_representative_images_are_those_of_the_seed(trained):
+    drawn = [image.copy() for image in representative_images(trained, count=4, seed=3)]
+    assert [(image.shape, image.dtype) for image in drawn] == [((1, *SIZE, 3), np.uint8)] * 4
+    again = list(representative_images(trained, count=4, seed=3))
     np.testing.assert_array_equal(drawn, again)
     assert len(np.unique(np.reshape(drawn, [4, -1]), axis=0)) == 4
-    everything = list(representative_pictures(trained, count=100, seed=3))
+    everything = list(representative_images(trained, count=100, seed=3))
     assert len(everything) == 6
-    other = list(representative_pictures(trained, count=4, seed=4))
+    other = list(representative_images(trained, count=4, seed=4))
     assert not np.array_equal(other, drawn)
-    # Each is a picture of the set: write_coco draws picture n from the seed n.
+    # Each is an image of the set: write_coco draws image n from the seed n.
     files = {np.random.default_rng(n).integers(0, 255, (64, 96, 3), np.uint8).tobytes() for n in range(1, 6)}
-    assert sum(picture.tobytes() in files for picture in everything) == 5
+    assert sum(image.tobytes() in files for image in everything) == 5
 
 
-def test_int8_without_training_pictures(run, tmp_path):
-    with pytest.raises(
-        UserError, match=r"int8 takes its scales from training pictures: data\.train\.annotations is not set.*choose dynamic"
-    ):
+def test_int8_without_training_images(run, tmp_path):
+    with pytest.raises(UserError, match=r"int8 takes its scales from training images: data\.train\.annotations is not set.*choose dynamic"):
         export_tflite(run, tmp_path, precision="int8")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("pictures", [[np.zeros([1, 8, 8, 3], np.uint8)], [np.zeros([1, *SIZE, 3], np.float32)], []])
-def test_other_representative_pictures_are_refused(run, tmp_path, pictures):
+@pytest.mark.parametrize("images", [[np.zeros([1, 8, 8, 3], np.uint8)], [np.zeros([1, *SIZE, 3], np.float32)], []])
+def test_other_representative_images_are_refused(run, tmp_path, images):
     with pytest.raises(ValueError, match="representative"):
-        export_tflite(run, tmp_path, precision="int8", representative=pictures)
+        export_tflite(run, tmp_path, precision="int8", representative=images)
 
 
 def test_unknown_precision(run, tmp_path):
@@ -294,7 +292,7 @@ def test_files_that_carry_nothing(tmp_path, files):
 
 def test_litert_gives_the_same(files):
     pytest.importorskip("ai_edge_litert")
-    found, expected = TFLitePredictor(files["int8"], runtime="litert")(PICTURES[:, 0]), TFLitePredictor(files["int8"])(PICTURES[:, 0])
+    found, expected = TFLitePredictor(files["int8"], runtime="litert")(IMAGES[:, 0]), TFLitePredictor(files["int8"])(IMAGES[:, 0])
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=0.02)
 
 
@@ -305,5 +303,5 @@ def test_litert_that_is_not_installed(files, monkeypatch):
 
 
 def test_predictor_module_does_not_import_tensorflow(root):
-    code = "import ttfnet_tf.export.tflite_predictor, sys; print('tensorflow' in sys.modules)"
+    code = "import ttfnet_tf.inference.tflite_predictor, sys; print('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root).stdout == "False\n"

@@ -12,12 +12,12 @@ from ttfnet_tf import cli, progress
 from ttfnet_tf.boxes import xyxy_to_xywh
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.evaluate import coco_metrics
+from ttfnet_tf.evaluation.evaluate import coco_metrics
 from ttfnet_tf.formats import convert as module
 from ttfnet_tf.formats.convert import convert
 
 
-def _picture(path, height, width):
+def _image(path, height, width):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", (width, height)).save(path)
 
@@ -42,7 +42,7 @@ def _load(path):
 
 
 def _random_corners(rng, height, width):
-    """Inclusive 1-based corners; among them the whole picture, single pixels in the corners, and boxes along each border."""
+    """Inclusive 1-based corners; among them the whole image, single pixels in the corners, and boxes along each border."""
     fixed = [(1, 1, width, height), (1, 1, 1, 1), (width, height, width, height), (1, 1, 1, height), (1, height, width, height)]
     xs, ys = np.sort(rng.integers(1, width + 1, (40, 2))), np.sort(rng.integers(1, height + 1, (40, 2)))
     return fixed + [(int(x1), int(y1), int(x2), int(y2)) for (x1, x2), (y1, y2) in zip(xs, ys)]
@@ -53,7 +53,7 @@ def test_voc_to_coco_to_yolo_to_coco_keeps_every_box(tmp_path):
     sizes = {"000005": (375, 500), "000012": (333, 499), "002007": (1, 1), "009999": (1080, 1921), "009998": (3000, 4007)}
     corners = {stem: _random_corners(rng, *size) for stem, size in sizes.items()}
     for stem, size in sizes.items():
-        _picture(tmp_path / "voc" / f"{stem}.png", *size)
+        _image(tmp_path / "voc" / f"{stem}.png", *size)
         _voc(tmp_path / "voc" / f"{stem}.xml", *size, [(f"c{n % 3}", *box) for n, box in enumerate(corners[stem])])
     convert(tmp_path / "voc", tmp_path / "a")
     convert(tmp_path / "a", tmp_path / "b", images=tmp_path / "voc")
@@ -76,7 +76,7 @@ def test_yolo_of_others_round_trips_within_its_six_decimals(tmp_path):
     low = rng.uniform(0, 0.9, (200, 2))
     high = low + rng.uniform(0.001, 1, (200, 2)) * (1 - low)
     shares = np.round(np.concatenate([(low + high) / 2, high - low], axis=1), 6)
-    _picture(tmp_path / "y/images/a.png", 1079, 1923)
+    _image(tmp_path / "y/images/a.png", 1079, 1923)
     (tmp_path / "y/labels").mkdir()
     (tmp_path / "y/labels/a.txt").write_text("".join(f"1 {a:.6f} {b:.6f} {c:.6f} {d:.6f}\n" for a, b, c, d in shares))
     convert(tmp_path / "y", tmp_path / "coco", classes=["x", "y"])
@@ -104,21 +104,21 @@ def test_ids_with_gaps_come_back_from_yolo(tmp_path, write_coco):
 
 
 def test_the_result_is_read_by_the_loader(tmp_path):
-    _picture(tmp_path / "voc/a.png", 48, 64)
+    _image(tmp_path / "voc/a.png", 48, 64)
     _voc(tmp_path / "voc/a.xml", 48, 64, [("dog", 3, 5, 12, 44), ("cat", 1, 1, 64, 48)])
-    _picture(tmp_path / "voc/b.png", 48, 64)
+    _image(tmp_path / "voc/b.png", 48, 64)
     _voc(tmp_path / "voc/b.xml", 48, 64, [])
     report = convert(tmp_path / "voc", tmp_path / "out", split="val")
     assert report.files == [tmp_path / "out/annotations/val.json"]
     assert f"data.val.images={tmp_path / 'voc'}" in report.lines[-1]
     split = load_coco(report.files[0], tmp_path / "voc", training=False)
     assert split.class_names == ["cat", "dog"]
-    assert [picture.path.is_file() for picture in split.pictures] == [True, True]
-    np.testing.assert_array_equal(split.pictures[0].boxes, [[2, 4, 11, 43], [0, 0, 63, 47]])
-    np.testing.assert_array_equal(split.pictures[0].labels, [1, 0])
-    assert len(split.pictures[1].boxes) == 0
+    assert [image.path.is_file() for image in split.images] == [True, True]
+    np.testing.assert_array_equal(split.images[0].boxes, [[2, 4, 11, 43], [0, 0, 63, 47]])
+    np.testing.assert_array_equal(split.images[0].labels, [1, 0])
+    assert len(split.images[1].boxes) == 0
     training = load_coco(report.files[0], tmp_path / "voc", empty_images="keep", training=True)
-    assert [picture.id for picture in training.pictures] == [1, 2]
+    assert [image.id for image in training.images] == [1, 2]
 
 
 def test_coco_to_yolo_writes_files_by_hand(tmp_path, write_coco):
@@ -127,7 +127,7 @@ def test_coco_to_yolo_writes_files_by_hand(tmp_path, write_coco):
         [
             (1, 9, [10, 20, 40, 10]),
             (1, 4, [-10, 0, 20, 10]),  # its centre lies on the border: YOLO can hold it
-            (1, 4, [-50, 0, 200, 10]),  # twice as wide as the picture
+            (1, 4, [-50, 0, 200, 10]),  # twice as wide as the image
             (1, 4, [90, 40, 40, 40]),  # its centre lies outside
             (1, 4, [200, 0, 10, 10]),
             (1, 4, [5, 5, 0, 10]),
@@ -165,17 +165,17 @@ def test_coco_to_yolo_writes_files_by_hand(tmp_path, write_coco):
     assert (tmp_path / "copied/images/data/1.png").is_file()
 
 
-def test_coco_without_pictures_gives_labels_only(tmp_path, write_coco):
+def test_coco_without_images_gives_labels_only(tmp_path, write_coco):
     annotations, images = write_coco({1: (50, 100)}, [(1, 4, [0, 0, 50, 50])], {4: "a"})
     (images / "1.png").unlink()
     report = convert(annotations, tmp_path / "out")
-    assert "no picture was found" in report.lines[-1]
+    assert "no image was found" in report.lines[-1]
     assert (tmp_path / "out/labels/data/1.txt").is_file()
 
 
-def test_pictures_with_one_stem_cannot_become_yolo(tmp_path):
+def test_images_with_one_stem_cannot_become_yolo(tmp_path):
     for name in ("a.jpg", "a.png"):
-        _picture(tmp_path / "c" / name, 8, 8)
+        _image(tmp_path / "c" / name, 8, 8)
     (tmp_path / "c/boxes.csv").write_text("filename,class,xmin,ymin,xmax,ymax\na.jpg,x,0,0,4,4\na.png,x,0,0,4,4\n")
     with pytest.raises(UserError, match=r"a\.png: would share the label file labels/train/a\.txt"):
         convert(tmp_path / "c/boxes.csv", tmp_path / "out", to_format="yolo")
@@ -197,7 +197,7 @@ def test_file_names_do_not_lead_out_of_the_folder(tmp_path, write_coco):
 
 def test_difficult_objects_do_not_count_in_an_evaluation(tmp_path):
     """A detection of the other object alone reaches AP 1."""
-    _picture(tmp_path / "voc/a.png", 100, 100)
+    _image(tmp_path / "voc/a.png", 100, 100)
     _voc(tmp_path / "voc/a.xml", 100, 100, [("dog", 1, 1, 20, 20), ("dog", 51, 51, 80, 80)])
     text = (tmp_path / "voc/a.xml").read_text()
     (tmp_path / "voc/a.xml").write_text(
@@ -205,7 +205,7 @@ def test_difficult_objects_do_not_count_in_an_evaluation(tmp_path):
     )
     report = convert(tmp_path / "voc", tmp_path / "out")
     split = load_coco(report.files[0], tmp_path / "voc", training=False)
-    np.testing.assert_array_equal(split.pictures[0].boxes, [[0, 0, 19, 19]])
+    np.testing.assert_array_equal(split.images[0].boxes, [[0, 0, 19, 19]])
     assert split.dropped == {"crowd boxes": 1}
     detections = [{"image_id": 1, "category_id": 1, "bbox": box, "score": s} for box, s in (([0, 0, 20, 20], 0.5), ([50, 50, 30, 30], 0.9))]
     assert coco_metrics(split, detections)[0]["AP"] == pytest.approx(1.0)
@@ -215,8 +215,8 @@ def test_difficult_objects_do_not_count_in_an_evaluation(tmp_path):
 
 @pytest.fixture
 def small(tmp_path):
-    """A folder with two pictures, the second of which has two mistakes."""
-    _picture(tmp_path / "voc/a.png", 48, 64)
+    """A folder with two images, the second of which has two mistakes."""
+    _image(tmp_path / "voc/a.png", 48, 64)
     _voc(tmp_path / "voc/a.xml", 48, 64, [("dog", 3, 5, 12, 44)])
     _voc(tmp_path / "voc/b.xml", 48, 64, [("dog", 3, 5, 2, 44), ("dog", "x", 5, 2, 44)])
     return tmp_path / "voc"
@@ -227,19 +227,19 @@ def test_mistakes_are_counted_and_can_be_skipped(tmp_path, small, capsys):
     assert cli.main(["data", "convert", str(small), str(out)]) == 2
     assert capsys.readouterr().err == (
         f"ttfnet: {small}/b.xml:2: xmax 2 of object 'dog' lies before xmin 3 (1 more problem in this data set); "
-        "mend it, or add --skip-broken to leave such pictures out\n"
+        "mend it, or add --skip-broken to leave such images out\n"
     )
     assert not out.exists()
     assert cli.main(["data", "convert", str(small), str(out), "--skip-broken"]) == 0
     printed = capsys.readouterr().out
-    assert "1 pictures (0 without a box), 1 boxes" in printed
+    assert "1 images (0 without a box), 1 boxes" in printed
     assert f"left out for 2 mistakes, listed in {out}/skipped.txt; the first: {small}/b.xml:2" in printed
     assert (out / "skipped.txt").read_text() == (
         f"{small}/b.xml:2: xmax 2 of object 'dog' lies before xmin 3\n{small}/b.xml:3: xmin of object 'dog' is 'x', not a number\n"
     )
     assert [image["file_name"] for image in _load(out / "annotations/train.json")["images"]] == ["a.png"]
     (small / "a.xml").unlink()
-    with pytest.raises(UserError, match=r"b\.xml:2: .*; no picture is left to convert"):
+    with pytest.raises(UserError, match=r"b\.xml:2: .*; no image is left to convert"):
         convert(small, tmp_path / "other", skip_broken=True)
 
 
@@ -299,7 +299,7 @@ def test_a_result_is_not_read_and_replaced_at_once(tmp_path, small):
         (["{tmp}/voc", "--from", "csv"], "{tmp}/voc: cannot be read (Is a directory)"),
         (["{tmp}/voc", "--from", "coco"], "{tmp}/voc: holds no JSON file"),
         (["{tmp}/voc", "--from", "yolo", "--classes", "a"],
-         "{tmp}/voc: split 'train' has 1 pictures and no label file; expected such as {tmp}/voc/a.txt"),
+         "{tmp}/voc: split 'train' has 1 images and no label file; expected such as {tmp}/voc/a.txt"),
         (["{tmp}/coco.json", "--to", "coco"], "{tmp}/coco.json: is coco already; choose another format with --to"),
         (["{tmp}/coco.json"], "{tmp}/coco.json: is not JSON (Expecting value at line 1); name a COCO instances JSON"),
         (["{tmp}/empty", "--from", "voc"], "{tmp}/empty: holds no XML file"),
@@ -344,7 +344,7 @@ def test_coco_files_of_a_folder(tmp_path, write_coco):
 
 
 def test_twenty_thousand_boxes_take_a_second_or_two(tmp_path, capsys, monkeypatch):
-    """VOC is the slowest of the formats; 500 pictures with 40 boxes each."""
+    """VOC is the slowest of the formats; 500 images with 40 boxes each."""
     monkeypatch.setattr(progress, "BRIEF_SECONDS", 0.0)  # else they are done before progress says anything
     rng = np.random.default_rng(0)
     for number in range(500):
@@ -353,5 +353,5 @@ def test_twenty_thousand_boxes_take_a_second_or_two(tmp_path, capsys, monkeypatc
     assert cli.main(["data", "convert", str(tmp_path / "voc"), str(tmp_path / "out")]) == 0
     assert time.process_time() - start < 6
     captured = capsys.readouterr()
-    assert "500 pictures (0 without a box), 20000 boxes" in captured.out
+    assert "500 images (0 without a box), 20000 boxes" in captured.out
     assert "XML files 500/500" in captured.err

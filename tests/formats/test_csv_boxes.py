@@ -23,7 +23,7 @@ def read(tmp_path):
     return read
 
 
-def _picture(path, height=20, width=30):
+def _image(path, height=20, width=30):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", (width, height)).save(path)
 
@@ -55,19 +55,19 @@ def test_headers(read, text):
     assert _table(data) == ROWS
     assert [(c.id, c.name) for c in data.categories] == [(1, "cat"), (2, "dog")]
     assert [entry.id for entry in data.splits[0].entries] == [1, 2]
-    assert data.notes["pictures not found; their sizes are those of the table"] == 2
+    assert data.notes["images not found; their sizes are those of the table"] == 2
 
 
-def test_bare_columns_with_sizes_from_the_pictures(read, tmp_path):
-    _picture(tmp_path / "p/a.jpg")
-    _picture(tmp_path / "p/sub/b.jpg", height=7)
+def test_bare_columns_with_sizes_from_the_images(read, tmp_path):
+    _image(tmp_path / "p/a.jpg")
+    _image(tmp_path / "p/sub/b.jpg", height=7)
     data, lines = read("sub/b.jpg,,,,,\na.jpg,1,2,30,20,dog\na.jpg,0,0,1,1,dog\n", images=tmp_path / "p")
     assert lines == []
     assert _table(data) == [("b.jpg", (7, 30), []), ("a.jpg", (20, 30), [("dog", (1, 2, 29, 18)), ("dog", (0, 0, 1, 1))])]
     assert data.splits[0].root == tmp_path / "p"
 
 
-def test_a_line_without_class_and_corners_is_an_empty_picture(read):
+def test_a_line_without_class_and_corners_is_an_empty_image(read):
     data, lines = read(HEADER + "a.jpg,100,50,,,,,\nb.jpg,100,50,dog,0,0,1,1\n")
     assert lines == []
     assert [len(entry.boxes) for entry in data.splits[0].entries] == [0, 1]
@@ -97,7 +97,7 @@ def test_names_of_splits(read, name, expected):
 
 MISTAKES = [
     ("a.jpg,9,9,dog,0,0,1", ["has 7 columns, the first line has 8"]),
-    (",9,9,dog,0,0,1,1", ["names no picture"]),
+    (",9,9,dog,0,0,1,1", ["names no image"]),
     ("a.jpg,9,9,,0,0,1,1", ["box has no class"]),
     ("a.jpg,9,9,fox,0,0,1,1", ["class 'fox' is not in --classes dog"]),
     ("a.jpg,9,9,dog,x,0,,1", ["xmin is 'x', not a number", "xmax is '', not a number"]),
@@ -117,11 +117,10 @@ def test_mistakes_name_file_and_line(read, tmp_path, row, expected):
     assert [entry.path.name for entry in data.splits[0].entries] == [*kept, "last.jpg"]
 
 
-def test_a_picture_that_is_needed_for_its_size(read, tmp_path):
+def test_an_image_that_is_needed_for_its_size(read, tmp_path):
     _, lines = read("a.jpg,1,2,30,20,dog\na.jpg,1,2,30,20,dog\n")
     assert lines == [
-        f"{tmp_path}/boxes.csv:1: states no size, and the picture cannot tell: {tmp_path}/a.jpg: no such picture; "
-        "name the folder with --images"
+        f"{tmp_path}/boxes.csv:1: states no size, and the image cannot tell: {tmp_path}/a.jpg: no such image; name the folder with --images"
     ]
 
 

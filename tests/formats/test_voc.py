@@ -46,7 +46,7 @@ def _read(folder, **options):
     return read_voc(folder, problems=problems, **options), problems.lines
 
 
-def _picture(path, height=20, width=30, **options):
+def _image(path, height=20, width=30, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", (width, height)).save(path, **options)
 
@@ -66,7 +66,7 @@ def test_corners_count_from_1_and_include_the_last_pixel(folder, tmp_path):
     assert content["images"] == [{"id": 7, "file_name": "000007.jpg", "height": 333, "width": 500}]
     assert content["categories"] == [{"id": 1, "name": "cat", "supercategory": ""}, {"id": 2, "name": "dog", "supercategory": ""}]
     first, second = content["annotations"]
-    # Pixels 141..500 of 1..500 are the edges 140..500: 360 wide. The last column of the picture is covered, none beyond it.
+    # Pixels 141..500 of 1..500 are the edges 140..500: 360 wide. The last column of the image is covered, none beyond it.
     assert first == {
         "id": 1,
         "image_id": 7,
@@ -87,7 +87,7 @@ def test_corners_count_from_1_and_include_the_last_pixel(folder, tmp_path):
         "difficult": 1,
     }
     assert "1 difficult objects are marked as crowd: training leaves them out, evaluation asks for none of them" in report.lines
-    assert "1 pictures not found; their names and sizes are those of the XML files" in report.lines
+    assert "1 images not found; their names and sizes are those of the XML files" in report.lines
 
 
 def test_class_order_can_be_given(folder):
@@ -99,9 +99,9 @@ def test_class_order_can_be_given(folder):
 
 
 @pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>", "<size></size>"])
-def test_sizes_come_from_pictures_where_the_file_has_none(folder, size):
+def test_sizes_come_from_images_where_the_file_has_none(folder, size):
     (folder / "a.xml").write_text(f"<annotation>{size}</annotation>")
-    _picture(folder / "a.jpg")
+    _image(folder / "a.jpg")
     data, lines = _read(folder)
     assert lines == []
     assert data.splits[0].entries[0].size == (20, 30)
@@ -110,7 +110,7 @@ def test_sizes_come_from_pictures_where_the_file_has_none(folder, size):
 def test_a_quarter_turn_of_exif_turns_the_size(folder):
     exif = Image.Exif()
     exif[274] = 6
-    _picture(folder / "a.jpg", exif=exif)
+    _image(folder / "a.jpg", exif=exif)
     (folder / "a.xml").write_text("<annotation></annotation>")
     assert _read(folder)[0].splits[0].entries[0].size == (30, 20)
 
@@ -123,7 +123,7 @@ def test_devkit_with_lists(folder):
     for year, stems in (("VOC2007", ("000005", "000009")), ("VOC2012", ("2008_000002",))):
         for stem in stems:
             _xml(folder / year / "Annotations" / f"{stem}.xml", filename=f"{stem}.jpg")
-            _picture(folder / year / "JPEGImages" / f"{stem}.jpg")
+            _image(folder / year / "JPEGImages" / f"{stem}.jpg")
     lists = folder / "VOC2007/ImageSets/Main"
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("000009\n")
@@ -157,38 +157,38 @@ def test_devkit_with_lists(folder):
     assert lines == [f"{lists}/train.txt:2: names 000010, but there is no {folder}/VOC2007/Annotations/000010.xml"]
 
 
-def test_year_without_lists_and_pictures_elsewhere(folder, tmp_path):
+def test_year_without_lists_and_images_elsewhere(folder, tmp_path):
     _xml(folder / "Annotations/b.xml", filename="b.jpg")
-    _picture(tmp_path / "pictures/b.jpg")
-    data, _ = _read(folder, images=tmp_path / "pictures", split="val")
+    _image(tmp_path / "images/b.jpg")
+    data, _ = _read(folder, images=tmp_path / "images", split="val")
     assert _entries(data) == {"val": [(1, "b.jpg")]}
-    assert data.splits[0].root == tmp_path / "pictures"
+    assert data.splits[0].root == tmp_path / "images"
 
 
-def test_folders_of_splits_with_pictures_beside_the_files(folder):
+def test_folders_of_splits_with_images_beside_the_files(folder):
     for split in ("train", "valid", "test"):
         _xml(folder / split / "1.xml", filename="1.png")
-        _picture(folder / split / "1.png")
+        _image(folder / split / "1.png")
     data, _ = _read(folder)
     assert _entries(data) == {"train": [(1, "1.png")], "val": [(1, "1.png")], "test": [(1, "1.png")]}
     assert [split.root.name for split in data.splits] == ["train", "valid", "test"]
     assert [split.name for split in _read(folder, split="valid")[0].splits] == ["val"]
 
 
-def test_a_picture_is_found_by_the_name_of_its_file_then_by_the_stated_one(folder):
-    _xml(folder / "xml/a.xml", filename="b.jpg")  # stale: the picture was renamed
-    _xml(folder / "xml/c.xml", filename="D:\\pictures\\d.jpg")
+def test_an_image_is_found_by_the_name_of_its_file_then_by_the_stated_one(folder):
+    _xml(folder / "xml/a.xml", filename="b.jpg")  # stale: the image was renamed
+    _xml(folder / "xml/c.xml", filename="D:\\images\\d.jpg")
     for name in ("a", "b", "d"):
-        _picture(folder / "images" / f"{name}.jpg")
+        _image(folder / "images" / f"{name}.jpg")
     data, _ = _read(folder)
     assert _entries(data) == {"train": [(1, "a.jpg"), (2, "d.jpg")]}
-    assert data.notes["pictures without an XML file are left out"] == 1
+    assert data.notes["images without an XML file are left out"] == 1
 
 
-def test_two_files_about_one_picture(folder):
+def test_two_files_about_one_image(folder):
     for name in ("a", "b"):
         _xml(folder / f"{name}.xml", filename="p.jpg")
-    _picture(folder / "p.jpg")
+    _image(folder / "p.jpg")
     data, lines = _read(folder)
     assert lines == [f"{folder}/b.xml: is about p.jpg, as {folder}/a.xml is"]
     assert len(data.splits[0].entries) == 1
@@ -199,7 +199,7 @@ def test_boxes_that_begin_at_0_are_kept_and_told(folder, tmp_path):
     (folder / "a.xml").write_text((folder / "a.xml").read_text().replace("<xmin>1<", "<xmin>0<"))
     report = convert(folder, tmp_path / "out")
     assert json.loads((tmp_path / "out/annotations/train.json").read_text())["annotations"][0]["bbox"] == [-1, 0, 3, 2]
-    assert "1 boxes begin at pixel 0, but VOC counts from 1: they reach 1 px out of their picture" in report.lines
+    assert "1 boxes begin at pixel 0, but VOC counts from 1: they reach 1 px out of their image" in report.lines
 
 
 BOMB = '<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]>\n<annotation>&y;</annotation>'
@@ -220,7 +220,7 @@ MISTAKES = [
     (XML.replace("333", "33.5"), "4: size 500 x 33.5 is not in pixels"),
     (XML.replace("333", "0"), "4: size 500 x 0 is not in pixels"),
     (XML.replace("<size><width>500</width><height>333</height><depth>3</depth></size>", ""),
-     "1: states no size, and its picture was not found; name its folder with --images"),
+     "1: states no size, and its image was not found; name its folder with --images"),
     ("<?xml version='1.0' encoding='klingon'?><annotation/>", "1: is not XML that can be read (unknown encoding: klingon)"),
 ]  # fmt: skip
 
@@ -234,9 +234,9 @@ def test_mistakes_name_file_and_line(folder, text, line):
     assert [entry.path.name for entry in data.splits[0].entries] == ["good.jpg"]
 
 
-def test_a_size_that_a_damaged_picture_cannot_tell(folder):
+def test_a_size_that_a_damaged_image_cannot_tell(folder):
     (folder / "a.xml").write_text("<annotation/>")
-    (folder / "a.jpg").write_text("no picture")
+    (folder / "a.jpg").write_text("no image")
     assert _read(folder)[1] == [
-        f"{folder}/a.xml:1: states no size, and its picture cannot tell: {folder}/a.jpg: is no picture that can be read"
+        f"{folder}/a.xml:1: states no size, and its image cannot tell: {folder}/a.jpg: is no image that can be read"
     ]

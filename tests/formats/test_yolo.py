@@ -19,7 +19,7 @@ def _read(source, **options):
     return read_yolo(source, problems=problems, **options), problems.lines
 
 
-def _picture(path, height=50, width=100, **options):
+def _image(path, height=50, width=100, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", (width, height)).save(path, **options)
 
@@ -60,7 +60,7 @@ def _check(data, names=("a", "b")):
 )
 def test_layouts_of_a_data_yaml(folder, yaml, places, names):
     for split in ("train", "val"):
-        _picture(folder / places[0].format(split) / f"{split}.jpg")
+        _image(folder / places[0].format(split) / f"{split}.jpg")
         _write(folder / places[1].format(split) / f"{split}.txt", LINE)
     _write(folder / "data.yaml", f"{yaml}\n{names}\n")
     for source in (folder, folder / "data.yaml"):
@@ -83,7 +83,7 @@ def test_layouts_of_a_data_yaml(folder, yaml, places, names):
     ],
 )
 def test_layouts_without_a_data_yaml(folder, places, expected):
-    _picture(folder / places[0] / "p.jpg")
+    _image(folder / places[0] / "p.jpg")
     _write(folder / places[1] / "p.txt", LINE)
     data, lines = _read(folder, classes=["a", "b"])
     assert lines == []
@@ -93,17 +93,17 @@ def test_layouts_without_a_data_yaml(folder, places, expected):
     _check(_read(folder)[0])
 
 
-def test_text_files_in_one_folder_and_pictures_in_another(folder, tmp_path):
-    _picture(tmp_path / "p/sub/p.jpg")
+def test_text_files_in_one_folder_and_images_in_another(folder, tmp_path):
+    _image(tmp_path / "p/sub/p.jpg")
     _write(folder / "sub/p.txt", LINE)
     data, _ = _read(folder, images=tmp_path / "p", classes=["a", "b"], split="val")
     assert _found(data) == {"val": ["p.jpg"]}
     _check(data)
 
 
-def test_lists_of_pictures(folder):
+def test_lists_of_images(folder):
     for name in ("a", "b", "c"):
-        _picture(folder / "images" / f"{name}.jpg")
+        _image(folder / "images" / f"{name}.jpg")
         _write(folder / "labels" / f"{name}.txt", LINE)
     _write(folder / "lists/train.txt", f"./../images/b.jpg\n\nimages/a.jpg\nimages/a.jpg\n{folder}/images/c.jpg\n")
     _write(folder / "data.yaml", "train: lists/train.txt\nnames: [a, b]")
@@ -112,7 +112,7 @@ def test_lists_of_pictures(folder):
     assert _found(data) == {"train": ["b.jpg", "a.jpg", "c.jpg"]}
     _check(data)
     _write(folder / "lists/train.txt", "images/a.jpg\nimages/x.jpg\n")
-    assert _read(folder)[1] == [f"{folder}/lists/train.txt:2: names images/x.jpg, but there is no such picture"]
+    assert _read(folder)[1] == [f"{folder}/lists/train.txt:2: names images/x.jpg, but there is no such image"]
 
     (folder / "data.yaml").unlink()
     _write(folder / "train.txt", "images/b.jpg\n")
@@ -120,7 +120,7 @@ def test_lists_of_pictures(folder):
 
 
 def test_names_are_taken_as_written_and_numbers_keep_their_gaps(folder):
-    _picture(folder / "images/p.jpg")
+    _image(folder / "images/p.jpg")
     _write(folder / "labels/p.txt", "7 0.5 0.5 1 1\n")
     _write(folder / "data.yaml", "train: images\nnames: {0: no, 7: 007, 9: 1e3}")
     data, lines = _read(folder)
@@ -129,9 +129,9 @@ def test_names_are_taken_as_written_and_numbers_keep_their_gaps(folder):
     assert data.splits[0].entries[0].boxes[0].bbox == (0, 0, 100, 50)
 
 
-def test_empty_and_missing_label_files_are_pictures_without_objects(folder):
+def test_empty_and_missing_label_files_are_images_without_objects(folder):
     for name, text in (("a", LINE), ("b", "\n"), ("c", None)):
-        _picture(folder / "images" / f"{name}.jpg")
+        _image(folder / "images" / f"{name}.jpg")
         if text is not None:
             _write(folder / "labels" / f"{name}.txt", text)
     _write(folder / "labels/unused.txt", LINE)
@@ -139,20 +139,20 @@ def test_empty_and_missing_label_files_are_pictures_without_objects(folder):
     data, lines = _read(folder)
     assert lines == []
     assert [len(entry.boxes) for entry in data.splits[0].entries] == [1, 0, 0]
-    assert data.notes["pictures without a label file have no objects"] == 1
-    assert data.notes["label files without a picture are left out"] == 1
+    assert data.notes["images without a label file have no objects"] == 1
+    assert data.notes["label files without an image are left out"] == 1
 
 
-def test_ids_are_the_numbers_of_the_pictures(folder):
+def test_ids_are_the_numbers_of_the_images(folder):
     for name in ("000000000139", "000000000042"):
-        _picture(folder / "images" / f"{name}.jpg")
+        _image(folder / "images" / f"{name}.jpg")
     _write(folder / "labels/000000000042.txt", LINE)
     data, _ = _read(folder, classes=["a", "b"])
     assert [entry.id for entry in data.splits[0].entries] == [42, 139]
 
 
 def test_polygons_become_bounding_boxes(folder):
-    _picture(folder / "images/p.jpg")
+    _image(folder / "images/p.jpg")
     _write(folder / "labels/p.txt", "0 0.1 0.4 0.5 0.5 0.3 0.6\n1 0.1 0.2 0.3 0.2 0.3 0.8 0.1 0.8\n")
     data, _ = _read(folder, classes=["a", "b"])
     assert [(box.label, box.bbox) for box in data.splits[0].entries[0].boxes] == [(0, (10, 20, 40, 10)), (1, (10, 10, 20, 30))]
@@ -160,7 +160,7 @@ def test_polygons_become_bounding_boxes(folder):
 
 
 def test_keypoints_are_no_polygon(folder):
-    _picture(folder / "images/p.jpg")
+    _image(folder / "images/p.jpg")
     _write(folder / "labels/p.txt", "1 0.3 0.5 0.4 0.2 0.9 0.9 2 0.1 0.1 2\n")
     _write(folder / "data.yaml", "train: images\nnames: [a, b]\nkpt_shape: [2, 3]")
     data, lines = _read(folder)
@@ -169,10 +169,10 @@ def test_keypoints_are_no_polygon(folder):
     assert data.notes["lines with keypoints: only their boxes are kept"] == 1
 
 
-def test_shares_are_of_the_picture_as_it_is_seen(folder):
+def test_shares_are_of_the_image_as_it_is_seen(folder):
     exif = Image.Exif()
     exif[274] = 8
-    _picture(folder / "images/p.jpg", height=100, width=50, exif=exif)
+    _image(folder / "images/p.jpg", height=100, width=50, exif=exif)
     _write(folder / "labels/p.txt", LINE)
     _check(_read(folder, classes=["a", "b"])[0])
 
@@ -185,8 +185,8 @@ MISTAKES = [
     ("2 0.5 0.5 1 1", "class 2 is not in names, which has 0 to 1"),
     ("-1 0.5 0.5 1 1", "class -1 is not in names, which has 0 to 1"),
     ("0.5 0.5 0.5 1 1", "class 0.5 is not in names, which has 0 to 1"),
-    ("0 50 25 40 10", "50 lies outside 0..1: expected shares of the picture, not pixels"),
-    ("0 0.5 0.5 nan 1", "nan lies outside 0..1: expected shares of the picture, not pixels"),
+    ("0 50 25 40 10", "50 lies outside 0..1: expected shares of the image, not pixels"),
+    ("0 0.5 0.5 nan 1", "nan lies outside 0..1: expected shares of the image, not pixels"),
     ("0 0.5 0.5 -0.005 1", "width -0.005 and height 1 must not be negative"),
 ]
 
@@ -194,7 +194,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("text", "line"), MISTAKES)
 def test_mistakes_name_file_and_line(folder, text, line):
     for name, content in (("bad", f"{LINE}\n{text}\n"), ("good", LINE)):
-        _picture(folder / "images" / f"{name}.jpg")
+        _image(folder / "images" / f"{name}.jpg")
         _write(folder / "labels" / f"{name}.txt", content)
     data, lines = _read(folder, classes=["a", "b"])
     assert lines == [f"{folder}/labels/bad.txt:3: {line}"]
@@ -202,19 +202,19 @@ def test_mistakes_name_file_and_line(folder, text, line):
 
 
 def test_a_class_and_numbers_may_be_written_as_floats(folder):
-    _picture(folder / "p.jpg")
+    _image(folder / "p.jpg")
     _write(folder / "p.txt", "1.0 3e-1 .5 0.40 0.2 \n")
     _check(_read(folder, classes=["a", "b"])[0])
 
 
-def test_damaged_pictures_and_texts(folder):
+def test_damaged_images_and_texts(folder):
     for name in ("a", "b", "c"):
-        _picture(folder / f"{name}.jpg")
+        _image(folder / f"{name}.jpg")
         _write(folder / f"{name}.txt", LINE)
-    (folder / "a.jpg").write_text("no picture")
+    (folder / "a.jpg").write_text("no image")
     (folder / "b.txt").write_bytes(b"1 0.3\n\xff\n")
     data, lines = _read(folder, classes=["a", "b"])
-    assert lines == [f"{folder}/a.jpg: is no picture that can be read", f"{folder}/b.txt:2: is not UTF-8 text"]
+    assert lines == [f"{folder}/a.jpg: is no image that can be read", f"{folder}/b.txt:2: is not UTF-8 text"]
     assert _found(data) == {"train": ["c.jpg"]}
 
 
@@ -226,7 +226,7 @@ WRONG_YAML = [
     ("train: images\nnames:\n  a: 0", ":3: names must be a list, or a map from numbers to names"),
     ("train: images\nnc: 3\nnames: [a, b]", ":2: nc is 3, but there are 2 names"),
     ("names: [a, b]\ntrain: 5", ":2: train must be a folder, a text file or a list of them"),
-    ("names: [a, b]\ntrain: empty", ":2: train has no pictures in {folder}/empty"),
+    ("names: [a, b]\ntrain: empty", ":2: train has no images in {folder}/empty"),
     ("names: [a, b]\ntrain: gone/x",
      ":2: train is gone/x, but there is no {folder}/gone/x; mend it, or name the data set's folder with --images"),
 ]  # fmt: skip
@@ -234,7 +234,7 @@ WRONG_YAML = [
 
 @pytest.mark.parametrize(("text", "line"), WRONG_YAML)
 def test_wrong_data_yaml(folder, text, line):
-    _picture(folder / "images/p.jpg")
+    _image(folder / "images/p.jpg")
     (folder / "empty").mkdir()
     _write(folder / "data.yaml", text)
     with pytest.raises(UserError) as caught:
@@ -243,7 +243,7 @@ def test_wrong_data_yaml(folder, text, line):
 
 
 def test_names_are_needed_and_agree(folder):
-    _picture(folder / "p.jpg")
+    _image(folder / "p.jpg")
     _write(folder / "p.txt", LINE)
     with pytest.raises(UserError, match=r"has no names of classes; add names to a data\.yaml, or --classes a,b,c"):
         _read(folder)

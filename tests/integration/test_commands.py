@@ -8,7 +8,7 @@ from ttfnet_tf import Detector, cli
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["data.image_size=[64,64]", "train.batch_size=2", "train.epochs=1", "optim.drop_epochs=[]", "train.summary_pictures=1"]
+SMALL = ["data.image_size=[64,64]", "train.batch_size=2", "train.epochs=1", "optim.drop_epochs=[]", "train.summary_images=1"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_evaluation_of_the_run_repeats_that_of_training(folder, capsys):
         assert found["score"] == pytest.approx(expected["score"], abs=1e-6)
     out = capsys.readouterr().out
     assert out.splitlines()[1].startswith("AP ")
-    assert "(3 pictures)" in out
+    assert "(3 images)" in out
 
 
 def test_prediction_and_the_python_api_find_the_same(folder, capsys):
@@ -52,12 +52,12 @@ def test_prediction_and_the_python_api_find_the_same(folder, capsys):
     out = folder / "drawings"
     assert cli.main(["predict", str(folder / "run"), str(val), "--out", str(out), "--score-threshold", "0.001"]) == 0
     record = json.loads((out / "detections.json").read_text())
-    assert [picture["drawing"] for picture in record["pictures"]] == sorted(path.name for path in val.iterdir())
+    assert [image["drawing"] for image in record["images"]] == sorted(path.name for path in val.iterdir())
     detector = Detector.load(folder / "run", score_threshold=0.001)
-    picture = record["pictures"][0]
-    assert len(picture["detections"]) > 0
+    image = record["images"][0]
+    assert len(image["detections"]) > 0
     assert detector.class_names == tuple(json.loads((folder / "run" / "labels.json").read_text())["class_names"])
-    for expected, found in zip(picture["detections"], detector(picture["file"])):
+    for expected, found in zip(image["detections"], detector(image["file"])):
         assert found.class_id == expected["class_id"]
         assert found.score == pytest.approx(expected["score"], abs=1e-5)
         assert found.box == pytest.approx(expected["box"], abs=0.1)

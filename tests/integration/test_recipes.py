@@ -17,13 +17,14 @@ import pytest
 import tensorflow as tf
 
 from ttfnet_tf import build
-from ttfnet_tf.checkpoint import CheckpointStore
 from ttfnet_tf.config import HeadConfig, SplitConfig, load_config
 from ttfnet_tf.data.shapes import draw_shapes
-from ttfnet_tf.model import build_model
-from ttfnet_tf.parameters import named_parameters
+from ttfnet_tf.models.detector import build_model
+from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.reproduce.cells import read_published
-from ttfnet_tf.step import build_train_function
+from ttfnet_tf.runs.checkpoint import CheckpointStore
+from ttfnet_tf.training import build as training_build
+from ttfnet_tf.training.step import build_train_function
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -34,13 +35,13 @@ CELLS = [
     (table.name, cell) for table in PUBLISHED.tables.values() for cell in table.cells if cell.settings or "ablations" in cell.config.parts
 ]
 CLASSES = 4  # of the drawn shapes
-# Two objects that share cells, one that is small, in a picture of 64 px.
+# Two objects that share cells, one that is small, in an image of 64 px.
 BOXES = np.array([[[6, 8, 44, 40], [20, 24, 60, 58], [50, 4, 58, 14]]] * 2, np.float32)
 LABELS = np.array([[0, 1, 3]] * 2, np.int32)
 
 
 def _small(config, side, **model):
-    """The same network with few channels, for one picture of `side` px; the batch sets the learning rate and nothing else."""
+    """The same network with few channels, for one image of `side` px; the batch sets the learning rate and nothing else."""
     heads = {name: dataclasses.replace(getattr(config.model, name), width=8) for name in ("heatmap_head", "box_head")}
     return dataclasses.replace(
         config,
@@ -65,7 +66,7 @@ class Network:
 
     def __init__(self, config):
         with pytest.MonkeyPatch.context() as patch:
-            # One for all sizes of pictures, and narrow: the settings have no such key, for no recipe wants it.
+            # One for all sizes of images, and narrow: the settings have no such key, for no recipe wants it.
             patch.setattr(build, "build_model", lambda *args, **kw: build_model(*args, **{**kw, "image_size": None, "width": 8}))
             self.model = build.model_of(config, CLASSES)
         self.parameters = named_parameters(self.model, trainable_only=True)
@@ -77,7 +78,7 @@ class Network:
 
     def trainer(self, config):
         """(function of an iterator, learning rates and the first step; optimizer)"""
-        optimizer = build.optimizer_of(config, self.parameters)
+        optimizer = training_build.optimizer_of(config, self.parameters)
         train = build_train_function(
             tf.distribute.get_strategy(),
             self.model,
@@ -127,7 +128,7 @@ def step_of(network, data_splits):
         if key not in made:
             own = network(config)
             train, optimizer = own.trainer(config)
-            rate = build.learning_rate_at(config, 0, steps_per_epoch=100)
+            rate = training_build.learning_rate_at(config, 0, steps_per_epoch=100)
             history = train.python_function(iter([batch]), tf.constant([rate]), tf.constant(0, tf.int64))
             made[key] = {name: float(values[0]) for name, values in history.items()}, own, optimizer
         return made[key]
@@ -196,7 +197,7 @@ def two_steps(network, cell_configs):
         maps = [method.paint(boxes, labels) for boxes, labels in zip(BOXES, LABELS)]
         drawn = {name: np.stack([m[name] for m in maps]) for name in method.target_shapes}
         batch = {"image": image, "boxes": BOXES, "labels": LABELS, **drawn}
-        rates = tf.constant([build.learning_rate_at(config, step, steps_per_epoch=100) for step in range(2)], tf.float32)
+        rates = tf.constant([training_build.learning_rate_at(config, step, steps_per_epoch=100) for step in range(2)], tf.float32)
         own, key = network(config), trainer_key(config)
         if users[key] < 10:  # not worth compiling
             train = own.trainer(config)[0].python_function

@@ -35,7 +35,7 @@ def _free_ports(count):
 
 @pytest.fixture(scope="module")
 def one_step(runs):
-    """Settings of a run of a single step on all pictures, and that run on one device."""
+    """Settings of a run of a single step on all images, and that run on one device."""
     settings = (*ONE_EPOCH, "train.batch_size=12", "optim.lr_batch_size=12")
     return settings, runs.finish("one", *settings)
 

@@ -53,9 +53,9 @@ def test_pages_fetch_nothing_from_elsewhere(site):
 def test_commands_and_functions_explain_themselves(site):
     commands = (site / "commands.html").read_text(encoding="utf-8")
     assert "usage: ttfnet data check" in commands
-    assert "ttfnet predict runs/demo picture.jpg folder --out drawings" in commands
+    assert "ttfnet predict runs/demo image.jpg folder --out drawings" in commands
     python = (site / "api.html").read_text(encoding="utf-8")
-    for name in ("ttfnet_tf.detector.Detector.load", "ttfnet_tf.losses.giou_loss", "ttfnet_tf.decode.decode"):
+    for name in ("ttfnet_tf.inference.detector.Detector.load", "ttfnet_tf.methods.losses.giou_loss", "ttfnet_tf.methods.decode.decode"):
         assert f'id="{name}"' in python
 
 

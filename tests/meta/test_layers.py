@@ -1,4 +1,4 @@
-"""Imports inside the package point one way: from later stages to earlier ones."""
+"""Imports inside the package point one way: down the table below, and from right to left in a row."""
 
 import ast
 import subprocess
@@ -8,198 +8,83 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# Earliest first. A module may import from strictly earlier rows only.
+# The floors of the house, the ground first. A package imports from itself and from what stands before it, in its row or above.
 LAYERS = (
-    {
-        "errors",
-        "boxes",
-        "draw",
-        "progress",
-        "overlap",
-        "doctor.findings",
-        "matches",
-        "watch.clock",
-        "watch.page",
-        "watch.profiler",
-        "report.scenes",
-        "deform_conv",
-        "upsample",
-        "batch_norm",
-        "initializers",
-        "targets",
-        "losses",
-        "decode",
-        "optim",
-        "serving.load",
-        "sentinel",
-    },
-    {
-        "config",
-        "files",
-        "detections",
-        "cli.parser",
-        "devices",
-        "backbones.convolution",
-        "data.coco",
-        "data.pictures",
-        "data.transforms",
-        "data.affine",
-        "data.shapes",
-        "data.coco_classes",
-        "weights.safetensors",
-        "weights.names",
-        "optimizers",
-        "reproduce.cells",
-        "doctor.annotations",
-        "report.confusion",
-        "report.error_types",
-        "export.pictures",
-        "export.warmup",
-        "serving.target",
-        "export.differences",
-        "export.task_metadata",
-        "export.tflite_graph",
-        "watch.events",
-        "watch.panels",
-    },
-    {
-        "targets_tf",
-        "data.augment",
-        "inference",
-        "heads",
-        "neck",
-        "backbones.resnet",
-        "backbones.darknet",
-        "backbones.dla",
-        "backbones.keras_cv",
-        "parameters",
-        "weights.files",
-        "weights.download",
-        "run_folder",
-        "predict",
-        "video",
-        "reproduce.plan",
-        "doctor.pictures",
-        "doctor.quick",
-        "serving.rest",
-        "serving.grpc_client",
-        "serving.answers",
-        "report.classes",
-        "report.data_summary",
-        "report.pictures",
-        "export.tflite_metadata",
-    },
-    {
-        "methods",
-        "backbones",
-        "weights.load",
-        "reproduce.run",
-        "reproduce.plots",
-        "formats.records",
-        "doctor.leaks",
-        "export.tflite_predictor",
-        "report.figures",
-        "serving.ask",
-        "serving.verify",
-    },
-    {
-        "reproduce.results",
-        "step",
-        "export.load",
-        "data.pipeline",
-        "model",
-        "cost",
-        "centernet",
-        "formats.voc",
-        "formats.yolo",
-        "formats.csv_boxes",
-        "formats.coco_files",
-        "doctor.check",
-    },
-    {"evaluate", "formats.convert", "doctor.report", "doctor.fix"},
-    {"build", "data.stats", "watch.run_log", "report.analysis"},
-    {"checkpoint", "watch.microscope"},
-    {"evaluator", "benchmark", "weights.convert", "export.card", "export.timing", "watch.show", "watch.run_pictures", "measure", "replay"},
-    {"divergence"},
-    {"train", "cli.weights", "cli.data", "export.saved_model", "export.tflite", "export.matrix", "report.record"},
-    {"detector", "export.benchmark", "report.published"},
-    {"benchmark_video"},
-    {"report.remarks", "report.page"},
-    {"report.write"},
-    {"cli.report", "cli.export", "cli.serving", "cli.runs", "cli.replay", "cli.predict", "cli.benchmark", "cli.reproduce"},
-    {"cli"},
-    {"__main__"},
+    ("errors", "boxes", "files", "progress"),  # what everyone may use
+    ("layers", "models", "methods", "config"),  # a detector, and the settings that choose one
+    ("data", "doctor", "formats"),  # from annotation files to batches
+    ("build", "runs", "weights"),  # settings become objects, objects are kept
+    ("inference", "evaluation", "serving"),  # a detector at work
+    ("tensorboard", "inspect"),  # what can be looked at
+    ("training", "export", "reproduce", "report", "benchmarks"),  # whole jobs
+    ("cli", "__main__"),
 )
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+ORDER = [package for row in LAYERS for package in row]
 # Settings stop here: everything else takes arguments with names and defaults.
 KNOWS_SETTINGS = {
-    "reproduce.plan",
-    "reproduce.run",
-    "run_folder",
+    "benchmarks.export",
+    "benchmarks.network",
+    "benchmarks.video",
     "build",
-    "checkpoint",
-    "evaluator",
-    "benchmark",
-    "export.benchmark",
-    "measure",
-    "report.published",
-    "report.write",
-    "benchmark_video",
-    "weights.convert",
-    "replay",
-    "divergence",
-    "train",
-    "watch.show",
-    "cli.weights",
+    "cli.benchmark",
     "cli.data",
     "cli.export",
-    "cli.runs",
     "cli.predict",
-    "cli.benchmark",
+    "cli.runs",
+    "cli.weights",
+    "evaluation.measure",
+    "inspect.show",
+    "report.published",
+    "report.write",
+    "reproduce.plan",
+    "reproduce.run",
+    "runs.checkpoint",
+    "runs.run_folder",
+    "training.build",
+    "training.divergence",
+    "training.evaluator",
+    "training.loop",
+    "training.replay",
+    "weights.convert",
+    "weights.pretrained",
 }
 # What may be imported before settings are checked.
 WITHOUT_TENSORFLOW = (
-    "cli",
-    "cli.export",
-    "cli.serving",
-    "cli.replay",
-    "cli.predict",
-    "config",
-    "export.load",
-    "export.tflite_metadata",
-    "export.tflite_predictor",
-    "run_folder",
-    "predict",
-    "detections",
-    "video",
-    "progress",
-    "draw",
     "boxes",
-    "targets",
+    "cli",
+    "config",
     "data.coco",
     "data.shapes",
-    "data.stats",
     "doctor.check",
     "doctor.fix",
-    "doctor.report",
     "doctor.quick",
+    "doctor.report",
+    "evaluation.measure",
     "formats.convert",
+    "inference.detections",
+    "inference.draw",
+    "inference.exported",
+    "inference.predict",
+    "inference.tflite_metadata",
+    "inference.tflite_predictor",
+    "inference.video",
+    "inspect.microscope",
+    "inspect.target_stats",
+    "methods.targets",
+    "progress",
+    "report.error_types",
+    "report.scenes",
     "reproduce.cells",
     "reproduce.plan",
-    "reproduce.run",
-    "reproduce.results",
     "reproduce.plots",
-    "cli.reproduce",
-    "watch.microscope",
-    "watch.events",
-    "cli.report",
-    "measure",
-    "report.scenes",
-    "report.error_types",
-    "serving.rest",
-    "serving.ask",
+    "reproduce.results",
+    "reproduce.run",
+    "runs.run_folder",
     "serving.answers",
+    "serving.ask",
+    "serving.rest",
     "serving.verify",
+    "tensorboard.events",
 )
 # No longer developed, or an extra: imported when they are used.
 IMPORTED_WHEN_USED = ("tensorflow_addons", "keras_cv", "tensorflow_serving")
@@ -210,7 +95,11 @@ def _name(path):
     return ".".join(part for part in parts if part != "__init__")
 
 
+MODULES = {_name(path): path for path in sorted((ROOT / "ttfnet_tf").rglob("*.py")) if _name(path)}
+
+
 def _imports(path):
+    """Modules of this package that a file imports."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -222,12 +111,11 @@ def _imports(path):
         for name in names:
             inner = name.removeprefix("ttfnet_tf.")
             if inner not in (name, "__version__"):
-                yield max((m for m in RANK if inner == m or inner.startswith(m + ".")), key=len, default=inner)
+                yield inner if inner in MODULES else inner.rpartition(".")[0]
 
 
-def _modules():
-    packages = ("", "data", "formats", "weights", "export", "doctor", "watch", "report", "serving", "reproduce")
-    return {_name(path): path for path in sorted((ROOT / "ttfnet_tf").rglob("*.py")) if _name(path) not in packages}
+def _package(module):
+    return module.partition(".")[0]
 
 
 def _loaded_after(statement):
@@ -235,17 +123,30 @@ def _loaded_after(statement):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
 
 
-def test_every_module_has_a_layer():
-    assert set(_modules()) == set(RANK)
+def test_every_package_has_a_place():
+    assert {_package(module) for module in MODULES} == set(ORDER)
 
 
-def test_imports_point_to_earlier_layers():
-    wrong = [f"{m} imports {i}" for m, p in _modules().items() for i in _imports(p) if RANK[i] >= RANK[m]]
+def test_imports_point_to_what_stands_before():
+    imports = [(module, used) for module, path in MODULES.items() for used in _imports(path)]
+    assert imports
+    wrong = [
+        f"{module} imports {used}"
+        for module, used in imports
+        if _package(module) != _package(used) and ORDER.index(_package(used)) > ORDER.index(_package(module))
+    ]
     assert wrong == []
 
 
+def test_modules_of_a_package_form_no_circle():
+    waiting = {module: {used for used in _imports(path) if used != module} for module, path in MODULES.items()}
+    while free := {module for module, used in waiting.items() if not used & set(waiting)}:
+        waiting = {module: used for module, used in waiting.items() if module not in free}
+    assert waiting == {}
+
+
 def test_settings_stop_where_objects_are_built():
-    assert {module for module, path in _modules().items() if "config" in set(_imports(path))} == KNOWS_SETTINGS
+    assert {module for module, path in MODULES.items() if "config" in set(_imports(path))} == KNOWS_SETTINGS
 
 
 def test_checking_arguments_and_settings_does_not_import_tensorflow():
@@ -256,6 +157,6 @@ def test_checking_arguments_and_settings_does_not_import_tensorflow():
 
 @pytest.mark.slow
 def test_packages_that_some_users_lack_are_imported_when_used():
-    loaded = _loaded_after("; ".join(f"import ttfnet_tf.{module}" for module in _modules()))
+    loaded = _loaded_after("; ".join(f"import ttfnet_tf.{module}" for module in MODULES if module != "__main__"))
     assert "tensorflow" in loaded
     assert [name for name in IMPORTED_WHEN_USED if name in loaded] == []

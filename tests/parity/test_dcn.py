@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf.deform_conv import SAMPLERS, DeformableConv2D, deformable_conv2d
-from ttfnet_tf.parameters import from_official, to_official
+from ttfnet_tf.layers.deform_conv import SAMPLERS, DeformableConv2D, deformable_conv2d
+from ttfnet_tf.models.parameters import from_official, to_official
 
 pytestmark = [pytest.mark.parity, pytest.mark.parametrize("sampler", SAMPLERS)]
 

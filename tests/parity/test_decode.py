@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf.decode import decode, select
+from ttfnet_tf.methods.decode import decode, select
 
 pytestmark = pytest.mark.parity
 

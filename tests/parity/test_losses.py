@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf import losses
-from ttfnet_tf.targets import paint_targets
+from ttfnet_tf.methods import losses
+from ttfnet_tf.methods.targets import paint_targets
 
 pytestmark = pytest.mark.parity
 
@@ -49,7 +49,7 @@ def test_focal_recorded_for_probabilities(case):
 @pytest.mark.parametrize("case", golden.cases("losses", "giou"))
 def test_giou(case):
     arrays = golden.arrays_of("losses", case)
-    # One picture of a single cell for each box: from the point (0, 0), the distances to left and top are the corner negated.
+    # One image of a single cell for each box: from the point (0, 0), the distances to left and top are the corner negated.
     corners, target, weight = (tf.constant(arrays[name])[:, None, None] for name in ("pred", "target", "weight"))
     with tf.GradientTape() as tape:
         tape.watch(corners)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf.deform_conv import SAMPLERS
-from ttfnet_tf.model import MEAN, STD, build_model
-from ttfnet_tf.parameters import to_official
+from ttfnet_tf.layers.deform_conv import SAMPLERS
+from ttfnet_tf.models.detector import MEAN, STD, build_model
+from ttfnet_tf.models.parameters import to_official
 
 pytestmark = pytest.mark.parity
 

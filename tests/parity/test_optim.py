@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf import optim
+from ttfnet_tf.training import optim
 
 pytestmark = pytest.mark.parity
 

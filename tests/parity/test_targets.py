@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf.targets import paint_targets
-from ttfnet_tf.targets_tf import render_targets
+from ttfnet_tf.methods.targets import paint_targets
+from ttfnet_tf.methods.targets_tf import render_targets
 
 pytestmark = pytest.mark.parity
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf import optim, parameters
-from ttfnet_tf.methods import ttfnet
-from ttfnet_tf.model import MEAN, STD, build_model
-from ttfnet_tf.parameters import named_parameters
-from ttfnet_tf.step import build_train_function
+from ttfnet_tf.methods.base import ttfnet
+from ttfnet_tf.models import parameters
+from ttfnet_tf.models.detector import MEAN, STD, build_model
+from ttfnet_tf.models.parameters import named_parameters
+from ttfnet_tf.training import optim
+from ttfnet_tf.training.step import build_train_function
 
 pytestmark = pytest.mark.parity
 
@@ -59,7 +60,7 @@ def step(request):
 
 
 def _batch(case, arrays, size):
-    image = _stored_pictures(case) * np.array(STD) + np.array(MEAN)
+    image = _stored_images(case) * np.array(STD) + np.array(MEAN)
     most = max(case["n_boxes"])
     boxes = np.zeros([case["batch"], most, 4], np.float32)
     labels = np.full([case["batch"], most], -1, np.int32)
@@ -72,7 +73,7 @@ def _batch(case, arrays, size):
 def _float64_network(case):
     """The same network in float64; sampling places, targets and losses stay float32.
 
-    It takes the stored pictures, which are normalised already: put into 0..255 and back in float32 they would move rectifiers.
+    It takes the stored images, which are normalised already: put into 0..255 and back in float32 they would move rectifiers.
     """
     tf.keras.mixed_precision.set_global_policy("float64")
     try:
@@ -91,20 +92,20 @@ def _gradients_of_float64(case, arrays, model):
     batch = _batch(case, arrays, size)
     method = ttfnet(image_size=size, num_classes=NUM_CLASSES)
     with tf.GradientTape() as tape:
-        outputs = model(_stored_pictures(case), training=True)
+        outputs = model(_stored_images(case), training=True)
         loss = method.losses(outputs, method.render(tf.constant(batch["boxes"]), tf.constant(batch["labels"])))["loss"]
     return {name: gradient.numpy() for name, gradient in zip(named, tape.gradient(loss, list(named.values())))}
 
 
-def _stored_pictures(case):
+def _stored_images(case):
     return golden_weights.gen_input("train:" + case["case"], case["batch"], case["input_h"], case["input_w"])
 
 
-def _sides(model, pictures):
+def _sides(model, images):
     """Which inputs of the rectifiers are positive, layer by layer."""
     rectifiers = [layer for layer in model.layers if isinstance(layer, (tf.keras.layers.ReLU, tf.keras.layers.LeakyReLU))]
     inputs = tf.keras.Model(model.input, [layer.input for layer in rectifiers])
-    return [value.numpy() > 0 for value in inputs(pictures, training=True)]
+    return [value.numpy() > 0 for value in inputs(images, training=True)]
 
 
 def _float32_decides(case, arrays, model64):
@@ -119,7 +120,7 @@ def _float32_decides(case, arrays, model64):
     model = build_model(NUM_CLASSES, **MODELS[case["model"]])
     golden_weights.fill(model)
     image = _batch(case, arrays, (case["input_h"], case["input_w"]))["image"]
-    return all((ours == exact).all() for ours, exact in zip(_sides(model, image), _sides(model64, _stored_pictures(case))))
+    return all((ours == exact).all() for ours, exact in zip(_sides(model, image), _sides(model64, _stored_images(case))))
 
 
 def _sample(case, name, array):

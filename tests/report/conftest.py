@@ -12,7 +12,7 @@ CATEGORIES = {3: "cat", 8: "dog"}  # ids with gaps, as in COCO
 
 @pytest.fixture
 def scenes():
-    """scenes([("cat", [x, y, w, h]), ...], [("dog", box, score), ...]) -> a list with the scene of picture 7; "crowd cat" is a crowd."""
+    """scenes([("cat", [x, y, w, h]), ...], [("dog", box, score), ...]) -> a list with the scene of image 7; "crowd cat" is a crowd."""
     from ttfnet_tf.report.scenes import scenes_of
 
     numbers = {name: number for number, name in CATEGORIES.items()}
@@ -48,7 +48,7 @@ def make_run(tmp_path):
         name="mine", *, annotations="", images="", names=("cat", "dog"), ids=(3, 8), detections=None, command=(), lines=None, **settings
     ):
         from ttfnet_tf.data.coco import load_coco
-        from ttfnet_tf.evaluate import coco_metrics
+        from ttfnet_tf.evaluation.evaluate import coco_metrics
 
         folder = tmp_path / name
         folder.mkdir()
@@ -77,7 +77,7 @@ def make_run(tmp_path):
             evaluation = folder / "eval" / "20"
             evaluation.mkdir(parents=True)
             (evaluation / "detections.json").write_text(json.dumps(detections))
-            (evaluation / "metrics.json").write_text(json.dumps({"metrics": metrics, "per_class": per_class, "pictures": 1}))
+            (evaluation / "metrics.json").write_text(json.dumps({"metrics": metrics, "per_class": per_class, "images": 1}))
         return folder
 
     return make

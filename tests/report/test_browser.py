@@ -35,12 +35,12 @@ def _browse(tmp_path, *arguments):
 def test_a_screenshot_shows_the_page(page, tmp_path, width):
     file = tmp_path / f"{width}.png"
     _browse(tmp_path, f"--screenshot={file}", f"--window-size={width},1600", page.as_uri())
-    picture = np.asarray(Image.open(file).convert("RGB")).astype(int)
-    assert picture.shape[:2] == (1600, width)
+    image = np.asarray(Image.open(file).convert("RGB")).astype(int)
+    assert image.shape[:2] == (1600, width)
     # Blue of the first curve (47, 126, 216) and orange of the warnings' edge are on it; the margin is free.
-    assert (np.abs(picture - (47, 126, 216)).max(axis=2) < 12).sum() > 100
-    assert (np.abs(picture - (180, 83, 9)).max(axis=2) < 12).sum() > 100
-    assert np.ptp(picture[:, -6:], axis=(0, 1)).max() == 0
+    assert (np.abs(image - (47, 126, 216)).max(axis=2) < 12).sum() > 100
+    assert (np.abs(image - (180, 83, 9)).max(axis=2) < 12).sum() > 100
+    assert np.ptp(image[:, -6:], axis=(0, 1)).max() == 0
 
 
 def test_the_browser_reads_what_was_written(page, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ttfnet_tf.data.coco import load_coco
-from ttfnet_tf.evaluate import coco_evaluation
+from ttfnet_tf.evaluation.evaluate import coco_evaluation
 from ttfnet_tf.report.error_types import KINDS, average_precision, error_types
 from ttfnet_tf.report.scenes import scenes_of
 
@@ -103,7 +103,7 @@ def test_average_precision_by_hand():
 
 
 def test_ap50_is_that_of_pycocotools(write_coco):
-    """The same figure by another program, on pictures of random boxes with crowds."""
+    """The same figure by another program, on images of random boxes with crowds."""
     rng = np.random.default_rng(3)
 
     def box():

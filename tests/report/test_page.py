@@ -90,7 +90,7 @@ def report(capsys):
 
 @pytest.fixture
 def data(write_coco):
-    """A cat and a dog in picture 7, a cat in picture 9."""
+    """A cat and a dog in image 7, a cat in image 9."""
     return write_coco({7: (80, 100), 9: (80, 100)}, [(7, 3, A), (7, 8, B), (9, 3, B)], {3: "cat", 8: "dog"})
 
 
@@ -123,12 +123,12 @@ def test_the_page_of_a_run(report, run_folder):
     assert page.says(f"ttfnet report {run_folder}")
     assert page.says("epoch 2, after 0 min")
     assert page.says("2 processors, no GPU; Linux")
-    assert page.tags.count("img") == 4  # two pictures, each as truth and as detections
+    assert page.tags.count("img") == 4  # two images, each as truth and as detections
     assert {f"chart-{name}" for name in ("losses", "ap", "hours", "rate", "speed")} <= set(page.ids)
 
 
 def test_time_is_that_of_the_logged_speed(report, run_folder):
-    """10 steps of 8 pictures at 8 a second and 10 at 4: 10 + 20 s."""
+    """10 steps of 8 images at 8 a second and 10 at 4: 10 + 20 s."""
     from ttfnet_tf.report.record import read_record
 
     record = read_record(run_folder)
@@ -161,7 +161,7 @@ def test_warnings_come_first(report, make_run, data):
     text = " ".join(" ".join(page.text).split())
     assert "Training is not finished: 1.5 of 2 epochs." in text
     assert "AP fell from 50.0 at epoch 1 to 40.0 at epoch 1.5" in text
-    assert f"1 of 2 validation pictures cannot be opened, such as {images / '9.png'} (image id 9)" in text
+    assert f"1 of 2 validation images cannot be opened, such as {images / '9.png'} (image id 9)" in text
     assert "2 of 2 classes have fewer than 20 objects to measure AP on: cat 2, dog 1." in text
     assert "Trained and measured on the same annotations" in text
     assert text.index("not finished") < text.index("Losses")
@@ -187,12 +187,12 @@ def test_with_the_figures_of_a_stored_evaluation_alone(report, run_folder, data)
 def test_one_class(report, make_run, write_coco):
     annotations, images = write_coco({7: (80, 100)}, [(7, 3, A)], {3: "cat"})
     page, _ = report(
-        make_run(annotations=annotations, images=images, names=["cat"], ids=[3], detections=[_found(7, 3, A, 0.9)]), "--pictures", 1
+        make_run(annotations=annotations, images=images, names=["cat"], ids=[3], detections=[_found(7, 3, A, 0.9)]), "--images", 1
     )
     assert page.says("1 class.")
     assert page.row("cat")[1:4] == ["1", "100.0", "100.0"]
     assert [row for row in page.rows if row[:1] == ["cat"]][1] == ["cat", "1", "0", "1"]
-    assert page.says("--pictures 1")
+    assert page.says("--images 1")
 
 
 def test_no_detection_at_all(report, make_run, data):
@@ -210,7 +210,7 @@ def test_eighty_classes(report, make_run, write_coco):
     annotations, images = write_coco(dict.fromkeys(range(1, 11), (96, 96)), objects, dict(zip(range(5, 85), names)))
     detections = [_found(image, 5 + (k + (k % 3 == 0)) % 80, box, 0.9) for k, (image, _, box) in enumerate(objects)]
     folder = make_run(annotations=annotations, images=images, names=names, ids=list(range(5, 85)), detections=detections)
-    page, _ = report(folder, "--pictures", 0)
+    page, _ = report(folder, "--images", 0)
     assert sum(name.startswith("precision-") and name.endswith("-figure_1") for name in page.ids) == 12
     assert page.says("Taken for another class")
     assert sum(len(row) == 82 for row in page.rows) == 0  # no table of the matrix
@@ -247,9 +247,9 @@ def test_stored_detections_of_other_annotations_are_not_used(report, run_folder,
 def test_a_run_without_detections_is_measured_first(report, make_run, write_coco, squares, square_finder, monkeypatch):
     from PIL import Image
 
-    from ttfnet_tf import checkpoint
     from ttfnet_tf.config import load_config
-    from ttfnet_tf.run_folder import Labels
+    from ttfnet_tf.runs import checkpoint
+    from ttfnet_tf.runs.run_folder import Labels
 
     annotations, images = write_coco({7: (64, 64)}, [(7, 3, [12, 8, 17, 17])], {3: "cat", 8: "dog"})
     Image.fromarray(squares((64, 64), {(4, 5): "red"})).save(images / "7.png")
@@ -334,7 +334,7 @@ MISTAKES = [
     (["{run}", "optim.lr=1"], "override 'optim.lr=1': evaluation takes data.* and decode.* keys"),
     (["{run}", "data.val.annotations=gone.json"], "gone.json: cannot be read"),
     (["{run}", "--score-threshold", "1"], "--score-threshold 1 must lie in 0..1, 1 excluded"),
-    (["{run}", "--pictures", "-1"], "--pictures -1 must be 0 or more"),
+    (["{run}", "--images", "-1"], "--images -1 must be 0 or more"),
     (["{run}", "--batch-size", "0"], "--batch-size 0 must be 1 or more"),
     (["data.val.annotations=x"], "name at least one RUN before the settings"),
     (["nowhere"], "nowhere: no such run or checkpoint"),
@@ -406,8 +406,8 @@ def test_an_exported_model(report, run_folder, tmp_path):
 
 @pytest.mark.parametrize(("setting", "writes", "expected"), [("true", True, 1), ("true", False, 0), ("false", True, 0)])
 def test_training_writes_it_when_it_is_wanted(monkeypatch, capsys, write_yaml, setting, writes, expected):
-    from ttfnet_tf import train
     from ttfnet_tf.report import write
+    from ttfnet_tf.training import loop as train
 
     monkeypatch.setattr(train, "run_training", lambda config, work_dir: SimpleNamespace(finished=True, step=12, writes=writes))
     monkeypatch.setattr(write, "write_report", lambda runs: f"{runs[0]}/report.html")

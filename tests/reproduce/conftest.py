@@ -1,4 +1,4 @@
-"""A table of three cells, a small set of pictures, and what was published."""
+"""A table of three cells, a small set of images, and what was published."""
 
 import numpy as np
 import pytest
@@ -35,13 +35,13 @@ def table(tmp_path):
 
 @pytest.fixture
 def is_drawn():
-    """Whether a picture file holds a drawing."""
+    """Whether an image file holds a drawing."""
     return _is_drawn
 
 
 def _is_drawn(file):
     """Several colours on several rows: more than an empty frame."""
-    with Image.open(file) as picture:
-        pixels = np.asarray(picture.convert("RGB"))
+    with Image.open(file) as image:
+        pixels = np.asarray(image.convert("RGB"))
     coloured = np.ptp(pixels.astype(int), axis=-1) > 60
     return min(pixels.shape[:2]) > 100 and coloured.sum() > 50

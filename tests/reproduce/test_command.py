@@ -25,7 +25,7 @@ def test_mistakes_are_one_line(capsys, shapes, tmp_path):
     assert _fails(capsys, "table4", "--cells", "3-2-2") == "ttfnet: table4 has no cell '3-2-2'; did you mean '3-2-1'?"
     assert "instances_train2017.json is not there; name the set by --data FOLDER" in _fails(capsys, "table4", "--out", tmp_path)
     assert "has no annotations/train.json" in _fails(capsys, "table4", "--data", tmp_path)
-    assert "--scale depends on the number of pictures" in _fails(capsys, "table4", "--scale", "0.5")
+    assert "--scale depends on the number of images" in _fails(capsys, "table4", "--scale", "0.5")
     assert "--own goes with figure4" in _fails(capsys, "table4", "--own", "a.yaml")
     assert "--data does not go with figure4" in _fails(capsys, "figure4", "--data", shapes)
     assert "--own gone.yaml: cannot be read" in _fails(capsys, "figure4", "--own", "gone.yaml")
@@ -58,11 +58,11 @@ def test_figure4_takes_own_points(capsys, tmp_path, is_drawn):
 
 
 def test_the_command_runs_collects_and_stops(capsys, monkeypatch, shapes, tmp_path, is_drawn):
-    import ttfnet_tf.train
+    import ttfnet_tf.training.loop
 
     arguments = ["reproduce", "table4", "--data", str(shapes), "--scale", "0.25", "--out", str(tmp_path), "--cells", "0-0-0", "3-2-1"]
     trainer = Trainer({"0-0-0": 0.1, "3-2-1": 0.2}, stop_at="3-2-10")
-    monkeypatch.setattr(ttfnet_tf.train, "run_training", trainer)
+    monkeypatch.setattr(ttfnet_tf.training.loop, "run_training", trainer)
     assert cli.main(arguments) == 130
     assert "| 3-2-1 | 54.4 | 32.9 |  |  |  | unfinished |" in capsys.readouterr().out
     trainer.stop_at = None
@@ -81,7 +81,7 @@ def test_the_command_runs_collects_and_stops(capsys, monkeypatch, shapes, tmp_pa
 @pytest.mark.slow
 def test_a_real_run_that_diverges(shapes, tmp_path, capsys):
     """An epoch of one step at a learning rate of 0, which is measured; then a rate from which no loss comes back."""
-    small = ["model.shortcut=[0,0,0]", "model.neck_channels=[8,8,8]", "model.neck=plain", "train.summary_pictures=0", "train.log_every=1"]
+    small = ["model.shortcut=[0,0,0]", "model.neck_channels=[8,8,8]", "model.neck=plain", "train.summary_images=0", "train.log_every=1"]
     small += ["model.backbone=resnet18", "model.pretrained=null", "data.image_size=[64,64]", "train.batch_size=6", "train.epochs=4"]
     wild = ["optim.lr=1e30", "optim.warmup_steps=1", "optim.warmup_ratio=0", "optim.drop_epochs=[3]", "optim.clip_norm=0"]
     assert cli.main(["reproduce", "table1", "--data", str(shapes), "--cells", "log", "--out", str(tmp_path), *small, *wild]) == 0

@@ -50,7 +50,7 @@ def _settings(*arguments, **keywords):
 def test_scale_by_hand(root):
     """TTFNet-53 1x: 512 px, batch 96, 12 epochs with drops at 9 and 11, lr .015 for 96, 500 steps of warm-up."""
     config = load_config(root / "configs/ttfnet_d53_1x.yaml")
-    # 400 pictures in batches of 96 / 16 = 6: 67 steps an epoch. 50 x 12 = 600 steps take 9 epochs.
+    # 400 images in batches of 96 / 16 = 6: 67 steps an epoch. 50 x 12 = 600 steps take 9 epochs.
     assert _settings(config, 0.25, 400) == {
         "data.image_size": "[128,128]",
         "train.batch_size": "6",
@@ -68,7 +68,7 @@ def test_scale_by_hand(root):
     # COCO: a quarter of the epochs is more than enough.
     large = _settings(config, 0.25, 117266)
     assert (large["train.epochs"], large["optim.drop_epochs"], large["optim.warmup_steps"]) == ("3", "[2.25,2.75]", "500")
-    # Very few pictures: never more epochs than published.
+    # Very few images: never more epochs than published.
     assert _settings(config, 0.25, 20)["train.epochs"] == "12"
     # Above a half the network stays, as do its weights. 0.75 x 512 = 384; 96 x 9 / 16 = 54.
     three_quarters = _settings(config, 0.75, 400)
@@ -88,7 +88,7 @@ def test_scaled_learning_rate_is_the_published_one_times_the_scale(root, publish
     by_name = {run.cell.name: run.config for run in runs}
     assert effective_lr(by_name["beta_0.01_lr_0.018_2x"]) == pytest.approx(0.018 / 4)
     assert effective_lr(by_name["beta_0.54_lr_0.012_1x"]) == pytest.approx(0.012 / 4)
-    assert by_name["beta_0.01_lr_0.018_2x"].train.epochs == 24  # 6 pictures: one step an epoch
+    assert by_name["beta_0.01_lr_0.018_2x"].train.epochs == 24  # 6 images: one step an epoch
     assert {config.model.backbone for config in by_name.values()} == {"resnet18"}
 
 

@@ -10,7 +10,7 @@ from ttfnet_tf import cli
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.reproduce import plots, results
 from ttfnet_tf.reproduce.cells import Detector, Published
-from ttfnet_tf.run_folder import read_metrics
+from ttfnet_tf.runs.run_folder import read_metrics
 
 
 def test_plots_of_cells(tmp_path, is_drawn):

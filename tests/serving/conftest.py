@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from small_run import narrow_networks, picture_files, write_run
+from small_run import image_files, narrow_networks, write_run
 
 LARGE = 12_000_000  # pixels that version 2 decodes
 
@@ -48,8 +48,8 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def base_path(trained, tmp_path_factory):
     """Folder of the run as version 1, and as version 2 with other weights and a higher limit of pixels."""
-    from ttfnet_tf.checkpoint import load_run
     from ttfnet_tf.export.saved_model import export_saved_model
+    from ttfnet_tf.runs.checkpoint import load_run
 
     models, run = tmp_path_factory.mktemp("models"), load_run(trained)
     export_saved_model(run, models, name="tiny")
@@ -90,10 +90,10 @@ def server(base_path, root, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Folder of twelve pictures of several kinds and sizes, four JPEGs of four inks among them."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for name, content in picture_files().items():
+def images(tmp_path_factory):
+    """Folder of twelve images of several kinds and sizes, four JPEGs of four inks among them."""
+    folder = tmp_path_factory.mktemp("images")
+    for name, content in image_files().items():
         (folder / name).write_bytes(content)
     rng = np.random.default_rng(3)
     for number in range(4):

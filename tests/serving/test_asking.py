@@ -7,7 +7,7 @@ import pytest
 from served_answers import outputs_for
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.predict import Failure
+from ttfnet_tf.inference.predict import Failure
 from ttfnet_tf.serving.ask import ask_about
 from ttfnet_tf.serving.load import Load, Timing, run_jobs
 from ttfnet_tf.serving.target import Refused, Reply, Unanswered
@@ -19,9 +19,9 @@ def test_percentiles_are_measured_times():
     assert [round(1000 * load.percentile(percent)) for percent in (50, 90, 99)] == [5, 9, 10]
     assert load.failed == 1
     assert load.requests_per_second == pytest.approx(10 / 0.02)
-    assert load.pictures_per_second == pytest.approx(20 / 0.02)
+    assert load.images_per_second == pytest.approx(20 / 0.02)
     assert load.lines() == [
-        "11 requests, 4 at a time, in 0.02 s, 1 failed: 500.0 requests/s, 1000.0 pictures/s",
+        "11 requests, 4 at a time, in 0.02 s, 1 failed: 500.0 requests/s, 1000.0 images/s",
         "latency in ms: p50 5.0, p90 9.0, p99 10.0, longest 10.0",
     ]
     assert Load([Timing(0, 1, 0)], 1).lines() == ["1 requests, 1 at a time, in 1.00 s: none was answered"]
@@ -30,7 +30,7 @@ def test_percentiles_are_measured_times():
 def test_only_the_request_is_timed():
     clock = itertools.count()
     load = run_jobs([5, 6], lambda job: next(clock), lambda job, prepared: job, concurrency=1, clock=lambda: next(clock))
-    assert sorted((one.start, one.end, one.pictures) for one in load.timings) == [(1, 2, 5), (4, 5, 6)]
+    assert sorted((one.start, one.end, one.images) for one in load.timings) == [(1, 2, 5), (4, 5, 6)]
 
 
 def test_so_many_at_a_time():
@@ -61,7 +61,7 @@ def test_the_first_error_ends_it():
 
 
 class FakeClient:
-    """Refuses what begins with "bad", does not answer "late", is gone at "gone"; each picture's count is its last digit."""
+    """Refuses what begins with "bad", does not answer "late", is gone at "gone"; each image's count is its last digit."""
 
     def __init__(self):
         self.requests = []
@@ -104,7 +104,7 @@ def test_every_file_gets_its_own_answer_or_reason(tmp_path):
     assert asked.first_seconds > 0
 
 
-def test_pictures_are_asked_about_once_or_as_often_as_wanted(tmp_path):
+def test_images_are_asked_about_once_or_as_often_as_wanted(tmp_path):
     client, asked = _ask(tmp_path, [b"a1"], batch_size=1, concurrency=1)
     assert len(client.requests) == 1
     assert asked.load is None

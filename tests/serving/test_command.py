@@ -32,9 +32,9 @@ def test_mistakes_in_arguments(tmp_path, capsys, arguments, expected):
     assert expected in line
 
 
-def test_pictures_that_are_not_there(tmp_path, capsys):
+def test_images_that_are_not_there(tmp_path, capsys):
     assert cli.main(["serve-client", "mine", str(tmp_path)]) == 2
-    assert "no picture in this folder" in capsys.readouterr().err
+    assert "no image in this folder" in capsys.readouterr().err
 
 
 def test_nobody_there_is_a_line_and_exit_code_2(tmp_path, capsys, closed_port):
@@ -56,12 +56,12 @@ def test_detections_are_written_in_the_form_of_predict(tmp_path, capsys, rest_se
         assert cli.main(command) == 0
     assert "mine label stable at 127.0.0.1" in capsys.readouterr().out
     record = json.loads((out / "detections.json").read_text())
-    [picture] = record["pictures"]
-    [found] = picture.pop("detections")
-    assert picture == {"file": str(tmp_path / "a.png"), "height": 200, "width": 100}
+    [image] = record["images"]
+    [found] = image.pop("detections")
+    assert image == {"file": str(tmp_path / "a.png"), "height": 200, "width": 100}
     assert found.pop("box") == pytest.approx([20, 20, 75, 100])
     assert found == {"score": pytest.approx(0.9), "class_id": 3, "class_name": "cat"}
     assert record["failed"] == [{"source": "nowhere.png", "reason": "nowhere.png: no such file"}]
-    (out / "detections.json").write_text('{"pictures": []}')
+    (out / "detections.json").write_text('{"images": []}')
     assert cli.main(command) == 2
     assert "was not written by serve-client" in capsys.readouterr().err

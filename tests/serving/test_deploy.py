@@ -91,11 +91,11 @@ def test_batches(parse):
     sizes = list(batching.allowed_batch_sizes)
     assert sizes == sorted(set(sizes))
     assert sizes[-1] == batching.max_batch_size.value
-    assert sizes[0] == 1  # a single picture is not computed twice
+    assert sizes[0] == 1  # a single image is not computed twice
     assert batching.num_batch_threads.value >= 1
     assert batching.max_enqueued_batches.value >= batching.num_batch_threads.value
     assert 0 < batching.batch_timeout_micros.value <= 20_000
-    assert not batching.pad_variable_length_inputs  # would put black around pictures
+    assert not batching.pad_variable_length_inputs  # would put black around images
 
 
 def test_fields_that_the_server_does_not_know_are_seen(parse, deploy, tmp_path):

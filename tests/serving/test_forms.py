@@ -14,7 +14,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.export import card
 from ttfnet_tf.export.warmup import prediction_log
-from ttfnet_tf.serving.answers import detections_of, picture_size, read_class_names
+from ttfnet_tf.serving.answers import detections_of, image_size, read_class_names
 from ttfnet_tf.serving.grpc_client import predict_request
 from ttfnet_tf.serving.rest import outputs_of, request_body, request_path
 from ttfnet_tf.serving.target import OUTPUTS, Refused, Target, Unanswered, checked, failure, parse_address
@@ -72,7 +72,7 @@ def test_what_is_no_address(text):
         parse_address(text, "rest")
 
 
-def test_detections_are_in_pixels_of_the_picture():
+def test_detections_are_in_pixels_of_the_image():
     outputs = outputs_for(1, 3)
     outputs["detection_scores"][1] = [0.9, 0.5, 0.25, 0]
     found = detections_of(outputs, 1, size=(200, 100), class_names={3: "cat"}, score_threshold=0.25)
@@ -97,19 +97,19 @@ def test_the_size_is_that_after_the_orientation(tmp_path):
     image.save(tmp_path / "plain.png")
     # OpenCV and the served graph read EXIF only; Pillow would believe XMP too.
     image.save(tmp_path / "xmp.jpg", xmp=b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>')
-    sizes = {path.name: picture_size(path) for path in tmp_path.iterdir()}
+    sizes = {path.name: image_size(path) for path in tmp_path.iterdir()}
     assert sizes == {"turned.jpg": (30, 20), "turned.png": (30, 20), "plain.png": (20, 30), "xmp.jpg": (20, 30)}
 
 
-def test_the_size_of_a_large_picture_is_read_without_decoding_it(tmp_path):
+def test_the_size_of_a_large_image_is_read_without_decoding_it(tmp_path):
     content = cv2.imencode(".png", np.zeros([1, 1, 3], np.uint8))[1].tobytes()
     Path(tmp_path, "large.png").write_bytes(content[:16] + (12_000).to_bytes(4, "big") + (9_000).to_bytes(4, "big") + content[24:])
-    with pytest.raises(UserError, match="the size of this picture cannot be read"):
-        picture_size(tmp_path / "large.png")  # its checksum is wrong now
+    with pytest.raises(UserError, match="the size of this image cannot be read"):
+        image_size(tmp_path / "large.png")  # its checksum is wrong now
     Image.new("1", (12_000, 9_000)).save(tmp_path / "large.png")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert picture_size(tmp_path / "large.png") == (9_000, 12_000)
+        assert image_size(tmp_path / "large.png") == (9_000, 12_000)
 
 
 def test_names_of_classes(tmp_path):
@@ -149,7 +149,7 @@ def test_what_a_status_means(status, message, kind, expected):
 
 
 def test_an_answer_of_another_model():
-    for outputs, pictures in ((outputs_for(1), 2), ({"y": np.zeros([1])}, 1), ({**outputs_for(1), "num_detections": np.float32(1)}, 1)):
+    for outputs, images in ((outputs_for(1), 2), ({"y": np.zeros([1])}, 1), ({**outputs_for(1), "num_detections": np.float32(1)}, 1)):
         with pytest.raises(UserError, match="so it is no detector of ttfnet export"):
-            checked(TARGET, outputs, pictures)
+            checked(TARGET, outputs, images)
     assert checked(TARGET, outputs_for(1, 2), 2)

@@ -12,8 +12,8 @@ import tensorflow as tf
 import yaml
 
 from ttfnet_tf import cli
-from ttfnet_tf.detector import Detector
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.detector import Detector
 from ttfnet_tf.serving.ask import connect
 from ttfnet_tf.serving.grpc_client import GrpcClient, predict_request
 from ttfnet_tf.serving.target import OUTPUTS, Refused, Target, parse_address
@@ -38,9 +38,9 @@ def client_of(server):
 
 
 @pytest.fixture(scope="module")
-def contents(pictures):
+def contents(images):
     """Eight files, none of them of four inks."""
-    return [path.read_bytes() for path in sorted(pictures.iterdir()) if "inks" not in path.name]
+    return [path.read_bytes() for path in sorted(images.iterdir()) if "inks" not in path.name]
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,9 @@ def one_detector():
 
 
 @pytest.fixture
-def command(server, pictures, one_detector):
+def command(server, images, one_detector):
     def make(protocol, *arguments):
-        return ["serve-client", "tiny", str(pictures), "--protocol", protocol, "--address", getattr(server, protocol), *map(str, arguments)]
+        return ["serve-client", "tiny", str(images), "--protocol", protocol, "--address", getattr(server, protocol), *map(str, arguments)]
 
     return make
 
@@ -68,16 +68,16 @@ def test_served_boxes_are_those_of_the_run(command, trained, tmp_path, capsys, p
     options = ["--batch-size", 12, "--score-threshold", 0.2, "--verify", trained, "--out", tmp_path]
     assert cli.main(command(protocol, *arguments, *options)) == 0, capsys.readouterr()
     out = capsys.readouterr().out
-    found = re.search(r"verified against .*: (\d+) pictures, (\d+) detections, the same order and classes; largest difference", out)
+    found = re.search(r"verified against .*: (\d+) images, (\d+) detections, the same order and classes; largest difference", out)
     assert int(found[1]) == 12
     assert int(found[2]) > 20
     record = json.loads((tmp_path / "detections.json").read_text())
-    sizes = {picture["file"].rpartition("/")[2]: (picture["height"], picture["width"]) for picture in record["pictures"]}
+    sizes = {image["file"].rpartition("/")[2]: (image["height"], image["width"]) for image in record["images"]}
     assert sizes["turned.jpg"] == (120, 80)
     assert sizes["inks 0.jpg"] == (80, 110)
     # So that the comparison says something about four inks.
-    assert any(picture["detections"] for picture in record["pictures"] if "inks" in picture["file"])
-    assert {one["class_name"] for picture in record["pictures"] for one in picture["detections"]} <= {"cat", "dog", "bird"}
+    assert any(image["detections"] for image in record["images"] if "inks" in image["file"])
+    assert {one["class_name"] for image in record["images"] for one in image["detections"]} <= {"cat", "dog", "bird"}
 
 
 def test_another_model_is_not_verified(command, trained, capsys):
@@ -85,7 +85,7 @@ def test_another_model_is_not_verified(command, trained, capsys):
     captured = capsys.readouterr()
     assert "tiny label canary at" in captured.out
     assert "version 2)" in captured.out
-    assert re.search(r"not verified against .*: \d+ pictures differ", captured.out)
+    assert re.search(r"not verified against .*: \d+ images differ", captured.out)
     assert "boxes differ by up to 0." in captured.err
 
 
@@ -93,7 +93,7 @@ def test_load_is_measured(command, capsys):
     assert cli.main(command("grpc", "--concurrency", 4, "--requests", 24, "--batch-size", 3)) == 0
     out = capsys.readouterr().out
     assert re.search(r"first request: \d+\.\d ms", out)
-    assert re.search(r"24 requests, 4 at a time, in \d+\.\d+ s: \d+\.\d requests/s, \d+\.\d pictures/s", out)
+    assert re.search(r"24 requests, 4 at a time, in \d+\.\d+ s: \d+\.\d requests/s, \d+\.\d images/s", out)
     assert re.search(r"latency in ms: p50 \d+\.\d, p90 \d+\.\d, p99 \d+\.\d, longest", out)
 
 
@@ -135,8 +135,8 @@ def test_what_the_server_does_not_have(client_of, contents, protocol, name, opti
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_model_without_the_signature(client_of, contents, protocol, monkeypatch):
     for module in ("rest", "grpc_client", "target"):
-        monkeypatch.setattr(f"ttfnet_tf.serving.{module}.SIGNATURE", "pictures")
-    with pytest.raises(UserError, match=r'has no signature pictures, so it was not written by ttfnet export .*"pictures" not found'):
+        monkeypatch.setattr(f"ttfnet_tf.serving.{module}.SIGNATURE", "images")
+    with pytest.raises(UserError, match=r'has no signature images, so it was not written by ttfnet export .*"images" not found'):
         client_of(protocol).predict(contents[:1])
 
 
@@ -155,13 +155,13 @@ HUGE = (12_000, 9_000)  # 324 MB
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_broken_pictures_are_refused_by_name_and_the_others_answered(command, server, contents, tmp_path, capsys, protocol):
+def test_broken_images_are_refused_by_name_and_the_others_answered(command, server, contents, tmp_path, capsys, protocol):
     broken = {"text.jpg": b"hello", "empty.png": b"", "cut.png": contents[2][:-30], "huge.png": _white(*HUGE)}
     for name, content in broken.items():
         (tmp_path / name).write_bytes(content)
     assert cli.main(command(protocol, tmp_path, "--batch-size", 16, "--version", "1")) == 0
     captured = capsys.readouterr()
-    assert ": 12 pictures, " in captured.out
+    assert ": 12 images, " in captured.out
     assert captured.out.count("4 failed") == 1
     lines = captured.err.splitlines()
     assert len(lines) == 4
@@ -176,10 +176,10 @@ def test_broken_pictures_are_refused_by_name_and_the_others_answered(command, se
     assert server.process.poll() is None
 
 
-def test_nothing_but_broken_pictures_is_a_mistake(server, tmp_path, capsys):
+def test_nothing_but_broken_images_is_a_mistake(server, tmp_path, capsys):
     (tmp_path / "text.jpg").write_bytes(b"hello")
     assert cli.main(["serve-client", "tiny", str(tmp_path), "--address", server.grpc]) == 2
-    assert capsys.readouterr().err.endswith("none of the pictures was answered\n")
+    assert capsys.readouterr().err.endswith("none of the images was answered\n")
 
 
 @pytest.mark.parametrize(
@@ -208,13 +208,13 @@ def test_other_tensors_are_invalid_arguments(client_of, contents, tensor, monkey
     np.testing.assert_array_equal(client.predict(contents[:1]).outputs["detection_boxes"], expected["detection_boxes"])
 
 
-def test_a_request_without_pictures(client_of):
+def test_a_request_without_images(client_of):
     assert isinstance(client_of("grpc", version=1), GrpcClient)
     with pytest.raises(UserError):
         client_of("rest", version=1).predict([])
 
 
-def test_pictures_that_are_too_large_cost_no_memory(client_of, contents, server):
+def test_images_that_are_too_large_cost_no_memory(client_of, contents, server):
     client = client_of("grpc", version=1)
     client.predict(contents)
     before, huge = server.memory("VmRSS"), _white(*HUGE)
@@ -225,7 +225,7 @@ def test_pictures_that_are_too_large_cost_no_memory(client_of, contents, server)
     assert server.memory("VmHWM") - before < 60e6  # one of them decoded takes 324 MB
 
 
-def test_pictures_of_a_request_are_not_all_decoded_at_once(client_of, contents, server):
+def test_images_of_a_request_are_not_all_decoded_at_once(client_of, contents, server):
     client = client_of("grpc", version=2)
     client.predict(contents)
     before, large = server.memory("VmRSS"), _white(4_000, 3_000)

@@ -59,14 +59,14 @@ def test_a_connection_is_kept_and_opened_again_where_the_server_closed_it(rest_s
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
-        (400, b'{ "error": "it\\\'s no picture" }', "it"),  # escaped as C does: no JSON
+        (400, b'{ "error": "it\\\'s no image" }', "it"),  # escaped as C does: no JSON
         (404, b'{"error": "Servable not found for request: Latest(mine)"}', "no such model, version or label (Servable not found"),
         (503, b"{}", "too much to do"),
         (502, b"<html>", "HTTP 502 (<html>)"),
         (200, b"<html>", "something else than the JSON of TensorFlow Serving"),
         (200, b'{"predictions": [1.0]}', "something else than the JSON of TensorFlow Serving"),
         (200, b'{"predictions": []}', "something else than the JSON of TensorFlow Serving"),
-        (200, b'{"predictions": [{"y": 1}]}', "answers 1 pictures with y [1], so it is no detector"),
+        (200, b'{"predictions": [{"y": 1}]}', "answers 1 images with y [1], so it is no detector"),
     ],
 )
 def test_rest_answers_that_are_none(rest_server, status, body, expected):

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ttfnet_tf.detections import Detections
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.predict import Failure
+from ttfnet_tf.inference.detections import Detections
+from ttfnet_tf.inference.predict import Failure
 from ttfnet_tf.serving.verify import compare, verify
 
 
@@ -24,7 +24,7 @@ LOCAL = _found([[10, 10, 50, 50], [0, 20, 100, 90]], [0.9, 0.5], [3, 8])
         (LOCAL, (0, 0, "")),
         # 0.01 of 200 pixels' width, and as much of 100 pixels' height.
         (_found([[10.01, 10, 50, 50], [0, 20, 100, 90]], [0.9, 0.5], [3, 8]), (5e-5, 0, "")),
-        (_found([[10, 10.02, 50, 50], [0, 20, 100, 90]], [0.9, 0.5], [3, 8]), (2e-4, 0, "boxes differ by up to 0.0002 of the picture")),
+        (_found([[10, 10.02, 50, 50], [0, 20, 100, 90]], [0.9, 0.5], [3, 8]), (2e-4, 0, "boxes differ by up to 0.0002 of the image")),
         (_found([[10, 10, 50, 50], [0, 20, 100, 90]], [0.9, 0.51], [3, 8]), (0, 0.01, "scores differ by up to 0.01")),
         (_found([[10, 10, 50, 50], [0, 20, 100, 90]], [0.9, 0.5], [3, 9]), (0, 0, "detection 2 is of class 8 here and 9 served")),
         (_found(LOCAL.boxes[::-1], [0.9, 0.5], [8, 3]), (0.4, 0, "detection 1 is of class 3 here and 8 served")),
@@ -32,13 +32,13 @@ LOCAL = _found([[10, 10, 50, 50], [0, 20, 100, 90]], [0.9, 0.5], [3, 8])
         (_found([], [], []), (0, 0, "2 detections here, 0 served")),
         (
             _found(LOCAL.boxes, LOCAL.scores, LOCAL.class_ids, (200, 100)),
-            (0, 0, "the picture has (100, 200) pixels here and (200, 100) there"),
+            (0, 0, "the image has (100, 200) pixels here and (200, 100) there"),
         ),
-        (_found([[np.nan, 10, 50, 50], [0, 20, 100, 90]], [0.9, 0.5], [3, 8]), (np.nan, 0, "boxes differ by up to nan of the picture")),
+        (_found([[np.nan, 10, 50, 50], [0, 20, 100, 90]], [0.9, 0.5], [3, 8]), (np.nan, 0, "boxes differ by up to nan of the image")),
         (_found(LOCAL.boxes, [0.9, np.nan], [3, 8]), (0, np.nan, "scores differ by up to nan")),
     ],
 )
-def test_two_sides_of_a_picture(served, expected):
+def test_two_sides_of_an_image(served, expected):
     found = compare(LOCAL, served, score_threshold=0.3, tolerance=1e-4)
     np.testing.assert_allclose((found.box, found.score), expected[:2], rtol=1e-2, atol=1e-9)
     assert found.reason == expected[2]
@@ -51,10 +51,10 @@ def test_a_score_at_the_threshold_may_fall_on_either_side():
         assert compare(one, other, score_threshold=0.3, tolerance=1e-5).reason.endswith("served")
 
 
-def test_verification_counts_every_picture():
+def test_verification_counts_every_image():
     def detect(file):
         if file.name == "broken.png":
-            raise UserError(f"{file}: is a damaged picture")
+            raise UserError(f"{file}: is a damaged image")
         return LOCAL
 
     def verified(answered, failures=()):
@@ -63,18 +63,18 @@ def test_verification_counts_every_picture():
     good = verified([(Path("a.png"), LOCAL), (Path("b.png"), LOCAL)], [Failure("broken.png", "broken.png: refused")])
     assert good.passed
     assert good.line("runs/x") == (
-        "verified against runs/x: 2 pictures, 4 detections, the same order and classes; "
-        "largest difference of boxes 0 of the picture, of scores 0"
+        "verified against runs/x: 2 images, 4 detections, the same order and classes; "
+        "largest difference of boxes 0 of the image, of scores 0"
     )
     moved = _found([[10, 10, 50, 60], [0, 20, 100, 90]], [0.9, 0.5], [3, 8])
     bad = verified([(Path("a.png"), moved), (Path("broken.png"), LOCAL)], [Failure("b.gif", "b.gif: refused")])
     assert not bad.passed
     assert bad.differing == [
-        "a.png: boxes differ by up to 0.1 of the picture",
-        "broken.png: is a damaged picture; the server answers it",
+        "a.png: boxes differ by up to 0.1 of the image",
+        "broken.png: is a damaged image; the server answers it",
         "b.gif: read here, and not answered by the server",
     ]
-    assert bad.line("runs/x").startswith("not verified against runs/x: 3 pictures differ (1 compared; largest difference of boxes 0.1 ")
+    assert bad.line("runs/x").startswith("not verified against runs/x: 3 images differ (1 compared; largest difference of boxes 0.1 ")
     nothing = verified([], [Failure("broken.png", "")])
     assert not nothing.passed
-    assert "no picture could be compared" in nothing.line("runs/x")
+    assert "no image could be compared" in nothing.line("runs/x")

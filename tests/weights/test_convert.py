@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from ttfnet_tf import build, cli
-from ttfnet_tf.checkpoint import load_run
 from ttfnet_tf.config import load_config
 from ttfnet_tf.data.coco_classes import CATEGORY_IDS, CLASS_NAMES
-from ttfnet_tf.detector import Detector
-from ttfnet_tf.parameters import named_buffers, named_parameters, to_official
+from ttfnet_tf.inference.detector import Detector
+from ttfnet_tf.models.parameters import named_buffers, named_parameters, to_official
+from ttfnet_tf.runs.checkpoint import load_run
 from ttfnet_tf.weights import convert as conversion
 from ttfnet_tf.weights.files import read_tensors, write_tensors
 from ttfnet_tf.weights.load import state_dict

@@ -158,7 +158,7 @@ def test_json_without_end(tmp_path):
 
 
 def _darknet(path, version, seen, values):
-    """By the source of Darknet: three 32-bit integers, the pictures seen, floats."""
+    """By the source of Darknet: three 32-bit integers, the images seen, floats."""
     wide = version[0] * 10 + version[1] >= 2
     path.write_bytes(struct.pack("<iii", *version) + struct.pack("<Q" if wide else "<i", seen) + np.asarray(values, "<f4").tobytes())
     return path

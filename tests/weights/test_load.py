@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.model import MEAN, STD, build_model
-from ttfnet_tf.parameters import named_buffers, named_parameters, to_official
+from ttfnet_tf.models.detector import MEAN, STD, build_model
+from ttfnet_tf.models.parameters import named_buffers, named_parameters, to_official
 from ttfnet_tf.weights import download
 from ttfnet_tf.weights.files import write_tensors
 from ttfnet_tf.weights.load import Source, load_exactly, load_pretrained, read_source, state_dict
@@ -191,13 +191,13 @@ def test_darknet_file_fills_the_backbone(darknet, tmp_path):
     assert (report.missing, report.left_over) == ((), ())
     assert report.notes == (
         "2 numbers behind the 52 convolutions left over: layers of another network",
-        "the stem was changed from pictures in 0..1 to normalised ones",
+        "the stem was changed from images in 0..1 to normalised ones",
     )
     for name, variable in _variables(darknet).items():
         if name in arrays and name not in ("backbone.stem.conv.weight", "backbone.stem.bn.running_mean"):
             np.testing.assert_array_equal(to_official(name, variable.numpy()), arrays[name], err_msg=name)
 
-    # One grey picture: away from the border, the stem's convolution minus the mean is what Darknet computes from 0..1.
+    # One grey image: away from the border, the stem's convolution minus the mean is what Darknet computes from 0..1.
     kernel = arrays["backbone.stem.conv.weight"].astype(np.float64)
     expected = 0.4 * kernel.sum((1, 2, 3)) - arrays["backbone.stem.bn.running_mean"]
     stem = darknet.get_layer("backbone.stem.conv")
@@ -262,7 +262,7 @@ def test_resnet50_fills_keras_cvs():
         ("bn1.running_var", "backbone.stem.conv1_bn.running_var"),
     ):
         np.testing.assert_array_equal(to_official(ours, variables[ours].numpy()), arrays[name])
-    # A picture of one colour: the stem sees it in 0..1 and gives what torchvision's gives for the normalised one.
+    # An image of one colour: the stem sees it in 0..1 and gives what torchvision's gives for the normalised one.
     pixel = np.array([200.0, 20.0, 90.0])
     normalised = (pixel - MEAN) / STD
     kernel, mean = arrays["conv1.weight"].astype(np.float64), arrays["bn1.running_mean"]

@@ -209,7 +209,7 @@ def test_darknet_of_another_network():
         darknet53_tensors(values, {"conv1.weight": (64, 3, 7, 7)})
 
 
-def test_a_stem_for_0_to_1_does_the_same_on_normalised_pictures():
+def test_a_stem_for_0_to_1_does_the_same_on_normalised_images():
     """Convolution and normalisation of one window, once as Darknet computes them and once as we do."""
     random = np.random.default_rng(1)
     tensors = {

@@ -6,7 +6,7 @@ from collections import OrderedDict
 import golden_weights
 import pytest
 
-from ttfnet_tf.model import build_model
+from ttfnet_tf.models.detector import build_model
 from ttfnet_tf.weights.files import write_tensors
 from ttfnet_tf.weights.load import load_exactly, state_dict
 

@@ -30,9 +30,9 @@ def add_verb(verbs) -> None:
     verb.add_argument(
         "what",
         choices=("train", "detect", "video", "size", "export"),
-        help="a training step, one picture to boxes, a video of 10 s, parameters and multiply-adds, one picture to boxes in every export",
+        help="a training step, one image to boxes, a video of 10 s, parameters and multiply-adds, one image to boxes in every export",
     )
-    verb.add_argument("config", metavar="CONFIG", help="YAML file; without data.train.annotations pictures are drawn for it")
+    verb.add_argument("config", metavar="CONFIG", help="YAML file; without data.train.annotations images are drawn for it")
     verb.add_argument("--repeats", type=int, default=20, metavar="N", help="measured calls of each stage; default 20")
     verb.add_argument("--classes", type=int, default=80, metavar="N", help="classes of the network; default 80; not of `train`")
     verb.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="TFLite files of `export`; default all")
@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> None:
     repeats = positive(args.repeats, "--repeats")
     num_classes, threads = positive(args.classes, "--classes"), positive(args.threads, "--threads")
     if args.what == "export":
-        from ttfnet_tf.export.benchmark import benchmark_export
-        from ttfnet_tf.export.timing import best_runtime
+        from ttfnet_tf.benchmarks.export import benchmark_export
+        from ttfnet_tf.benchmarks.timing import best_runtime
 
         runtime = args.runtime or best_runtime()
         table = benchmark_export(
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         print(table)
         return
 
-    from ttfnet_tf.benchmark import benchmark_detection, benchmark_training, network_cost
+    from ttfnet_tf.benchmarks.network import benchmark_detection, benchmark_training, network_cost
 
     height, width = config.data.image_size
     if args.what == "size":
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         return
 
     if args.what == "video":
-        from ttfnet_tf.benchmark_video import BOXES, SECONDS, benchmark_video
+        from ttfnet_tf.benchmarks.video import BOXES, SECONDS, benchmark_video
 
         times = benchmark_video(config, num_classes=num_classes)
         print(f"{args.config}, a video of {SECONDS} s at {height} x {width}, {times.frames} frames of {BOXES} boxes")

@@ -30,44 +30,44 @@ def add_verbs(verbs) -> None:
         verbs,
         "check",
         check,
-        "what is wrong with annotations and pictures",
+        "what is wrong with annotations and images",
         "key=value",
         description=check.__doc__,
         epilog="Settings follow as key=value: data.* and model.box_per_class. docs/check.md lists what is looked for.",
         examples=(
-            "ttfnet data check train.json pictures --val val.json pictures",
-            "ttfnet data check train.json pictures --fix cleaned.json",
+            "ttfnet data check train.json images --val val.json images",
+            "ttfnet data check train.json images --fix cleaned.json",
         ),
     )
     verb.add_argument("annotations", metavar="ANNOTATIONS", help="COCO instances JSON that is trained on")
-    verb.add_argument("images", metavar="IMAGES", help="folder of its pictures")
+    verb.add_argument("images", metavar="IMAGES", help="folder of its images")
     verb.add_argument("--val", nargs=2, metavar=("ANNOTATIONS", "IMAGES"), help="the validation set, for leaks and classes too")
     verb.add_argument("--config", metavar="CONFIG", help="YAML file whose settings count; default the built-in ones")
     verb.add_argument("--fix", metavar="OUT", help="write cleaned training annotations there, and every change beside them")
     verb.add_argument("--json", metavar="FILE", help="also write the findings there")
-    verb.add_argument("--no-pictures", action="store_true", help="look at the annotations alone")
+    verb.add_argument("--no-images", action="store_true", help="look at the annotations alone")
     verb.add_argument("--strict", action="store_true", help="exit code 2 for warnings too, not for errors alone")
-    verb.add_argument("--workers", type=int, default=0, metavar="N", help="pictures decoded at a time; default one for each processor")
+    verb.add_argument("--workers", type=int, default=0, metavar="N", help="images decoded at a time; default one for each processor")
 
     verb = add_verb(
         verbs,
         "show",
         show,
-        "the training targets of pictures, drawn over them",
+        "the training targets of images, drawn over them",
         "key=value",
         description=show.__doc__,
         epilog=f"Settings follow as key=value: {', '.join(_SHOW_KEYS)}. docs/microscope.md explains the page.",
         examples=(
-            "ttfnet data show train.json pictures --out pages --config configs/bccd_r18.yaml",
-            "ttfnet data show train.json pictures --ids 12 57 --out pages augment.min_iou_crop=true targets.beta=0.3",
+            "ttfnet data show train.json images --out pages --config configs/bccd_r18.yaml",
+            "ttfnet data show train.json images --ids 12 57 --out pages augment.min_iou_crop=true targets.beta=0.3",
         ),
     )
     verb.add_argument("annotations", metavar="ANNOTATIONS", help="COCO instances JSON that is trained on")
-    verb.add_argument("images", metavar="IMAGES", help="folder of its pictures")
-    verb.add_argument("--out", metavar="DIR", help="for a page <image id>.png of each picture")
+    verb.add_argument("images", metavar="IMAGES", help="folder of its images")
+    verb.add_argument("--out", metavar="DIR", help="for a page <image id>.png of each image")
     verb.add_argument("--tensorboard", metavar="LOGDIR", help="also, or only, for TensorBoard")
-    verb.add_argument("--ids", nargs="+", metavar="ID", help="image ids of the pictures to show")
-    verb.add_argument("--count", type=int, default=4, metavar="N", help="without --ids: pictures, spread evenly over the file; default 4")
+    verb.add_argument("--ids", nargs="+", metavar="ID", help="image ids of the images to show")
+    verb.add_argument("--count", type=int, default=4, metavar="N", help="without --ids: images, spread evenly over the file; default 4")
     verb.add_argument("--epochs", nargs="+", default=list("01234"), metavar="E", help="whose augmentation; default 0 to 4")
     verb.add_argument("--config", metavar="CONFIG", help="YAML file whose settings count; default the built-in ones")
 
@@ -84,13 +84,13 @@ def add_verbs(verbs) -> None:
     verb.add_argument("out", metavar="OUT", help="folder, new or empty")
     verb.add_argument("--from", dest="from_format", choices=("voc", "yolo", "csv", "coco"), help="default: what SOURCE looks like")
     verb.add_argument("--to", dest="to_format", choices=("coco", "yolo"), help="default coco; from COCO yolo")
-    verb.add_argument("--images", metavar="DIR", help="folder of the pictures, where they are not at their usual place")
+    verb.add_argument("--images", metavar="DIR", help="folder of the images, where they are not at their usual place")
     verb.add_argument("--split", metavar="NAME", help="take this split only, or name the only one; default all, train")
     verb.add_argument("--classes", metavar="A,B,C", help="names in the order of their numbers; default of VOC and CSV the alphabet")
     verb.add_argument(
-        "--skip-broken", action="store_true", help="leave out pictures with mistakes in their annotations and list the mistakes"
+        "--skip-broken", action="store_true", help="leave out images with mistakes in their annotations and list the mistakes"
     )
-    verb.add_argument("--copy", action="store_true", help="into YOLO: copy pictures; default links to them")
+    verb.add_argument("--copy", action="store_true", help="into YOLO: copy images; default links to them")
     verb.add_argument("--overwrite", action="store_true", help="replace what an earlier call has written into OUT")
 
     verb = add_verb(
@@ -103,7 +103,7 @@ def add_verbs(verbs) -> None:
         epilog="Settings follow as key=value: data.*, targets.*, model.box_per_class and decode.*; docs/settings.md lists them.",
         examples=("ttfnet data stats train.json --ceiling", "ttfnet data stats train.json data.image_size=[320,320] targets.beta=0.3"),
     )
-    verb.add_argument("annotations", metavar="ANNOTATIONS", help="COCO instances JSON; its pictures are not needed")
+    verb.add_argument("annotations", metavar="ANNOTATIONS", help="COCO instances JSON; its images are not needed")
     verb.add_argument("--config", metavar="CONFIG", help="YAML file whose settings count; default the built-in ones")
     verb.add_argument("--stride", type=int, default=4, metavar="N", help="pixels per cell, to try others than the network's 4")
     verb.add_argument("--ceiling", action="store_true", help="also measure the AP that the targets themselves reach")
@@ -118,9 +118,9 @@ def add_verbs(verbs) -> None:
         examples=("ttfnet data shapes demo/shapes --train 400 --size 128 128",),
     )
     verb.add_argument("out", metavar="OUT", help="folder, new or empty")
-    verb.add_argument("--train", type=int, default=200, metavar="N", help="training pictures; default 200")
-    verb.add_argument("--val", type=int, default=40, metavar="N", help="validation pictures; default 40")
-    verb.add_argument("--size", type=int, nargs=2, default=(192, 192), metavar=("H", "W"), help="pixels of each picture; default 192 192")
+    verb.add_argument("--train", type=int, default=200, metavar="N", help="training images; default 200")
+    verb.add_argument("--val", type=int, default=40, metavar="N", help="validation images; default 40")
+    verb.add_argument("--size", type=int, nargs=2, default=(192, 192), metavar=("H", "W"), help="pixels of each image; default 192 192")
     verb.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed gives the same files; default 0")
     verb.add_argument("--overwrite", action="store_true", help="replace what an earlier call has drawn into OUT")
 
@@ -149,7 +149,7 @@ def check(args: argparse.Namespace) -> int:
         min_box_size=data.min_box_size,
         min_image_size=data.min_image_size,
         empty_images=data.empty_images,
-        broken_pictures=data.broken_pictures,
+        broken_images=data.broken_images,
         box_per_class=config.model.box_per_class,
     )
     with contextlib.ExitStack() as stack:
@@ -158,10 +158,10 @@ def check(args: argparse.Namespace) -> int:
             (args.annotations, args.images),
             args.val,
             settings=settings,
-            with_pictures=not args.no_pictures,
+            with_images=not args.no_images,
             workers=args.workers,
             on_start=lambda total: meters.append(stack.enter_context(ProgressMeter("check", total))),
-            on_picture=lambda done: meters[0].update(done),
+            on_image=lambda done: meters[0].update(done),
         )
     print("\n".join(report_lines(report)))
     if args.json:
@@ -173,7 +173,7 @@ def check(args: argparse.Namespace) -> int:
 
 
 def show(args: argparse.Namespace) -> None:
-    """Draws boxes, heatmap, sub-areas, weights and ambiguous cells of pictures, and what resize and augmentation leave of them."""
+    """Draws boxes, heatmap, sub-areas, weights and ambiguous cells of images, and what resize and augmentation leave of them."""
     ids, behind_ids = _numbers(args.ids, "--ids") if args.ids else (None, [])
     epochs, behind_epochs = _numbers(args.epochs, "--epochs")
     config = _show_config(args.config, [*args.rest, *behind_ids, *behind_epochs])
@@ -183,7 +183,7 @@ def show(args: argparse.Namespace) -> None:
     if min(epochs) < 0:
         raise UserError(f"--epochs {min(epochs)} must be 0 or more")
 
-    from ttfnet_tf.watch.show import show_targets
+    from ttfnet_tf.inspect.show import show_targets
 
     lines = show_targets(
         config,
@@ -210,10 +210,10 @@ def draw(args: argparse.Namespace) -> None:
             size=tuple(args.size),
             seed=args.seed,
             overwrite=args.overwrite,
-            on_picture=meter.update,
+            on_image=meter.update,
         )
     boxes = len(json.loads((Path(args.out) / "annotations/train.json").read_text(encoding="utf-8"))["annotations"])
-    print(f"{args.out}: drew {args.train} training pictures with {boxes} objects and {args.val} validation pictures")
+    print(f"{args.out}: drew {args.train} training images with {boxes} objects and {args.val} validation images")
 
 
 def stats(args: argparse.Namespace) -> None:
@@ -224,13 +224,13 @@ def stats(args: argparse.Namespace) -> None:
         raise UserError(f"--stride {args.stride} must divide data.image_size=[{height}, {width}]")
 
     from ttfnet_tf.data.coco import load_coco
-    from ttfnet_tf.data.stats import measure_ceiling, measure_targets
     from ttfnet_tf.files import write_json
+    from ttfnet_tf.inspect.target_stats import measure_ceiling, measure_targets
     from ttfnet_tf.progress import ProgressMeter
 
     split = load_coco(
         args.annotations,
-        Path(args.annotations).parent,  # any folder that exists: no picture is opened
+        Path(args.annotations).parent,  # any folder that exists: no image is opened
         crowd=config.data.crowd,
         min_box_size=config.data.min_box_size,
         min_image_size=config.data.min_image_size,
@@ -245,20 +245,20 @@ def stats(args: argparse.Namespace) -> None:
         "box_per_class": config.model.box_per_class,
         "stride": args.stride,
     }
-    with ProgressMeter("stats", len(split.pictures)) as meter:
-        result = measure_targets(split, image_size=image_size, on_picture=meter.update, **settings)
+    with ProgressMeter("stats", len(split.images)) as meter:
+        result = measure_targets(split, image_size=image_size, on_image=meter.update, **settings)
     print(split.summary())
     print(f"{height} x {width} px; " + ", ".join(f"{name} {value}" for name, value in settings.items()))
     print(result.table())
     content = {"annotations": str(args.annotations), "image_size": list(image_size), "settings": settings, **dataclasses.asdict(result)}
     if args.ceiling:
-        with ProgressMeter("ceiling", len(split.pictures)) as meter:
+        with ProgressMeter("ceiling", len(split.images)) as meter:
             content["ceiling"] = measure_ceiling(
                 split,
                 image_size=image_size,
                 top_k=config.decode.top_k,
                 score_threshold=config.decode.score_threshold,
-                on_picture=meter.update,
+                on_image=meter.update,
                 **settings,
             )
         figures = "  ".join(f"{name} {content['ceiling'][name]:.3f}" for name in ("AP", "AP50", "AP75", "APs", "APm", "APl"))
@@ -269,7 +269,7 @@ def stats(args: argparse.Namespace) -> None:
 
 
 def convert(args: argparse.Namespace) -> None:
-    """Writes Pascal VOC, YOLO or CSV annotations as COCO JSON, or any of them and COCO as YOLO; pictures stay where they are."""
+    """Writes Pascal VOC, YOLO or CSV annotations as COCO JSON, or any of them and COCO as YOLO; images stay where they are."""
     from ttfnet_tf.formats.convert import convert as convert_files
     from ttfnet_tf.progress import ProgressMeter
 

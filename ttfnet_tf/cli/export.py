@@ -44,7 +44,7 @@ def add_verb(verbs) -> None:
     )
     matrix = verb.add_argument_group("matrix", "what each form costs in AP, boxes, time and size: a table, and in the model cards")
     matrix.add_argument("--matrix", action="store_true", help="measure what is exported beside the checkpoint, on data.val")
-    matrix.add_argument("--limit", type=int, metavar="N", help="the first N pictures of data.val; default all")
+    matrix.add_argument("--limit", type=int, metavar="N", help="the first N images of data.val; default all")
     matrix.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="when timing; default one for each core")
     matrix.add_argument("--repeats", type=int, default=30, metavar="N", help="timed calls of each model; default 30")
     matrix.add_argument("--runtime", choices=RUNTIMES, help="that .tflite files are timed in; default litert where it is installed")
@@ -52,7 +52,7 @@ def add_verb(verbs) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Writes a trained run as a model that other programs load, and says where."""
-    from ttfnet_tf.run_folder import work_directory
+    from ttfnet_tf.runs.run_folder import work_directory
 
     for override in args.rest:
         if not override.startswith(_KEYS):
@@ -70,17 +70,17 @@ def run(args: argparse.Namespace) -> None:
     from ttfnet_tf.progress import working
 
     with working(f"loading {args.run}"):
-        from ttfnet_tf.checkpoint import load_run
+        from ttfnet_tf.runs.checkpoint import load_run
 
         loaded = dataclasses.replace(load_run(args.run), config=config)
     if not args.matrix:
         _export(loaded, args, name, out, formats, precisions)
         return
 
-    from ttfnet_tf.export.matrix import conformance_matrix, validation_pictures, write_matrix
-    from ttfnet_tf.export.timing import best_runtime
+    from ttfnet_tf.benchmarks.matrix import conformance_matrix, validation_images, write_matrix
+    from ttfnet_tf.benchmarks.timing import best_runtime
 
-    split = validation_pictures(loaded, limit)  # what is wrong with it shows before the work
+    split = validation_images(loaded, limit)  # what is wrong with it shows before the work
     models = _export(loaded, args, name, out, formats, precisions)
     runtime = args.runtime or best_runtime()
     matrix = conformance_matrix(loaded, args.run, models, split, threads=threads, repeats=repeats, runtime=runtime)

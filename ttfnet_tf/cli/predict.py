@@ -1,4 +1,4 @@
-"""`ttfnet predict`: a trained model on pictures, videos and cameras. `add_verb` puts it beside the other verbs."""
+"""`ttfnet predict`: a trained model on images, videos and cameras. `add_verb` puts it beside the other verbs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ttfnet_tf.cli import parser
 from ttfnet_tf.cli.parser import RUN_HELP, positive
 from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.export.load import find_exported
-from ttfnet_tf.run_folder import work_directory
+from ttfnet_tf.inference.exported import find_exported
+from ttfnet_tf.runs.run_folder import work_directory
 
 
 def add_verb(verbs) -> None:
@@ -23,29 +23,29 @@ def add_verb(verbs) -> None:
         verbs,
         "predict",
         predict,
-        "draw the detections on pictures and videos",
+        "draw the detections on images and videos",
         "SOURCE",
-        description="Draws the detections on pictures, with one detections.json, or on videos, with a line of JSON for each frame.",
+        description="Draws the detections on images, with one detections.json, or on videos, with a line of JSON for each frame.",
         examples=(
-            "ttfnet predict runs/demo picture.jpg folder --out drawings",
+            "ttfnet predict runs/demo image.jpg folder --out drawings",
             "ttfnet predict runs/demo 'photos/*.jpg' --out drawings --score-threshold 0.5",
             "ttfnet predict runs/demo film.mp4 --out drawings",
             "ttfnet predict runs/demo camera:0 --out drawings --class-threshold circle=0.6",
         ),
     )
     verb.add_argument("run", metavar="RUN", help=RUN_HELP)
-    verb.add_argument("sources", metavar="SOURCE", nargs="+", help="picture, folder of pictures or quoted pattern; or video, or camera:0")
+    verb.add_argument("sources", metavar="SOURCE", nargs="+", help="image, folder of images or quoted pattern; or video, or camera:0")
     verb.add_argument("--out", metavar="DIR", required=True, help="for the drawings and their JSON")
     verb.add_argument("--score-threshold", type=float, default=0.3, metavar="S", help="only detections above it; default 0.3")
     verb.add_argument(
         "--class-threshold", action="append", default=[], metavar="NAME=S", help="another threshold for one class; may be repeated"
     )
-    verb.add_argument("--batch-size", type=int, metavar="N", help="pictures of one call; default 8, of videos 1")
+    verb.add_argument("--batch-size", type=int, metavar="N", help="images of one call; default 8, of videos 1")
     verb.add_argument("--show", action="store_true", help="show a video while it is made; q or Esc ends it")
 
 
 def predict(args: argparse.Namespace) -> None:
-    """Detects on pictures or on videos."""
+    """Detects on images or on videos."""
     if not find_exported(args.run):
         load_config(work_directory(args.run) / "config.yaml")
     batch_size = None if args.batch_size is None else positive(args.batch_size, "--batch-size")
@@ -55,54 +55,54 @@ def predict(args: argparse.Namespace) -> None:
     }
     sources = [*args.sources, *args.rest]
 
-    from ttfnet_tf.video import is_video
+    from ttfnet_tf.inference.video import is_video
 
     videos = [source for source in sources if is_video(source)]
     if not videos:
         if args.show:
-            raise UserError("--show is for videos and cameras; drawings of pictures are in --out")
-        _on_pictures(args, sources, batch_size or 8, thresholds)
+            raise UserError("--show is for videos and cameras; drawings of images are in --out")
+        _on_images(args, sources, batch_size or 8, thresholds)
     elif len(videos) < len(sources):
         other = next(source for source in sources if source not in videos)
-        raise UserError(f"{videos[0]} is a video and {other} is not; name pictures and videos in calls of their own")
+        raise UserError(f"{videos[0]} is a video and {other} is not; name images and videos in calls of their own")
     else:
         _on_videos(args, videos, batch_size or 1, thresholds)
 
 
-def _on_pictures(args: argparse.Namespace, sources: Sequence[str], batch_size: int, thresholds: dict[str, Any]) -> None:
-    from ttfnet_tf.predict import find_pictures, predict_files, prepare_output
+def _on_images(args: argparse.Namespace, sources: Sequence[str], batch_size: int, thresholds: dict[str, Any]) -> None:
+    from ttfnet_tf.inference.predict import find_images, predict_files, prepare_output
     from ttfnet_tf.progress import ProgressMeter
 
-    pictures, failures = find_pictures(sources)
-    if not pictures:
+    images, failures = find_images(sources)
+    if not images:
         others = f", and nothing in {len(failures) - 1} more" if len(failures) > 1 else ""
-        raise UserError(f"{failures[0].reason}{others}; name a picture, a folder of pictures or a quoted pattern")
+        raise UserError(f"{failures[0].reason}{others}; name an image, a folder of images or a quoted pattern")
     for failure in failures:
         print(f"ttfnet: {failure.reason}", file=sys.stderr)
     prepare_output(args.out)
     detector, colour_of = _load(args.run, thresholds)
-    with ProgressMeter("predict", len(pictures)) as meter:
+    with ProgressMeter("predict", len(images)) as meter:
         done, found = predict_files(
             detector.batch,
-            pictures,
+            images,
             args.out,
             colour_of=colour_of,
             about={"run": str(args.run), **thresholds},
             failures=failures,
-            batch_size=min(batch_size, len(pictures)),
+            batch_size=min(batch_size, len(images)),
             on_failure=lambda line: meter.message(f"ttfnet: {line}"),
             on_batch=meter.update,
         )
-    failed = len(pictures) - done + len(failures)
-    print(f"{done} pictures, {found} detections, {failed} failed; drawings and detections.json in {args.out}")
+    failed = len(images) - done + len(failures)
+    print(f"{done} images, {found} detections, {failed} failed; drawings and detections.json in {args.out}")
     if not done:
-        raise UserError("none of the pictures could be read")
+        raise UserError("none of the images could be read")
 
 
 def _on_videos(args: argparse.Namespace, sources: Sequence[str], batch_size: int, thresholds: dict[str, Any]) -> None:
-    from ttfnet_tf.predict import make_folder
+    from ttfnet_tf.inference.predict import make_folder
+    from ttfnet_tf.inference.video import VideoSource, annotate_video, open_window, quiet_opencv
     from ttfnet_tf.progress import ProgressMeter, duration
-    from ttfnet_tf.video import VideoSource, annotate_video, open_window, quiet_opencv
 
     quiet_opencv()
     window = open_window() if args.show else None
@@ -112,7 +112,7 @@ def _on_videos(args: argparse.Namespace, sources: Sequence[str], batch_size: int
     detector, colour_of = _load(args.run, thresholds)
     detector.warm_up(batch_size)  # or the first frame would seem to take as long as compiling
 
-    from ttfnet_tf.devices import StopRequest
+    from ttfnet_tf.training.devices import StopRequest
 
     written: list[Path] = []
     with StopRequest() as stop:
@@ -148,7 +148,7 @@ def _load(run: str, thresholds: dict[str, Any]):
     from ttfnet_tf.progress import working
 
     with working(f"loading {run}"):
-        from ttfnet_tf.detector import Detector
+        from ttfnet_tf.inference.detector import Detector
 
         detector = Detector.load(run, **thresholds)
     return detector, {category_id: index for index, category_id in enumerate(detector.category_ids)}

@@ -17,7 +17,7 @@ def add_verb(verbs) -> None:
         run,
         "compute the step at which a run diverged again",
         "key=value",
-        description="Prints losses, pictures and layers of a recorded step beside what training saw.",
+        description="Prints losses, images and layers of a recorded step beside what training saw.",
         epilog="Settings follow as key=value, e.g. train.precision=float32.",
         examples=(
             "ttfnet replay runs/demo/divergence/step-12",
@@ -28,14 +28,14 @@ def add_verb(verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Computes a recorded step again; prints its losses, pictures and layers beside what training saw."""
+    """Computes a recorded step again; prints its losses, images and layers beside what training saw."""
     if not (Path(args.record) / "report.json").is_file():
         raise UserError(f"{args.record}: holds no report.json; name a folder such as RUN/divergence/step-12 that training has written")
 
     from ttfnet_tf.progress import working
 
     with working(f"computing {args.record} again"):
-        from ttfnet_tf.replay import describe, replay, same_figures
+        from ttfnet_tf.training.replay import describe, replay, same_figures
 
         report, found = replay(args.record, args.rest)
     print(describe(report, found))

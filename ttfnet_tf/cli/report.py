@@ -9,7 +9,7 @@ from pathlib import Path
 from ttfnet_tf.cli import parser
 from ttfnet_tf.cli.parser import positive
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.measure import evaluation_settings
+from ttfnet_tf.evaluation.measure import evaluation_settings
 
 
 def add_verb(verbs) -> None:
@@ -27,14 +27,14 @@ def add_verb(verbs) -> None:
     verb.add_argument("runs", metavar="RUN", nargs="+", help="work directory, checkpoint in one, or exported model; several are compared")
     verb.add_argument("--out", metavar="FILE", help="default RUN/report.html; for several runs comparison.html")
     verb.add_argument(
-        "--score-threshold", type=float, default=0.3, metavar="S", help="of confusion matrix and pictures; AP takes all; default 0.3"
+        "--score-threshold", type=float, default=0.3, metavar="S", help="of confusion matrix and images; AP takes all; default 0.3"
     )
-    verb.add_argument("--pictures", type=int, default=6, metavar="N", help="best and worst pictures, N of each; default 6")
-    verb.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures of one call where the run is measured first")
+    verb.add_argument("--images", type=int, default=6, metavar="N", help="best and worst images, N of each; default 6")
+    verb.add_argument("--batch-size", type=int, default=8, metavar="N", help="images of one call where the run is measured first")
 
 
 def report(args: argparse.Namespace) -> None:
-    """Writes one HTML file about a run: curves, figures, classes, errors, pictures, data, settings; or compares several runs."""
+    """Writes one HTML file about a run: curves, figures, classes, errors, images, data, settings; or compares several runs."""
     words = [*args.runs, *args.rest]
     overrides = [word for word in words if _is_override(word)]
     runs = [word for word in words if not _is_override(word)]
@@ -42,8 +42,8 @@ def report(args: argparse.Namespace) -> None:
         raise UserError("name at least one RUN before the settings; see ttfnet report --help")
     if not 0 <= args.score_threshold < 1:
         raise UserError(f"--score-threshold {args.score_threshold:g} must lie in 0..1, 1 excluded")
-    if args.pictures < 0:
-        raise UserError(f"--pictures {args.pictures} must be 0 or more")
+    if args.images < 0:
+        raise UserError(f"--images {args.images} must be 0 or more")
     batch_size = positive(args.batch_size, "--batch-size")
     for run in runs:
         evaluation_settings(run, overrides)  # what is wrong with them is told before TensorFlow starts
@@ -53,7 +53,7 @@ def report(args: argparse.Namespace) -> None:
     with working("starting TensorFlow"):
         from ttfnet_tf.report.write import write_report
 
-    file = write_report(runs, args.out, overrides, score_threshold=args.score_threshold, pictures=args.pictures, batch_size=batch_size)
+    file = write_report(runs, args.out, overrides, score_threshold=args.score_threshold, images=args.images, batch_size=batch_size)
     print(f"written: {file}")
 
 

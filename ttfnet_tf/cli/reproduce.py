@@ -39,9 +39,7 @@ def add_verb(verbs) -> None:
     verb.add_argument(
         "--data", metavar="FOLDER", help="COCO-format set: annotations/{train,val}.json with images/ or train/ and val/; or COCO"
     )
-    verb.add_argument(
-        "--scale", type=float, metavar="S", help="0..1: smaller pictures, batches and networks, fewer epochs, to see the trend"
-    )
+    verb.add_argument("--scale", type=float, metavar="S", help="0..1: smaller images, batches and networks, fewer epochs, to see the trend")
     verb.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each cell, with seeds 0 to N - 1; default 1")
     verb.add_argument("--out", default="runs/reproduce", metavar="DIR", help="runs go to DIR/TABLE/CELL/seed<k>; default runs/reproduce")
     verb.add_argument("--own", metavar="FILE", help="figure4: YAML list of {name, AP, hours, fps} to draw beside the published points")
@@ -90,7 +88,7 @@ def _train(runs: Sequence[Run]) -> bool:
     if all(map(is_done, runs)):
         return run_all(runs, lambda config, folder: None)  # says so, and starts no TensorFlow
 
-    from ttfnet_tf.train import run_training
+    from ttfnet_tf.training.loop import run_training
 
     return run_all(runs, run_training)
 

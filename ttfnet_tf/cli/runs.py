@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ttfnet_tf.cli.parser import RUN_HELP, add_verb, positive
 from ttfnet_tf.config import load_config
-from ttfnet_tf.measure import measure
+from ttfnet_tf.evaluation.measure import measure
 
 
 def add_verbs(verbs) -> None:
@@ -41,7 +41,7 @@ def add_verbs(verbs) -> None:
     )
     verb.add_argument("run", metavar="RUN", help=RUN_HELP)
     verb.add_argument("--out", metavar="DIR", help="for detections.json; default RUN/eval/<step>")
-    verb.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures of one call; does not change the result")
+    verb.add_argument("--batch-size", type=int, default=8, metavar="N", help="images of one call; does not change the result")
 
 
 def train(args: argparse.Namespace) -> None:
@@ -50,12 +50,12 @@ def train(args: argparse.Namespace) -> None:
     from ttfnet_tf.progress import working
 
     with working("starting TensorFlow"):
-        from ttfnet_tf.train import run_training
+        from ttfnet_tf.training.loop import run_training
 
     work_dir = Path(args.work_dir or Path("runs") / Path(args.config).stem)
     result = run_training(config, work_dir)
     if result.finished:
-        print(f"{work_dir}: done, {result.step} steps; next: ttfnet report {work_dir}, or ttfnet predict {work_dir} PICTURE --out DIR")
+        print(f"{work_dir}: done, {result.step} steps; next: ttfnet report {work_dir}, or ttfnet predict {work_dir} IMAGE --out DIR")
         if config.train.report and result.writes:
             from ttfnet_tf.report.write import write_report
 
@@ -68,6 +68,6 @@ def evaluate(args: argparse.Namespace) -> None:
     """Prints the 12 COCO numbers and the AP of each class; writes detections.json."""
     measured = measure(args.run, args.rest, batch_size=positive(args.batch_size, "--batch-size"), out=args.out)
     skipped = f", {measured.skipped} of them skipped" if measured.skipped else ""
-    print(f"{args.run}, step {measured.step}, on {measured.split.annotations} ({measured.result.num_pictures} pictures{skipped})")
+    print(f"{args.run}, step {measured.step}, on {measured.split.annotations} ({measured.result.num_images} images{skipped})")
     print(measured.result.table())
     print(f"written: {measured.file}")

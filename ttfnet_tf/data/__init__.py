@@ -1,1 +1,1 @@
-"""From COCO files to batches: annotations, pictures, transforms, the tf.data pipeline, and drawn data to try things on."""
+"""From COCO files to batches: annotations, images, transforms, the tf.data pipeline, and drawn data to try things on."""

@@ -1,4 +1,4 @@
-"""CenterNet's augmentation: a random view of the picture, and its colours jittered; NumPy and OpenCV only.
+"""CenterNet's augmentation: a random view of the image, and its colours jittered; NumPy and OpenCV only.
 
 Each change has a function that draws its numbers and one that applies them, so that any example can be made again and looked at.
 
@@ -15,7 +15,7 @@ import numpy as np
 
 # The reference counts from 0.6 in steps of 0.1 and leaves its end, 1.4, out.
 SCALES = tuple(tenths / 10 for tenths in range(6, 14))
-_BORDER = 128  # px that the centre of a view keeps from the border of a large picture
+_BORDER = 128  # px that the centre of a view keeps from the border of a large image
 
 _JITTER = 0.4
 _LIGHTING = 0.1  # standard deviation along each principal colour, in units of its spread
@@ -31,7 +31,7 @@ _COLOURS = np.array(
 
 
 class View(NamedTuple):
-    """The part of a picture that is shown: its centre in pixels, and its sides in units of the picture's sides."""
+    """The part of an image that is shown: its centre in pixels, and its sides in units of the image's sides."""
 
     center_x: int
     center_y: int
@@ -46,9 +46,9 @@ class ColourJitter(NamedTuple):
 
 
 def draw_view(size: tuple[int, int], rng: np.random.Generator) -> View:
-    """A view of a picture of `size` (height, width): scale one of 0.6, 0.7, ... 1.3, centre anywhere but near the border.
+    """A view of an image of `size` (height, width): scale one of 0.6, 0.7, ... 1.3, centre anywhere but near the border.
 
-    The reference's view is a square with the longer side of the picture times the scale. This one has the picture's own sides times
+    The reference's view is a square with the longer side of the image times the scale. This one has the image's own sides times
     the scale, so that training sees what the plain resize of the evaluation shows, larger or smaller.
     """
     scale = SCALES[rng.integers(len(SCALES))]
@@ -69,7 +69,7 @@ def center_border(side: int) -> int:
 def show(
     image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, view: View, image_size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Resizes the view to the input; what lies outside the picture is black.
+    """Resizes the view to the input; what lies outside the image is black.
 
     Args:
         image: uint8 or float32 [H, W, 3].
@@ -79,16 +79,16 @@ def show(
         image_size: (height, width) of the result in pixels.
 
     Returns:
-        [height, width, 3] of the picture's type by OpenCV's bilinear rule; boxes in its pixels, clipped to it, without those that lie
-        outside; their labels. All boxes may be gone. The whole picture (scale 1, the middle as centre) is what `transforms.resize` gives.
+        [height, width, 3] of the image's type by OpenCV's bilinear rule; boxes in its pixels, clipped to it, without those that lie
+        outside; their labels. All boxes may be gone. The whole image (scale 1, the middle as centre) is what `transforms.resize` gives.
     """
     height, width = image_size
     sides = np.array([image.shape[1] * view.scale, image.shape[0] * view.scale])
     factor = np.array([width, height]) / sides
     corner = np.array([view.center_x, view.center_y]) - sides / 2
     # Pixels are squares whose middle is at the half, as in cv2.resize; corners are multiplied by the factor, as in boxes.resize_boxes.
-    to_picture = np.diag(1 / factor) @ np.array([[1, 0, 0.5], [0, 1, 0.5]]) + np.array([[0, 0, corner[0] - 0.5], [0, 0, corner[1] - 0.5]])
-    image = cv2.warpAffine(image, to_picture, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    to_image = np.diag(1 / factor) @ np.array([[1, 0, 0.5], [0, 1, 0.5]]) + np.array([[0, 0, corner[0] - 0.5], [0, 0, corner[1] - 0.5]])
+    image = cv2.warpAffine(image, to_image, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     last = np.array([width - 1, height - 1], np.float32)
     boxes = ((boxes - np.tile(corner, 2)) * np.tile(factor, 2)).astype(np.float32)
     kept = ((boxes[:, 2:] > 0) & (boxes[:, :2] < last)).all(axis=1)
@@ -104,9 +104,9 @@ def draw_colour_jitter(rng: np.random.Generator) -> ColourJitter:
 
 
 def jitter_colours(image: np.ndarray, jitter: ColourJitter) -> np.ndarray:
-    """float32 [H, W, 3] RGB of 0..255, not clipped, from a uint8 or float32 picture.
+    """float32 [H, W, 3] RGB of 0..255, not clipped, from a uint8 or float32 image.
 
-    Contrast blends with the mean grey and saturation with the grey of each pixel, both of the picture as it came in.
+    Contrast blends with the mean grey and saturation with the grey of each pixel, both of the image as it came in.
     """
     image = image.astype(np.float32)
     grey_of_colour = np.array([0.299, 0.587, 0.114])

@@ -1,8 +1,8 @@
-"""From a decoded picture to one of the input's size, with what is changed at random in between; NumPy and OpenCV only.
+"""From a decoded image to one of the input's size, with what is changed at random in between; NumPy and OpenCV only.
 
-The 10x recipes distort colours, put the picture on a larger canvas and cut out a part in which the boxes keep a share. Each change has a
+The 10x recipes distort colours, put the image on a larger canvas and cut out a part in which the boxes keep a share. Each change has a
 function that draws its numbers and one that applies them, so that any example can be made again and looked at. Numbers come from one
-generator a picture (`transforms.picture_rng`) in a fixed order; a change that is off takes none.
+generator an image (`transforms.image_rng`) in a fixed order; a change that is off takes none.
 
 Reference: mmdetection 1.0 `PhotoMetricDistortion`, `Expand` and `MinIoURandomCrop` (mmdet/datasets/pipelines/transforms.py), whose
 arithmetic is followed in float32 to the end; only then values are rounded and clipped to bytes (docs/deviations.md).
@@ -26,7 +26,7 @@ _CONTRAST = (0.5, 1.5)
 _SATURATION = (0.5, 1.5)
 _HUE = 18.0  # degrees
 _EXPANSION = (1.0, 4.0)
-_WHOLE = None  # crop mode: leave the picture as it is
+_WHOLE = None  # crop mode: leave the image as it is
 _CROP_MODES = (_WHOLE, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)  # smallest overlap with any box
 _SMALLEST_CROP = 0.3  # of each side
 _CROP_RATIOS = (0.5, 2.0)  # height by width
@@ -58,7 +58,7 @@ class Distortion(NamedTuple):
     channels: tuple[int, int, int] = (0, 1, 2)  # channel k of the result is channel channels[k]
 
 
-def augment_picture(
+def augment_image(
     image: np.ndarray,
     boxes: np.ndarray,
     labels: np.ndarray,
@@ -66,7 +66,7 @@ def augment_picture(
     augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Everything between the decoded picture and the input.
+    """Everything between the decoded image and the input.
 
     Args:
         image: uint8 [h, w, 3] RGB.
@@ -74,11 +74,11 @@ def augment_picture(
         labels: [N].
         image_size: (H, W) of the result in pixels.
         augmentation: what to change.
-        rng: of this picture in this epoch.
+        rng: of this image in this epoch.
 
     Returns:
         uint8 [H, W, 3]; float32 [n, 4] boxes in its pixels, clipped to it; labels [n]. Boxes that a crop or a view lost are gone with
-        their labels. A crop leaves at least one; a view may leave none. A picture without boxes is not cropped.
+        their labels. A crop leaves at least one; a view may leave none. An image without boxes is not cropped.
     """
     if augmentation.photometric:
         image = distort(image, draw_distortion(rng))
@@ -123,7 +123,7 @@ def draw_distortion(rng: np.random.Generator) -> Distortion:
 def distort(image: np.ndarray, distortion: Distortion) -> np.ndarray:
     """float32 [H, W, 3] from uint8 [H, W, 3] RGB; values may leave 0..255, between the changes and in the end.
 
-    Every picture goes to hue and saturation and back, as in the reference: pixels that are negative in all channels come back changed.
+    Every image goes to hue and saturation and back, as in the reference: pixels that are negative in all channels come back changed.
     """
     image = image.astype(np.float32)
     image += np.float32(distortion.brightness)
@@ -139,10 +139,10 @@ def distort(image: np.ndarray, distortion: Distortion) -> np.ndarray:
 
 
 def draw_canvas(size: tuple[int, int], rng: np.random.Generator) -> Window:
-    """A canvas 1 to 4 times as high and wide as a picture of `size` (height, width), somewhere around it.
+    """A canvas 1 to 4 times as high and wide as an image of `size` (height, width), somewhere around it.
 
     Returns:
-        The canvas in the frame of the picture: its first corner is 0 or less, its last one the picture's size or more.
+        The canvas in the frame of the image: its first corner is 0 or less, its last one the image's size or more.
     """
     height, width = size
     ratio = rng.uniform(*_EXPANSION)
@@ -153,15 +153,15 @@ def draw_canvas(size: tuple[int, int], rng: np.random.Generator) -> Window:
 def draw_crop(size: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator) -> Window | None:
     """A patch whose overlap with every box reaches a random threshold, and in which the centre of some box lies.
 
-    A mode is drawn: the whole picture, or one of the thresholds 0, .1, .3, .5, .7, .9. The first of 50 patches that fits is taken; if
+    A mode is drawn: the whole image, or one of the thresholds 0, .1, .3, .5, .7, .9. The first of 50 patches that fits is taken; if
     none does, another mode is drawn.
 
     Args:
-        size: (height, width) of the picture in pixels.
+        size: (height, width) of the image in pixels.
         boxes: float32 [N, 4] xyxy in its pixels.
 
     Returns:
-        The patch, or None for the whole picture; None without a draw where there is no box, for then nothing could fit.
+        The patch, or None for the whole image; None without a draw where there is no box, for then nothing could fit.
     """
     if not len(boxes):
         return None
@@ -177,7 +177,7 @@ def draw_crop(size: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator
 
 
 def draw_patches(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """int64 [n, 4] windows x1, y1, x2, y2: 50 with sides of .3 to 1 of the picture's, less those not between 1:2 and 2:1."""
+    """int64 [n, 4] windows x1, y1, x2, y2: 50 with sides of .3 to 1 of the image's, less those not between 1:2 and 2:1."""
     height, width = size
     numbers = rng.random((_TRIALS, 4))
     widths, heights = (side * (_SMALLEST_CROP + (1 - _SMALLEST_CROP) * numbers[:, k]) for k, side in enumerate((width, height)))
@@ -196,16 +196,16 @@ def crop_boxes(boxes: np.ndarray, labels: np.ndarray, patch: Window) -> tuple[np
 
 
 def cut(image: np.ndarray, window: Window) -> np.ndarray:
-    """The window of a picture; what it shows beyond the picture is the mean colour, in float32.
+    """The window of an image; what it shows beyond the image is the mean colour, in float32.
 
-    Only what the window shows is copied: a canvas of 16 times the picture is never made to be cropped again.
+    Only what the window shows is copied: a canvas of 16 times the image is never made to be cropped again.
 
     Args:
         image: uint8 or float32 [H, W, 3].
         window: in its frame.
 
     Returns:
-        [y2 - y1, x2 - x1, 3], float32 where it reaches beyond the picture, else of the picture's type.
+        [y2 - y1, x2 - x1, 3], float32 where it reaches beyond the image, else of the image's type.
     """
     x1, y1, x2, y2 = window
     height, width = image.shape[:2]

@@ -2,11 +2,11 @@
 
 The rules of a training split (mmdetection 1.0 `CocoDataset._filter_imgs` and `_parse_ann_info`; each is a setting of the `data` section):
 
-- a box with `ignore`, with `area` <= 0 or with a side below `min_box_size` is dropped; so is one that misses its picture altogether;
+- a box with `ignore`, with `area` <= 0 or with a side below `min_box_size` is dropped; so is one that misses its image altogether;
 - a box with `iscrowd` is background unless `crowd="object"`;
-- a picture with a side below `min_image_size` is dropped, and so is one without a usable box unless `empty_images="keep"`.
+- an image with a side below `min_image_size` is dropped, and so is one without a usable box unless `empty_images="keep"`.
 
-Every picture of an evaluation split stays, whatever it holds.
+Every image of an evaluation split stays, whatever it holds.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from ttfnet_tf.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """One picture and its usable boxes."""
+class AnnotatedImage:
+    """One image and its usable boxes."""
 
     id: int  # image id of the annotation file
     path: Path
     size: tuple[int, int]  # (height, width) in pixels as the annotations give it
-    boxes: np.ndarray  # float32 [N, 4] xyxy in pixels of the picture, inclusive corners, not clipped
+    boxes: np.ndarray  # float32 [N, 4] xyxy in pixels of the image, inclusive corners, not clipped
     labels: np.ndarray  # int32 [N], 0-based position in `CocoSplit.category_ids`
 
 
 @dataclass(frozen=True, eq=False)
 class CocoSplit:
-    """The pictures of one annotation file, ready for `data.pipeline`."""
+    """The images of one annotation file, ready for `data.pipeline`."""
 
-    pictures: list[Picture]  # in the order of the file
+    images: list[AnnotatedImage]  # in the order of the file
     category_ids: list[int]  # rising; label k stands for category_ids[k], gaps are kept
     class_names: list[str]
     annotations: Path
-    dropped: dict[str, int]  # reason -> number of boxes or pictures left out for it
+    dropped: dict[str, int]  # reason -> number of boxes or images left out for it
 
     @property
     def num_classes(self) -> int:
@@ -54,14 +54,14 @@ class CocoSplit:
 
     @property
     def max_boxes(self) -> int:
-        """Largest number of boxes in one picture, at least 1."""
-        return max([1, *(len(picture.boxes) for picture in self.pictures)])
+        """Largest number of boxes in one image, at least 1."""
+        return max([1, *(len(image.boxes) for image in self.images)])
 
     def summary(self) -> str:
         """One line: what is used and what was left out, with counts."""
-        boxes = sum(len(picture.boxes) for picture in self.pictures)
+        boxes = sum(len(image.boxes) for image in self.images)
         left_out = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()) or "nothing"
-        return f"{self.annotations}: {len(self.pictures)} pictures, {boxes} boxes, {self.num_classes} classes; left out: {left_out}"
+        return f"{self.annotations}: {len(self.images)} images, {boxes} boxes, {self.num_classes} classes; left out: {left_out}"
 
 
 def load_coco(
@@ -80,10 +80,10 @@ def load_coco(
         annotations: COCO instances JSON.
         images: folder that the file names in it are relative to.
         crowd: "background" leaves boxes with iscrowd out, "object" uses them like any other.
-        min_box_size: pixels of the original picture; boxes with a shorter side are left out.
-        min_image_size: pixels; training pictures with a shorter side are left out.
-        empty_images: "drop" leaves out training pictures without a usable box, "keep" trains on them as background.
-        training: whether pictures may be left out; an evaluation split keeps all of them.
+        min_box_size: pixels of the original image; boxes with a shorter side are left out.
+        min_image_size: pixels; training images with a shorter side are left out.
+        empty_images: "drop" leaves out training images without a usable box, "keep" trains on them as background.
+        training: whether images may be left out; an evaluation split keeps all of them.
 
     Raises:
         UserError: a file or folder is missing, the file is not COCO, an id is unknown or given twice, or nothing is left to train on.
@@ -92,16 +92,16 @@ def load_coco(
     if not str(annotations):
         raise UserError(f"{split_key}.annotations is empty; name a COCO instances JSON")
     if not str(images):
-        raise UserError(f"{split_key}.images is empty; name the folder of the pictures of {annotations}")
+        raise UserError(f"{split_key}.images is empty; name the folder of the images of {annotations}")
     annotations, images = Path(annotations), Path(images)
     coco = read_coco(annotations)
     if not images.is_dir():
-        raise UserError(f"{images}: is not a folder; set {split_key}.images to the folder of the pictures of {annotations}")
+        raise UserError(f"{images}: is not a folder; set {split_key}.images to the folder of the images of {annotations}")
 
     category_ids = sorted(coco.cats)
     label_of = {category: label for label, category in enumerate(category_ids)}
     dropped: Counter[str] = Counter()
-    pictures = []
+    kept = []
     for image in coco.dataset["images"]:
         usable = []
         for annotation in coco.imgToAnns[image["id"]]:
@@ -111,12 +111,12 @@ def load_coco(
             else:
                 usable.append(annotation)
         if training and min(image["height"], image["width"]) < min_image_size:
-            dropped["pictures below min_image_size"] += 1
+            dropped["images below min_image_size"] += 1
         elif training and not usable and empty_images == "drop":
-            dropped["pictures without a usable box"] += 1
+            dropped["images without a usable box"] += 1
         else:
-            pictures.append(
-                Picture(
+            kept.append(
+                AnnotatedImage(
                     id=image["id"],
                     path=images / image["file_name"],
                     size=(image["height"], image["width"]),
@@ -124,9 +124,9 @@ def load_coco(
                     labels=np.array([label_of[annotation["category_id"]] for annotation in usable], np.int32),
                 )
             )
-    split = CocoSplit(pictures, category_ids, [coco.cats[c]["name"] for c in category_ids], annotations, dict(dropped))
-    if not pictures:
-        raise UserError(f"{split.summary()}; no picture is left to train on")
+    split = CocoSplit(kept, category_ids, [coco.cats[c]["name"] for c in category_ids], annotations, dict(dropped))
+    if not kept:
+        raise UserError(f"{split.summary()}; no image is left to train on")
     return split
 
 
@@ -164,7 +164,7 @@ def _reason_to_drop(annotation: dict, image: dict, *, crowd: str, min_box_size: 
         return "boxes below min_box_size"
     # The reference keeps these and trains on what clipping leaves of them, a sliver on the border.
     if x >= image["width"] or y >= image["height"] or x + width <= 0 or y + height <= 0:
-        return "boxes outside their picture"
+        return "boxes outside their image"
     return None
 
 

@@ -1,6 +1,6 @@
 """A drawn data set in COCO format: coloured shapes on a textured ground, to try the whole path on without a download.
 
-Four classes with gaps in their ids, one to six objects a picture from tiny to large, which may cover each other in part. The same
+Four classes with gaps in their ids, one to six objects an image from tiny to large, which may cover each other in part. The same
 arguments give the same bytes.
 """
 
@@ -20,7 +20,7 @@ from ttfnet_tf.errors import UserError
 
 # Category id and hue (0..1) of each class; the ids have gaps, as COCO's do.
 CLASSES = {"circle": (1, 0.0), "square": (3, 0.33), "triangle": (4, 0.62), "cross": (7, 0.15)}
-# Longer side relative to the picture's shorter one, from and to, and how often. Tiny objects are few: they cap what a detector can reach.
+# Longer side relative to the image's shorter one, from and to, and how often. Tiny objects are few: they cap what a detector can reach.
 SIZES = {"tiny": (0.055, 0.08, 0.08), "small": (0.09, 0.2, 0.3), "medium": (0.2, 0.4, 0.5), "large": (0.45, 0.75, 0.12)}
 MAX_OBJECTS = 6
 MIN_VISIBLE = 0.6  # of an object's pixels stay uncovered
@@ -46,18 +46,18 @@ def draw_shapes(
     size: tuple[int, int] = (192, 192),
     seed: int = 0,
     overwrite: bool = False,
-    on_picture: Callable[[int], None] | None = None,
+    on_image: Callable[[int], None] | None = None,
 ) -> None:
-    """Writes `annotations/{train,val}.json` and the pictures `train/*.png`, `val/*.png` into `out`.
+    """Writes `annotations/{train,val}.json` and the images `train/*.png`, `val/*.png` into `out`.
 
     Args:
         out: folder, new or empty.
-        train: number of training pictures.
-        val: number of validation pictures.
-        size: (H, W) of every picture in pixels, at least 32.
+        train: number of training images.
+        val: number of validation images.
+        size: (H, W) of every image in pixels, at least 32.
         seed: of everything that is drawn, 0 or more.
         overwrite: replace what an earlier call wrote into `out`; anything else there is left alone and refused.
-        on_picture: called with the number of pictures drawn so far.
+        on_image: called with the number of images drawn so far.
 
     Raises:
         UserError: a number is out of range, or `out` holds other files or cannot be written.
@@ -65,7 +65,7 @@ def draw_shapes(
     for name, value, least in (("train", train, 1), ("val", val, 1), ("size", min(size), 32), ("seed", seed, 0)):
         if value < least:
             raise UserError(f"shapes: {name}={value} must be {least} or more")
-    out, tell = Path(out), on_picture or (lambda done: None)
+    out, tell = Path(out), on_image or (lambda done: None)
     try:
         _make_room(out, overwrite)
         (out / "annotations").mkdir(parents=True)
@@ -78,8 +78,8 @@ def draw_shapes(
         raise UserError(f"{error.filename or out}: cannot be written ({error.strerror})") from None
 
 
-def draw_picture(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, list[Shape]]:
-    """One picture.
+def draw_image(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, list[Shape]]:
+    """One image.
 
     Returns:
         uint8 [H, W, 3] RGB, and its 1 to MAX_OBJECTS shapes in the order of drawing, larger ones first.
@@ -90,7 +90,7 @@ def draw_picture(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.nd
     shapes: list[Shape] = []
     visible: list[np.ndarray] = []
     for side in sides:
-        for _ in range(20):  # tries to find a place; a full picture keeps fewer objects
+        for _ in range(20):  # tries to find a place; a full image keeps fewer objects
             shape = _place(rng, side, size)
             left = [mask & ~shape.mask for mask in visible]
             # Two of one class would run together into one blob of colour.
@@ -149,9 +149,9 @@ def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
 def _draw_split(folder: Path, count: int, size: tuple[int, int], seed: tuple[int, int], tell: Callable[[int], None]) -> dict:
     images, annotations = [], []
     for number in range(1, count + 1):
-        picture, shapes = draw_picture(np.random.default_rng((*seed, number)), size)
+        image, shapes = draw_image(np.random.default_rng((*seed, number)), size)
         name = f"{number:06d}.png"
-        encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+        encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
         (folder / name).write_bytes(encoded.tobytes())
         images.append({"id": number, "file_name": name, "height": size[0], "width": size[1]})
         for shape in shapes:

@@ -1,6 +1,6 @@
-"""Picture and boxes together: resize and flip; NumPy and OpenCV only.
+"""Image and boxes together: resize and flip; NumPy and OpenCV only.
 
-Randomness is an argument: `picture_rng` gives the generator of one picture in one epoch, so that any example can be made again.
+Randomness is an argument: `image_rng` gives the generator of one image in one epoch, so that any example can be made again.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import numpy as np
 from ttfnet_tf.boxes import resize_boxes
 
 
-def picture_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The random numbers of picture `index` of the split in `epoch`; a pure function of its arguments."""
+def image_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The random numbers of image `index` of the split in `epoch`; a pure function of its arguments."""
     return np.random.default_rng((seed, epoch, index))
 
 
@@ -25,7 +25,7 @@ def resize(image: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> tuple
         size: (height, width) of the result in pixels.
 
     Returns:
-        [height, width, 3] of the picture's type by OpenCV's bilinear rule on that type, and the boxes in its pixels, clipped to it.
+        [height, width, 3] of the image's type by OpenCV's bilinear rule on that type, and the boxes in its pixels, clipped to it.
 
     Reference: mmdetection 1.0 `Resize` with keep_ratio=False (mmcv `imresize`).
     """
@@ -36,7 +36,7 @@ def resize(image: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> tuple
 
 
 def flip(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mirrors left and right: column x becomes W - 1 - x, in the picture and in the boxes.
+    """Mirrors left and right: column x becomes W - 1 - x, in the image and in the boxes.
 
     Args:
         image: uint8 or float32 [H, W, 3].

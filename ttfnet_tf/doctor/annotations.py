@@ -1,4 +1,4 @@
-"""One annotation file against the rules of `data.coco` and against itself; no picture is opened.
+"""One annotation file against the rules of `data.coco` and against itself; no image is opened.
 
 Unlike `data.coco`, which stops at the first fault, this goes on with what is still sound, so that one call names everything. 100,000
 annotations take about a second.
@@ -29,7 +29,7 @@ _LARGEST = 2**53  # numbers from here on are refused as not finite by `data.coco
 
 @dataclass
 class Entry:
-    """A picture of the file whose id, name and size are sound."""
+    """An image of the file whose id, name and size are sound."""
 
     position: int  # in 'images'
     id: int
@@ -79,7 +79,7 @@ def check_annotations(content: Any, findings: Findings, settings: Settings, *, t
         content: what `read_annotations` gave; not changed.
         findings: of this file.
         settings: what is left out, and the size that boxes are measured at.
-        training: whether it is a training file; pictures of a validation file are never left out.
+        training: whether it is a training file; images of a validation file are never left out.
     """
     result = Contents()
     if not isinstance(content, dict):
@@ -108,7 +108,7 @@ def check_annotations(content: Any, findings: Findings, settings: Settings, *, t
     else:
         for entry in result.entries:
             if not entry.annotations:
-                findings.add("picture-without-boxes", "images", entry.position, file=entry.file, image_id=entry.id)
+                findings.add("image-without-boxes", "images", entry.position, file=entry.file, image_id=entry.id)
     return result
 
 
@@ -168,10 +168,10 @@ def _check_images(section: list, findings: Findings) -> dict[int, Entry | None]:
         if identity < 0:
             findings.add("image-id-negative", "images", position, **about)
         if not has_name:
-            findings.add("picture-without-file", "images", position, **about, detail=f"has file_name {_short(name)}")
+            findings.add("image-without-file", "images", position, **about, detail=f"has file_name {_short(name)}")
         if not has_size:
             sides = f"width {_short(image.get('width'))}, height {_short(image.get('height'))}"
-            findings.add("picture-without-size", "images", position, **about, detail=sides)
+            findings.add("image-without-size", "images", position, **about, detail=sides)
         if has_name and name in names:
             findings.add("file-name-twice", "images", position, **about, detail="listed before", other=names[name])
         elif has_name:
@@ -275,7 +275,7 @@ def _check_geometry(sound, result: Contents, findings: Findings, settings: Setti
 
         code = _reason_left_out(box, area, entry.size, settings)
         if code:
-            add(code, {"area-zero": f", area {area}", "box-outside": f" in a picture of {_size(entry)}"}.get(code, ""))
+            add(code, {"area-zero": f", area {area}", "box-outside": f" in an image of {_size(entry)}"}.get(code, ""))
             continue
         entry.usable += 1
         result.boxes[annotation["category_id"]] += 1
@@ -283,7 +283,7 @@ def _check_geometry(sound, result: Contents, findings: Findings, settings: Setti
         bottom, right = entry.size
         beyond = max(-x, -y, x + width - right, y + height - bottom)
         if beyond > OUTSIDE:
-            add("box-partly-outside", f" leaves its picture of {_size(entry)} by {beyond:.4g} px")
+            add("box-partly-outside", f" leaves its image of {_size(entry)} by {beyond:.4g} px")
         resized = width * settings.image_size[1] / right, height * settings.image_size[0] / bottom
         if min(resized) < STRIDE:
             code = "box-below-pixel" if min(resized) < 1 else "box-below-cell"
@@ -291,7 +291,7 @@ def _check_geometry(sound, result: Contents, findings: Findings, settings: Setti
         if max(width, height) > ASPECT * min(width, height):
             add("box-aspect")
         if width >= _WHOLE * right and height >= _WHOLE * bottom:
-            add("box-whole-picture")
+            add("box-whole-image")
         if area is not None and area > 1.01 * width * height + 1:
             add("area-too-large", f" has {width * height:.6g} px, its area is {area:.6g}")
 
@@ -322,20 +322,20 @@ def _reason_left_out(box, area, size, settings: Settings) -> str | None:
 
 
 def _check_use(result: Contents, findings: Findings, settings: Settings) -> None:
-    """Which pictures of a training file are left out, and whether any is left."""
+    """Which images of a training file are left out, and whether any is left."""
     for entry in result.entries:
         about = {"file": entry.file, "image_id": entry.id}
         if min(entry.size) < settings.min_image_size:
             entry.used = False
-            findings.add("picture-small", "images", entry.position, **about, detail=f"is {_size(entry)}")
+            findings.add("image-small", "images", entry.position, **about, detail=f"is {_size(entry)}")
         elif not entry.annotations:
             entry.used = settings.empty_images == "keep"
-            findings.add("picture-without-boxes", "images", entry.position, **about)
+            findings.add("image-without-boxes", "images", entry.position, **about)
         elif not entry.usable and not entry.faulty:
             entry.used = settings.empty_images == "keep"
-            findings.add("picture-without-usable-box", "images", entry.position, **about, detail=f"{entry.annotations} annotations")
+            findings.add("image-without-usable-box", "images", entry.position, **about, detail=f"{entry.annotations} annotations")
     if not any(entry.used for entry in result.entries):
-        findings.add("nothing-to-use", detail="every picture is left out")
+        findings.add("nothing-to-use", detail="every image is left out")
 
 
 def _check_classes(result: Contents, declared: Counter, findings: Findings) -> None:

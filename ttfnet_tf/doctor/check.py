@@ -1,4 +1,4 @@
-"""The whole check: one annotation file and its pictures, or a training and a validation one together."""
+"""The whole check: one annotation file and its images, or a training and a validation one together."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from ttfnet_tf.doctor.annotations import Contents, check_annotations, read_annotations
 from ttfnet_tf.doctor.findings import Finding, Findings, Settings
+from ttfnet_tf.doctor.images import ImageFacts, check_images, look_at_all
 from ttfnet_tf.doctor.leaks import check_copies, check_leaks
-from ttfnet_tf.doctor.pictures import PictureFacts, check_pictures, look_at_all
 from ttfnet_tf.errors import UserError
 
 
@@ -25,13 +25,13 @@ class Split:
     findings: Findings
     content: Any  # the parsed file
     contents: Contents
-    facts: list[PictureFacts]  # of `contents.entries`; empty if no picture was opened
+    facts: list[ImageFacts]  # of `contents.entries`; empty if no image was opened
 
     def summary(self) -> str:
         """One line: what was looked at."""
         contents = self.contents
-        looked = "pictures opened" if self.facts else "pictures not opened"
-        counts = f"{len(contents.entries)} pictures, {contents.annotations} annotations, {len(contents.categories)} categories"
+        looked = "images opened" if self.facts else "images not opened"
+        counts = f"{len(contents.entries)} images, {contents.annotations} annotations, {len(contents.categories)} categories"
         return f"{self.name}: {self.annotations}: {counts}; {looked}"
 
 
@@ -58,10 +58,10 @@ class Report:
                 "split": split.name,
                 "annotations": str(split.annotations),
                 "images": str(split.images),
-                "pictures": len(split.contents.entries),
+                "image_count": len(split.contents.entries),
                 "annotation_count": split.contents.annotations,
                 "categories": len(split.contents.categories),
-                "pictures_opened": len(split.facts),
+                "images_opened": len(split.facts),
             }
             for split in self.splits
         ]
@@ -74,48 +74,48 @@ def check_data(
     val: tuple[str | Path, str | Path] | None = None,
     *,
     settings: Settings | None = None,
-    with_pictures: bool = True,
+    with_images: bool = True,
     workers: int = 0,
     on_start: Callable[[int], None] | None = None,
-    on_picture: Callable[[int], None] | None = None,
+    on_image: Callable[[int], None] | None = None,
 ) -> Report:
     """Looks at everything that training would meet, and at what it would not notice.
 
     Args:
-        train: annotation file and folder of its pictures.
+        train: annotation file and folder of its images.
         val: the same of the validation set, if there is one.
         settings: what training is to be told; the built-in ones by default.
-        with_pictures: whether to open the picture files.
-        workers: pictures decoded at a time; 0 takes one for each processor.
-        on_start: called once with the number of pictures before the first is opened.
-        on_picture: called with the number of pictures done so far.
+        with_images: whether to open the image files.
+        workers: images decoded at a time; 0 takes one for each processor.
+        on_start: called once with the number of images before the first is opened.
+        on_image: called with the number of images done so far.
 
     Raises:
         UserError: an annotation file or a folder is not there.
     """
     settings = settings or Settings()
-    splits = [_read(name, files, settings, with_pictures) for name, files in (("train", train), ("val", val)) if files is not None]
-    if with_pictures:
+    splits = [_read(name, files, settings, with_images) for name, files in (("train", train), ("val", val)) if files is not None]
+    if with_images:
         paths = [[split.images / entry.file for entry in split.contents.entries] for split in splits]
         flat = [path for part in paths for path in part]
         if on_start is not None:
             on_start(len(flat))
-        facts = look_at_all(flat, workers=workers or os.cpu_count() or 1, on_picture=on_picture)
+        facts = look_at_all(flat, workers=workers or os.cpu_count() or 1, on_image=on_image)
         for split, part in zip(splits, paths):
             split.facts, facts = facts[: len(part)], facts[len(part) :]
-            check_pictures(split.contents.entries, split.facts, split.findings)
+            check_images(split.contents.entries, split.facts, split.findings)
             check_copies(split.contents.entries, split.facts, split.findings)
     if len(splits) == 2:
         _compare(*splits)
     return Report(splits)
 
 
-def _read(name: str, files: tuple[str | Path, str | Path], settings: Settings, with_pictures: bool) -> Split:
+def _read(name: str, files: tuple[str | Path, str | Path], settings: Settings, with_images: bool) -> Split:
     annotations, images = Path(files[0]), Path(files[1])
     findings = Findings(name, settings)
     content = read_annotations(annotations, findings)
-    if with_pictures and not images.is_dir():
-        raise UserError(f"{images}: is not a folder; name the folder of the pictures of {annotations}")
+    if with_images and not images.is_dir():
+        raise UserError(f"{images}: is not a folder; name the folder of the images of {annotations}")
     contents = Contents() if "not-json" in findings.codes() else check_annotations(content, findings, settings, training=name == "train")
     return Split(name, annotations, images, findings, content, contents, [])
 

@@ -20,10 +20,10 @@ class Settings:
 
     image_size: tuple[int, int] = (512, 512)  # (H, W) in pixels of the input
     crowd: str = "background"
-    min_box_size: float = 1.0  # px of the original picture
+    min_box_size: float = 1.0  # px of the original image
     min_image_size: int = 32  # px
     empty_images: str = "drop"
-    broken_pictures: str = "raise"
+    broken_images: str = "raise"
     box_per_class: bool = False
 
 
@@ -49,8 +49,8 @@ class Kind:
 _STOPS = "training stops while reading the file"
 _COUNTS = "; evaluation counts them as objects that were not found"
 _LEFT_OUT = "left out: their objects are taught as background"
-_SKIPPED = {("broken_pictures", "skip"): ("warning", "skipped and counted (data.broken_pictures=skip)")}
-_READ_STOPS = "training stops when the picture's turn comes"
+_SKIPPED = {("broken_images", "skip"): ("warning", "skipped and counted (data.broken_images=skip)")}
+_READ_STOPS = "training stops when the image's turn comes"
 
 KINDS: dict[str, Kind] = {
     # The file as a whole.
@@ -59,14 +59,14 @@ KINDS: dict[str, Kind] = {
     "section-missing": Kind("error", "sections that are missing or not a list", _STOPS),
     "section-empty": Kind("error", "sections without an entry", _STOPS),
     "entry-malformed": Kind("error", "entries that are not objects", _STOPS),
-    "nothing-to-use": Kind("error", "files that leave no picture to train on", "training stops before the first step"),
+    "nothing-to-use": Kind("error", "files that leave no image to train on", "training stops before the first step"),
     # Ids and names.
     "id-not-integer": Kind("error", "entries without an integer id", _STOPS),
     "category-id-twice": Kind("error", "category ids given again", _STOPS),
     "image-id-twice": Kind("error", "image ids given again", _STOPS),
     "annotation-id-twice": Kind("error", "annotation ids given again", _STOPS),
     "image-id-negative": Kind("error", "image ids below 0", _STOPS),
-    "image-id-unknown": Kind("error", "annotations of a picture that is not in 'images'", _STOPS),
+    "image-id-unknown": Kind("error", "annotations of an image that is not in 'images'", _STOPS),
     "category-id-unknown": Kind("error", "annotations of a category that is not in 'categories'", _STOPS),
     "annotation-id-zero": Kind("note", "annotations with id 0", "gets another id in memory, for COCOeval takes 0 for 'no match'"),
     "category-ids-gap": Kind("note", "gaps between category ids", "nothing is lost: labels count the ids in rising order"),
@@ -77,23 +77,23 @@ KINDS: dict[str, Kind] = {
     "file-name-twice": Kind(
         "warning",
         "file names given again",
-        "each entry is a picture of its own: the boxes of one are background in the other",
-        "each entry is a picture of its own: detections on the boxes of the other count as wrong",
+        "each entry is an image of its own: the boxes of one are background in the other",
+        "each entry is an image of its own: detections on the boxes of the other count as wrong",
     ),
-    # Pictures as the annotations tell of them.
-    "picture-without-file": Kind("error", "pictures without a file_name", _STOPS),
-    "picture-without-size": Kind("error", "pictures without width and height in pixels", _STOPS),
-    "picture-small": Kind("warning", "pictures with a side below data.min_image_size", "left out of training"),
-    "picture-without-boxes": Kind(
+    # Images as the annotations tell of them.
+    "image-without-file": Kind("error", "images without a file_name", _STOPS),
+    "image-without-size": Kind("error", "images without width and height in pixels", _STOPS),
+    "image-small": Kind("warning", "images with a side below data.min_image_size", "left out of training"),
+    "image-without-boxes": Kind(
         "note",
-        "pictures without an annotation",
+        "images without an annotation",
         "left out of training (data.empty_images=drop)",
         "every detection on them counts as wrong",
         {("empty_images", "keep"): ("note", "trained on as background (data.empty_images=keep)")},
     ),
-    "picture-without-usable-box": Kind(
+    "image-without-usable-box": Kind(
         "note",
-        "pictures whose annotations are all left out",
+        "images whose annotations are all left out",
         "left out of training (data.empty_images=drop)",
         under={("empty_images", "keep"): ("warning", "trained on as if nothing were on them (data.empty_images=keep)")},
     ),
@@ -108,7 +108,7 @@ KINDS: dict[str, Kind] = {
     ),
     "boxes-relative": Kind(
         "error",
-        "boxes in shares of the picture instead of pixels",
+        "boxes in shares of the image instead of pixels",
         "taken as pixels: below data.min_box_size they are left out, and training stops when no box remains",
     ),
     "boxes-as-corners": Kind(
@@ -128,11 +128,11 @@ KINDS: dict[str, Kind] = {
         "APs, APm and APl sort objects by this area",
     ),
     "area-missing": Kind("note", "annotations without area", "taken as width x height"),
-    "box-outside": Kind("warning", "boxes outside their picture", _LEFT_OUT, "stay in the ground truth" + _COUNTS),
+    "box-outside": Kind("warning", "boxes outside their image", _LEFT_OUT, "stay in the ground truth" + _COUNTS),
     "box-partly-outside": Kind(
         "warning",
-        "boxes that leave their picture by more than half a pixel",
-        "clipped to the picture after resizing",
+        "boxes that leave their image by more than half a pixel",
+        "clipped to the image after resizing",
         "stay as they are in the ground truth, while detections are clipped: their IoU is below 1",
     ),
     "box-below-minimum": Kind(
@@ -156,7 +156,7 @@ KINDS: dict[str, Kind] = {
         "trained on as they are; look whether a coordinate is wrong",
         "count like others",
     ),
-    "box-whole-picture": Kind("note", "boxes of the whole picture", "trained on as they are", "count like others"),
+    "box-whole-image": Kind("note", "boxes of the whole image", "trained on as they are", "count like others"),
     "box-twice": Kind(
         "warning",
         "boxes given again with the same class",
@@ -192,51 +192,49 @@ KINDS: dict[str, Kind] = {
     "categories-differ": Kind(
         "error", "validation categories of other ids or names than the training ones", "training stops before the first step"
     ),
-    # Picture files.
-    "picture-missing": Kind(
+    # Image files.
+    "image-missing": Kind(
         "error",
-        "picture files that are not there",
+        "image files that are not there",
         "training stops before the first step",
-        under={("broken_pictures", "skip"): ("warning", "skipped and counted (data.broken_pictures=skip), unless all are missing")},
+        under={("broken_images", "skip"): ("warning", "skipped and counted (data.broken_images=skip), unless all are missing")},
     ),
-    "picture-empty": Kind("error", "picture files of 0 bytes", _READ_STOPS, under=_SKIPPED),
-    "picture-truncated": Kind("error", "picture files that are cut short", _READ_STOPS, under=_SKIPPED),
-    "picture-broken": Kind("error", "files that are no readable picture", _READ_STOPS, under=_SKIPPED),
-    "unused-picture-unreadable": Kind(
-        "note", "missing or broken files of pictures that are left out anyway", "nothing: they are not opened"
-    ),
+    "image-empty": Kind("error", "image files of 0 bytes", _READ_STOPS, under=_SKIPPED),
+    "image-truncated": Kind("error", "image files that are cut short", _READ_STOPS, under=_SKIPPED),
+    "image-broken": Kind("error", "files that are no readable image", _READ_STOPS, under=_SKIPPED),
+    "unused-image-unreadable": Kind("note", "missing or broken files of images that are left out anyway", "nothing: they are not opened"),
     "size-differs": Kind(
         "error",
-        "pictures of another size than the annotations say",
-        "boxes are taken as pixels of the file's picture: wrong if they were drawn on another size",
+        "images of another size than the annotations say",
+        "boxes are taken as pixels of the file's image: wrong if they were drawn on another size",
     ),
     "exif-turned": Kind(
         "error",
-        "pictures that EXIF turns, annotated unturned",
-        "the picture is turned as EXIF says and its boxes are not: they miss their objects",
+        "images that EXIF turns, annotated unturned",
+        "the image is turned as EXIF says and its boxes are not: they miss their objects",
     ),
     "exif-ambiguous": Kind(
         "warning",
-        "pictures that EXIF turns or mirrors without changing width and height",
-        "turned as EXIF says; right only if the boxes were drawn on the turned picture",
+        "images that EXIF turns or mirrors without changing width and height",
+        "turned as EXIF says; right only if the boxes were drawn on the turned image",
     ),
-    "exif-applied": Kind("note", "pictures that EXIF turns, annotated as turned", "turned as EXIF says, as the annotations expect"),
-    "picture-grey": Kind("note", "grey pictures", "become RGB with three equal channels"),
-    "picture-cmyk": Kind("note", "CMYK pictures", "become RGB without a colour profile"),
-    "picture-16-bit": Kind("note", "pictures of 16 bits a channel", "keep the upper 8 bits"),
-    "picture-alpha": Kind("note", "pictures with an alpha channel", "lose it; hidden colours show"),
-    "picture-animated": Kind("note", "pictures of several frames", "the first frame is taken"),
-    "picture-suffix": Kind("note", "pictures of another format than their name says", "read by content, whatever the name"),
+    "exif-applied": Kind("note", "images that EXIF turns, annotated as turned", "turned as EXIF says, as the annotations expect"),
+    "image-grey": Kind("note", "grey images", "become RGB with three equal channels"),
+    "image-cmyk": Kind("note", "CMYK images", "become RGB without a colour profile"),
+    "image-16-bit": Kind("note", "images of 16 bits a channel", "keep the upper 8 bits"),
+    "image-alpha": Kind("note", "images with an alpha channel", "lose it; hidden colours show"),
+    "image-animated": Kind("note", "images of several frames", "the first frame is taken"),
+    "image-suffix": Kind("note", "images of another format than their name says", "read by content, whatever the name"),
     # Copies.
-    "picture-twice": Kind(
+    "image-twice": Kind(
         "warning",
-        "pictures that are byte for byte another of the same file",
+        "images that are byte for byte another of the same file",
         "trained on more often; boxes of one entry are background in the other",
         "counted more often",
     ),
-    "picture-similar": Kind("warning", "pictures that look like another of the same file", "trained on more often", "counted more often"),
-    "leak": Kind("error", "training pictures that are byte for byte a validation picture", "trained on: the AP measures memory"),
-    "leak-similar": Kind("warning", "training pictures that look like a validation picture", "trained on: the AP may measure memory"),
+    "image-similar": Kind("warning", "images that look like another of the same file", "trained on more often", "counted more often"),
+    "leak": Kind("error", "training images that are byte for byte a validation image", "trained on: the AP measures memory"),
+    "leak-similar": Kind("warning", "training images that look like a validation image", "trained on: the AP may measure memory"),
 }
 
 

@@ -1,6 +1,6 @@
 """A cleaned copy of an annotation file, and a list of everything that was removed or changed on the way.
 
-Only what has one sensible answer is mended. What has several is left and told, or, where training would be wrong, the picture is set
+Only what has one sensible answer is mended. What has several is left and told, or, where training would be wrong, the image is set
 aside with its annotations. Removed entries are kept whole in the list, so that nothing is lost.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from ttfnet_tf.doctor.annotations import OUTSIDE, check_annotations
 from ttfnet_tf.doctor.check import Split
 from ttfnet_tf.doctor.findings import Finding, Findings, Place, Settings
-from ttfnet_tf.doctor.pictures import PictureFacts, look_at
+from ttfnet_tf.doctor.images import ImageFacts, look_at
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_json, write_text
 
@@ -59,7 +59,7 @@ def write_fixed(split: Split, out: str | Path, settings: Settings) -> Fixed:
     """Writes the cleaned annotations of `split` to `out`, and the list of changes beside it.
 
     Args:
-        split: checked, with its pictures or without; not changed.
+        split: checked, with its images or without; not changed.
         out: a new file.
         settings: of the check.
 
@@ -71,7 +71,7 @@ def write_fixed(split: Split, out: str | Path, settings: Settings) -> Fixed:
     if hopeless:
         _refuse(split, hopeless[0])
     mender = _Mender(split)
-    for code, rule in _PICTURE_RULES.items():
+    for code, rule in _IMAGE_RULES.items():
         mender.apply(code, rule, split.findings.places(code))
     mender.settle()
     is_training = split.name == "train"
@@ -157,18 +157,18 @@ class _Mender:
         return self.annotations_of("image_id", identity)
 
     def size_of(self, annotation: dict) -> tuple[float, float]:
-        """(height, width) as its picture states them."""
+        """(height, width) as its image states them."""
         if "sizes" not in self._index:
             self._index["sizes"] = {json.dumps(one["id"]): [one["height"], one["width"]] for one in self.content["images"]}
         height, width = self._index["sizes"][json.dumps(annotation["image_id"])]
         return height, width
 
-    def facts_of(self, place: Place) -> PictureFacts:
+    def facts_of(self, place: Place) -> ImageFacts:
         """Before the first `settle` only: positions are those of the file."""
         return self._facts[place.position]
 
     def set_aside(self, position: int) -> None:
-        """Removes a picture and its annotations."""
+        """Removes an image and its annotations."""
         identity = self.content["images"][position].get("id")
         self.remove("images", position)
         for annotation in self.of_image(identity):
@@ -283,7 +283,7 @@ def _other_size(mender: _Mender, place: Place) -> None:
 
 
 def _turn(mender: _Mender, place: Place) -> None:
-    """Boxes of the stored picture to those of the picture that EXIF makes of it."""
+    """Boxes of the stored image to those of the image that EXIF makes of it."""
     facts = mender.facts_of(place)
     height, width = facts.stored
     turns = {
@@ -296,7 +296,7 @@ def _turn(mender: _Mender, place: Place) -> None:
 
 
 def _move(mender: _Mender, place: Place, size: tuple[int, int], point: Callable[[float, float], tuple[float, float]]) -> None:
-    """Gives a picture another (H, W) and moves its boxes and polygons; other shapes cannot be moved and are set aside."""
+    """Gives an image another (H, W) and moves its boxes and polygons; other shapes cannot be moved and are set aside."""
     positions = mender.of_image(mender.entry(place)["id"])
     moved = []
     for position in positions:
@@ -366,23 +366,23 @@ def _is_box(box: Any) -> bool:
 
 
 _Rules = dict[str, Callable[[_Mender, Place], None]]
-# On the file as it was read: these need what the pictures told.
-_PICTURE_RULES: _Rules = {
-    "picture-missing": _set_aside,
-    "picture-empty": _set_aside,
-    "picture-truncated": _set_aside,
-    "picture-broken": _set_aside,
+# On the file as it was read: these need what the images told.
+_IMAGE_RULES: _Rules = {
+    "image-missing": _set_aside,
+    "image-empty": _set_aside,
+    "image-truncated": _set_aside,
+    "image-broken": _set_aside,
     "leak": _set_aside,
     "exif-turned": _turn,
     "size-differs": _other_size,
-    "picture-twice": _copy,
+    "image-twice": _copy,
 }
 # Then in turn, each on what the one before has left.
 _ROUND: tuple[_Rules, ...] = (
     {"entry-malformed": _remove},
     {"id-not-integer": _new_id, "image-id-negative": _new_id, "annotation-id-twice": _new_id, "category-id-twice": _category_again},
     {"image-id-twice": _image_again, "category-without-name": _name},
-    {"picture-without-file": _set_aside, "picture-without-size": _size_of_file},
+    {"image-without-file": _set_aside, "image-without-size": _size_of_file},
     {"image-id-unknown": _remove, "category-id-unknown": _remove, "box-malformed": _remove, "box-not-finite": _remove},
     {"area-malformed": _area, "crowd-malformed": _crowd, "file-name-twice": _file_again},
     {"boxes-relative": _to_pixels, "boxes-as-corners": _to_sides},

@@ -1,8 +1,8 @@
-"""Pictures that are there more than once: inside a split, and in training and validation both.
+"""Images that are there more than once: inside a split, and in training and validation both.
 
 Copies byte for byte are found by a hash of the file. Copies that were saved again, or in another size, are found in two steps: pairs
-whose perceptual hashes (signs of the lowest cosine waves of a 32 x 32 grey picture) differ in few bits, then those of them whose
-32 x 32 pictures are nearly equal. Mirrored, turned and cropped copies are not found.
+whose perceptual hashes (signs of the lowest cosine waves of a 32 x 32 grey image) differ in few bits, then those of them whose
+32 x 32 images are nearly equal. Mirrored, turned and cropped copies are not found.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import numpy as np
 
 from ttfnet_tf.doctor.annotations import Entry
 from ttfnet_tf.doctor.findings import Findings
-from ttfnet_tf.doctor.pictures import PictureFacts
+from ttfnet_tf.doctor.images import ImageFacts
 
 BITS = 3  # of 64 that may differ, so that one of four bands of 16 is equal; saving again as JPEG of half the size changes up to 2
-CORRELATION = 0.99  # of the 32 x 32 pictures, at least
-DIFFERENCE = 8.0  # grey levels, mean over the 32 x 32 pictures, at most
-_FLAT = 3.0  # standard deviation in grey levels below which a picture has nothing to be known by
-_LARGEST_BAND = 4096  # pictures of one band that are compared with each other; beyond it the band says nothing
+CORRELATION = 0.99  # of the 32 x 32 images, at least
+DIFFERENCE = 8.0  # grey levels, mean over the 32 x 32 images, at most
+_FLAT = 3.0  # standard deviation in grey levels below which an image has nothing to be known by
+_LARGEST_BAND = 4096  # images of one band that are compared with each other; beyond it the band says nothing
 
 
-def check_copies(entries: Sequence[Entry], facts: Sequence[PictureFacts], findings: Findings) -> None:
+def check_copies(entries: Sequence[Entry], facts: Sequence[ImageFacts], findings: Findings) -> None:
     """Adds the copies inside one split; entries and facts in the same order. Entries of one file are told as file-name-twice."""
     first: dict[bytes, int] = {}
     unique = []
@@ -35,19 +35,19 @@ def check_copies(entries: Sequence[Entry], facts: Sequence[PictureFacts], findin
         if earlier == index:
             unique.append(index)
         elif facts[earlier].path != one.path:
-            _add(findings, "picture-twice", entries[index], entries[earlier])
+            _add(findings, "image-twice", entries[index], entries[earlier])
     for earlier, later in _similar([facts[index] for index in unique], []):
-        _add(findings, "picture-similar", entries[unique[later]], entries[unique[earlier]])
+        _add(findings, "image-similar", entries[unique[later]], entries[unique[earlier]])
 
 
 def check_leaks(
     entries: Sequence[Entry],
-    facts: Sequence[PictureFacts],
+    facts: Sequence[ImageFacts],
     val_entries: Sequence[Entry],
-    val_facts: Sequence[PictureFacts],
+    val_facts: Sequence[ImageFacts],
     findings: Findings,
 ) -> None:
-    """Adds the training pictures that are validation pictures too; `findings` are those of the training file."""
+    """Adds the training images that are validation images too; `findings` are those of the training file."""
     of_digest = {one.digest: entry for entry, one in zip(val_entries, val_facts) if not one.problem}
     rest = []
     for index, (entry, one) in enumerate(zip(entries, facts)):
@@ -69,7 +69,7 @@ def _add(findings: Findings, code: str, entry: Entry, other: Entry, whose: str =
     findings.add(code, "images", entry.position, file=entry.file, image_id=entry.id, detail=detail, other=other.position)
 
 
-def _similar(these: list[PictureFacts], others: list[PictureFacts]) -> list[tuple[int, int]]:
+def _similar(these: list[ImageFacts], others: list[ImageFacts]) -> list[tuple[int, int]]:
     """(index in `others`, index in `these`) of look-alikes, each of `these` once; without `others`, (earlier, later) in `these`."""
     inside = not others
     thumbnails = [one.thumbnail for one in [*these, *others]]
@@ -98,7 +98,7 @@ def _similar(these: list[PictureFacts], others: list[PictureFacts]) -> list[tupl
 
 
 def perceptual_hash(thumbnail: np.ndarray) -> int | None:
-    """64 bits of a grey picture, uint8 [32, 32]; None for one without structure."""
+    """64 bits of a grey image, uint8 [32, 32]; None for one without structure."""
     if thumbnail.std() < _FLAT:
         return None
     low = cv2.dct(thumbnail.astype(np.float32))[:8, :8].ravel()

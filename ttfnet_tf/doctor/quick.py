@@ -44,31 +44,31 @@ def quick_check(train: CocoSplit, val: CocoSplit | None = None, *, image_size: t
 
 
 def _about_boxes(split: CocoSplit, image_size: tuple[int, int]) -> list[str]:
-    pictures = [picture for picture in split.pictures if len(picture.boxes)]
-    left_out = sum(count for reason, count in split.dropped.items() if not reason.startswith("pictures"))
-    total = sum(len(picture.boxes) for picture in pictures)
+    images = [image for image in split.images if len(image.boxes)]
+    left_out = sum(count for reason, count in split.dropped.items() if not reason.startswith("images"))
+    total = sum(len(image.boxes) for image in images)
     lines = []
     if left_out > _LEFT_OUT * (total + left_out):
         lines.append(f"{left_out} of {total + left_out} boxes are left out, which teaches their objects as background")
     if not total:
         return lines
-    numbers = [len(picture.boxes) for picture in pictures]
-    index = np.repeat(np.arange(len(pictures)), numbers)
-    boxes = np.concatenate([picture.boxes for picture in pictures])
-    labels = np.concatenate([picture.labels for picture in pictures])
-    limit = np.array([picture.size[::-1] for picture in pictures], np.float32)[index]  # [N, 2] width, height
+    numbers = [len(image.boxes) for image in images]
+    index = np.repeat(np.arange(len(images)), numbers)
+    boxes = np.concatenate([image.boxes for image in images])
+    labels = np.concatenate([image.labels for image in images])
+    limit = np.array([image.size[::-1] for image in images], np.float32)[index]  # [N, 2] width, height
     scale = np.array(image_size[::-1], np.float32) / limit
     sides = boxes[:, 2:] - boxes[:, :2] + 1
     outside = ((boxes[:, :2] < -OUTSIDE) | (boxes[:, 2:] + 1 > limit + OUTSIDE)).any(axis=1)
     tiny = (sides * scale < 1).any(axis=1)
     again = _again(index * split.num_classes + labels, boxes)
     for mask, what in (
-        (outside, "leave their picture"),
+        (outside, "leave their image"),
         (tiny, "have a side below one pixel after resizing, where they are hardly to be found"),
         (again, "are given again with the same class"),
     ):
         if mask.mean() > _SHARE:
-            example = pictures[index[mask.argmax()]]
+            example = images[index[mask.argmax()]]
             lines.append(f"{mask.sum()} of {total} boxes {what}, such as one in {example.path.name} (image id {example.id})")
     return lines
 
@@ -90,17 +90,17 @@ def _again(groups: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _boxes_of_classes(split: CocoSplit) -> np.ndarray:
-    labels = [picture.labels for picture in split.pictures] or [np.zeros(0, np.int32)]
+    labels = [image.labels for image in split.images] or [np.zeros(0, np.int32)]
     return np.bincount(np.concatenate(labels), minlength=split.num_classes)
 
 
 def _shared_files(train: CocoSplit, val: CocoSplit) -> list[str]:
-    theirs = {str(picture.path) for picture in val.pictures}
-    shared = [picture for picture in train.pictures if str(picture.path) in theirs]
+    theirs = {str(image.path) for image in val.images}
+    shared = [image for image in train.images if str(image.path) in theirs]
     if not shared:
         return []
     example = f"{shared[0].path.name} (image id {shared[0].id})"
-    return [f"{len(shared)} training pictures are validation pictures too, such as {example}: the AP measures memory"]
+    return [f"{len(shared)} training images are validation images too, such as {example}: the AP measures memory"]
 
 
 def _names(split: CocoSplit, classes: Sequence[int], counts: np.ndarray | None = None) -> str:

@@ -9,13 +9,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ttfnet_tf.checkpoint import LoadedRun
-from ttfnet_tf.export.load import CARD
-from ttfnet_tf.run_folder import read_metrics
+from ttfnet_tf.inference.exported import CARD
+from ttfnet_tf.runs.checkpoint import LoadedRun
+from ttfnet_tf.runs.run_folder import read_metrics
 
 PAGE, LABELS, LABELS_JSON = "model_card.md", "labels.txt", "labels.json"
 OUTPUTS = {
-    "detection_boxes": "float32 [N, K, 4]: ymin, xmin, ymax, xmax as shares of the picture's height and width",
+    "detection_boxes": "float32 [N, K, 4]: ymin, xmin, ymax, xmax as shares of the image's height and width",
     "detection_scores": "float32 [N, K]: 0..1, falling",
     "detection_classes": "float32 [N, K]: category ids of the training annotations",
     "num_detections": "float32 [N]: how many of the K rows are detections; the others are 0",
@@ -83,8 +83,8 @@ def markdown(card: dict[str, Any]) -> str:
         f"{config['model']['head']} detector on {config['model']['backbone']}, {len(card['classes'])} classes, as {card['kind']} in "
         f"{card['precision']}, exported {card['created']}.",
         "",
-        f"- Input: pictures are resized to {height} x {width} pixels without keeping their ratio; RGB, 0..255.",
-        f"- Detections: at most {card['top_k']} a picture, scores above {card['score_threshold']:g}.",
+        f"- Input: images are resized to {height} x {width} pixels without keeping their ratio; RGB, 0..255.",
+        f"- Detections: at most {card['top_k']} an image, scores above {card['score_threshold']:g}.",
         f"- Trained on: {training['annotations'] or 'unknown'}, {training['epochs']} epochs; weights: {training['weights']}, step "
         f"{training['step']}.",
         f"- Measured on {card['measured_on']} at that step: {figures}." if figures else "- Not measured at that step.",
@@ -110,7 +110,7 @@ def matrix_table(matrix: dict[str, Any]) -> str:
     """A conformance matrix as Markdown, see `matrix.conformance_matrix`."""
     height, width = matrix["image_size"]
     lines = [
-        "| Model | AP | AP50 | AP75 | Largest and median difference of corners, px | of scores | Found again | ms per picture | MB |",
+        "| Model | AP | AP50 | AP75 | Largest and median difference of corners, px | of scores | Found again | ms per image | MB |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in matrix["rows"]:
@@ -124,9 +124,9 @@ def matrix_table(matrix: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        f"AP on {matrix['pictures']} pictures of {matrix['annotations']}. Differences to the checkpoint are those of its detections with "
+        f"AP on {matrix['images']} images of {matrix['annotations']}. Differences to the checkpoint are those of its detections with "
         f"scores above {matrix['compared_from']:g}, each to the same object's (same class, overlap from one half), in pixels of "
-        f"{width} x {height}. Time is the median (10th .. 90th percentile) of {matrix['repeats']} calls, picture in memory to boxes, each "
+        f"{width} x {height}. Time is the median (10th .. 90th percentile) of {matrix['repeats']} calls, image in memory to boxes, each "
         f"model in a process of its own with {matrix['threads']} threads, in turn; .tflite files under {matrix['runtime']}; machine: "
         f"{matrix['machine']}. MB of the checkpoint are those of its weights.",
     ]

@@ -20,10 +20,11 @@ import numpy as np
 import tensorflow as tf
 
 from ttfnet_tf import build
-from ttfnet_tf.checkpoint import LoadedRun
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.export import card, pictures, warmup
+from ttfnet_tf.export import card, warmup
+from ttfnet_tf.export import images as image_ops
 from ttfnet_tf.files import cannot_write
+from ttfnet_tf.runs.checkpoint import LoadedRun
 
 _LARGEST_ID = 2**24  # category ids leave the graph as float32, which holds integers up to here
 _GREY = 114
@@ -101,7 +102,7 @@ def serving_functions(
         category_ids: of the heatmap's channels.
         image_size: (H, W) of the model's input in pixels.
         score_threshold: detections with scores above it are kept.
-        max_pixels: of a picture file.
+        max_pixels: of an image file.
 
     Returns:
         serving_default: uint8 [N, any, any, 3] "input_tensor".
@@ -129,13 +130,13 @@ def serving_functions(
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="input_tensor")])
     def serving_default(input_tensor):
         shape = tf.shape(input_tensor)
-        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(shape[1:3] > 0), ["input_tensor is an empty picture", shape])]):
-            images = pictures.resize(tf.identity(input_tensor), image_size)
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(shape[1:3] > 0), ["input_tensor is an empty image", shape])]):
+            images = image_ops.resize(tf.identity(input_tensor), image_size)
         return preprocessed(tf.cast(images, tf.float32))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def image_bytes(image_bytes):
-        images = pictures.decode_and_resize(image_bytes, image_size, max_pixels=max_pixels)
+        images = image_ops.decode_and_resize(image_bytes, image_size, max_pixels=max_pixels)
         return preprocessed(tf.cast(images, tf.float32))
 
     return {"serving_default": serving_default, "image_bytes": image_bytes, "preprocessed": preprocessed}
@@ -163,7 +164,7 @@ def _inputs(size, max_pixels) -> dict[str, str]:
 
 
 def _warmup_requests(size):
-    """One picture for each signature: a grey one of the input size."""
+    """One image for each signature: a grey one of the input size."""
     grey = np.full([*size, 3], _GREY, np.uint8)
     files = [cv2.imencode(suffix, grey)[1].tobytes() for suffix in (".jpg", ".png")]
     yield "image_bytes", {"image_bytes": np.array(files, object)}

@@ -66,7 +66,7 @@ def task_metadata(card: dict[str, Any]) -> bytes:
     normalization = card["normalization"]
     image = _tensor(
         "image",
-        f"RGB picture of {width} x {height} pixels, 0..255. Normalised in the model, by mean {normalization['mean']} and std "
+        f"RGB image of {width} x {height} pixels, 0..255. Normalised in the model, by mean {normalization['mean']} and std "
         f"{normalization['std']}: give the pixels as they are.",
         content={0: _IMAGE, 1: {0: _RGB, 1: {0: np.uint32(width), 1: np.uint32(height)}}},
         # What a caller has to do with pixels: nothing.

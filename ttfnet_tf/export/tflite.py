@@ -1,7 +1,7 @@
-"""From a trained run to one TFLite file: network and decoding in built-in operations, for pictures one at a time.
+"""From a trained run to one TFLite file: network and decoding in built-in operations, for images one at a time.
 
 Four precisions. `fp32` keeps everything. `fp16` stores weights in half the size and computes in float32. `dynamic` stores weights as int8
-and rounds the inputs of each convolution as it runs. `int8` computes convolutions on int8, with scales from pictures of the training set.
+and rounds the inputs of each convolution as it runs. `int8` computes convolutions on int8, with scales from images of the training set.
 
 What int8 leaves in float32, because eight bits cost too much there:
 - the normalisation, so that pixels are rounded once and not three times;
@@ -29,33 +29,33 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from ttfnet_tf import build
-from ttfnet_tf.checkpoint import LoadedRun
-from ttfnet_tf.data.pictures import read_rgb
+from ttfnet_tf.data.images import read_rgb
 from ttfnet_tf.data.transforms import resize
-from ttfnet_tf.deform_conv import DeformableConv2D
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.export import card
 from ttfnet_tf.export.task_metadata import LABELS_BY_ID, labels_by_id, with_task_metadata
 from ttfnet_tf.export.tflite_graph import without_needless_rounding
-from ttfnet_tf.export.tflite_metadata import with_files
 from ttfnet_tf.files import cannot_write
-from ttfnet_tf.model import MEAN, STD
+from ttfnet_tf.inference.tflite_metadata import with_files
+from ttfnet_tf.layers.deform_conv import DeformableConv2D
+from ttfnet_tf.models.detector import MEAN, STD
+from ttfnet_tf.runs.checkpoint import LoadedRun
 
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
-REPRESENTATIVE_COUNT = 100  # pictures; more move the scales little and take their time
-Pictures = Union[Iterable[np.ndarray], Callable[[], Iterable[np.ndarray]]]
+REPRESENTATIVE_COUNT = 100  # images; more move the scales little and take their time
+Images = Union[Iterable[np.ndarray], Callable[[], Iterable[np.ndarray]]]
 # Last convolutions of the heads: "bbox_head.hm.2/", not "bbox_head.hm.0.conv/".
 _HEAD_END = re.compile(r"bbox_head\.(hm|wh|reg)\.\d+/")
 # Operations with several outputs have no name that the quantiser compares, so they are kept out of int8 by kind.
 _NEVER_INT8 = ["TOPK_V2", "UNPACK", "SPLIT"]
 
 
-def export_tflite(run: LoadedRun, folder: Path, *, precision: str = "fp32", representative: Pictures | None = None) -> Path:
+def export_tflite(run: LoadedRun, folder: Path, *, precision: str = "fp32", representative: Images | None = None) -> Path:
     """Writes `model_<precision>.tflite`.
 
-    Its signature `serving_default` takes `image`, uint8 [1, H, W, 3] RGB in every precision, the picture resized to (H, W) without keeping
+    Its signature `serving_default` takes `image`, uint8 [1, H, W, 3] RGB in every precision, the image resized to (H, W) without keeping
     its ratio, and gives, all float32, with K = `decode.top_k`:
-        detection_boxes [1, K, 4]: ymin, xmin, ymax, xmax as fractions of the height and width of the picture;
+        detection_boxes [1, K, 4]: ymin, xmin, ymax, xmax as fractions of the height and width of the image;
         detection_scores [1, K]: falling;
         detection_classes [1, K]: category ids of the training annotations;
         num_detections [1]: how many rows are detections, with scores above `decode.score_threshold`; the other rows are 0.
@@ -65,23 +65,23 @@ def export_tflite(run: LoadedRun, folder: Path, *, precision: str = "fp32", repr
         run: from `checkpoint.load_run`.
         folder: where the file goes; made if missing.
         precision: one of `PRECISIONS`.
-        representative: for int8: uint8 [1, H, W, 3] pictures of the training set, or a function that gives them; default
-            `representative_pictures` with the seed of the run.
+        representative: for int8: uint8 [1, H, W, 3] images of the training set, or a function that gives them; default
+            `representative_images` with the seed of the run.
 
     Returns:
         The path of the file.
 
     Raises:
-        UserError: unknown precision, no training pictures for int8, a network that TFLite has no operations for, or a folder that cannot
+        UserError: unknown precision, no training images for int8, a network that TFLite has no operations for, or a folder that cannot
             be written to.
     """
     if precision not in PRECISIONS:
         raise UserError(f"precision {precision!r} is none of TFLite's: choose {', '.join(PRECISIONS)}")
-    pictures = _calibration(run, representative) if precision == "int8" else []
+    images = _calibration(run, representative) if precision == "int8" else []
     with tempfile.TemporaryDirectory() as saved, _quiet():
         _save(run, saved)
         try:
-            content = _convert(saved, precision, pictures, _float_scopes(run.model))
+            content = _convert(saved, precision, images, _float_scopes(run.model))
         except Exception as error:  # the converter's own class is not public
             if type(error).__name__ != "ConverterError":
                 raise
@@ -89,7 +89,7 @@ def export_tflite(run: LoadedRun, folder: Path, *, precision: str = "fp32", repr
                 f"{run.folder}: model.backbone={run.config.model.backbone} with model.head={run.config.model.head} needs operations that "
                 f"TFLite does not have ({_first_line(error)}); export it as saved_model"
             ) from None
-    about = _card(run, precision, len(pictures))
+    about = _card(run, precision, len(images))
     texts = card.texts(about)
     if labels := labels_by_id(about):
         texts[LABELS_BY_ID] = labels
@@ -102,42 +102,42 @@ def export_tflite(run: LoadedRun, folder: Path, *, precision: str = "fp32", repr
     return path
 
 
-def representative_pictures(config, *, count: int = REPRESENTATIVE_COUNT, seed: int = 0) -> Iterator[np.ndarray]:
-    """Pictures of the training set for int8, drawn without repetition, resized as in evaluation and not augmented.
+def representative_images(config, *, count: int = REPRESENTATIVE_COUNT, seed: int = 0) -> Iterator[np.ndarray]:
+    """Images of the training set for int8, drawn without repetition, resized as in evaluation and not augmented.
 
     Args:
         config: settings of the run.
         count: how many, or all where the set has fewer.
-        seed: which; the same seed gives the same pictures in the same order.
+        seed: which; the same seed gives the same images in the same order.
 
     Yields:
         uint8 [1, H, W, 3].
 
     Raises:
-        UserError: the training annotations or a picture are missing, at the first picture.
+        UserError: the training annotations or an image are missing, at the first image.
     """
     split = build.load_split(config, "train")
-    chosen = np.random.default_rng(seed).permutation(len(split.pictures))[:count]
+    chosen = np.random.default_rng(seed).permutation(len(split.images))[:count]
     for index in chosen:
-        image, _ = resize(read_rgb(split.pictures[index].path), np.zeros([0, 4], np.float32), tuple(config.data.image_size))
+        image, _ = resize(read_rgb(split.images[index].path), np.zeros([0, 4], np.float32), tuple(config.data.image_size))
         yield image[None]
 
 
-def _calibration(run: LoadedRun, representative: Pictures | None) -> list[np.ndarray]:
-    """The pictures as a list: they are gone through more than once, and a missing one shows before the work."""
+def _calibration(run: LoadedRun, representative: Images | None) -> list[np.ndarray]:
+    """The images as a list: they are gone through more than once, and a missing one shows before the work."""
     if representative is None:
         try:
-            return list(representative_pictures(run.config, seed=run.config.train.seed))
+            return list(representative_images(run.config, seed=run.config.train.seed))
         except UserError as error:
-            raise UserError(f"precision int8 takes its scales from training pictures: {error}; or choose dynamic") from None
-    pictures = list(representative() if callable(representative) else representative)
+            raise UserError(f"precision int8 takes its scales from training images: {error}; or choose dynamic") from None
+    images = list(representative() if callable(representative) else representative)
     expected = (1, *run.config.data.image_size, 3)
-    if not pictures:
-        raise ValueError("representative gave no picture")
-    for picture in pictures:
-        if picture.dtype != np.uint8 or picture.shape != expected:
-            raise ValueError(f"representative pictures must be uint8 {expected}, received {picture.dtype} {picture.shape}")
-    return pictures
+    if not images:
+        raise ValueError("representative gave no image")
+    for image in images:
+        if image.dtype != np.uint8 or image.shape != expected:
+            raise ValueError(f"representative images must be uint8 {expected}, received {image.dtype} {image.shape}")
+    return images
 
 
 def _save(run: LoadedRun, folder: str) -> None:
@@ -212,7 +212,7 @@ def _float_scopes(model: tf.keras.Model) -> Callable[[str], bool]:
     return stays_float
 
 
-def _convert(saved: str, precision: str, pictures: list[np.ndarray], stays_float: Callable[[str], bool]) -> bytes:
+def _convert(saved: str, precision: str, images: list[np.ndarray], stays_float: Callable[[str], bool]) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(saved)
     if precision == "fp32":
         return converter.convert()
@@ -220,7 +220,7 @@ def _convert(saved: str, precision: str, pictures: list[np.ndarray], stays_float
         # The quantiser knows operations by the names of their outputs, which are those of the float model.
         names = [tensor["name"] for tensor in tf.lite.Interpreter(model_content=converter.convert()).get_tensor_details()]
         converter = tf.lite.TFLiteConverter.from_saved_model(saved)
-        converter.representative_dataset = lambda: ([picture] for picture in pictures)
+        converter.representative_dataset = lambda: ([image] for image in images)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "fp16":
         converter.target_spec.supported_types = [tf.float16]
@@ -233,13 +233,13 @@ def _convert(saved: str, precision: str, pictures: list[np.ndarray], stays_float
     return without_needless_rounding(debugger.get_nondebug_quantized_model())
 
 
-def _card(run: LoadedRun, precision: str, num_pictures: int) -> dict:
+def _card(run: LoadedRun, precision: str, num_images: int) -> dict:
     height, width = run.config.data.image_size
     about = f"image: uint8 [1, {height}, {width}, 3], RGB, 0..255, resized to this size; normalised inside"
     found = card.model_card(run, name="model", kind="tflite", inputs={"serving_default": about}, precision=precision)
     found["normalization"] = {"mean": list(MEAN), "std": list(STD), "inside": True}
     if precision == "int8":
-        found["representative_pictures"] = num_pictures
+        found["representative_images"] = num_images
     return found
 
 

@@ -40,7 +40,7 @@ def read_coco_files(
 
     Args:
         source: the file or folder.
-        images: folder of the pictures; default what is found beside the files.
+        images: folder of the images; default what is found beside the files.
         split: the one to take, or the name of a single file; default all, named after their files.
         classes: their order in the result; default rising ids.
         problems: unused: what is wrong in a COCO file stops the reading.
@@ -64,7 +64,7 @@ def read_coco_files(
         names = here
         root = images or _find_root(path, name, coco.dataset["images"])
         if root is None:
-            notes["pictures not found"] += len(coco.dataset["images"])
+            notes["images not found"] += len(coco.dataset["images"])
             root = path.parent
         entries = []
         for image in watch(name, coco.dataset["images"]):
@@ -86,7 +86,7 @@ def coco_content(split: Split, categories: Sequence[Category], description: str)
     """A COCO instances file.
 
     Args:
-        split: its pictures have ids.
+        split: its images have ids.
         categories: of the whole data set, the same for every split.
         description: goes into `info`.
     """
@@ -145,7 +145,7 @@ def _split_of(path: Path) -> str:
 
 
 def _find_root(path: Path, split: str, images: list[dict]) -> Path | None:
-    """The folder that holds one of the first pictures, among the usual ones."""
+    """The folder that holds one of the first images, among the usual ones."""
     home = path.absolute().parent
     usual = [base / inner for base in (home, home.parent) for inner in (".", split, "images", f"images/{split}", path.stem)]
     names = [image["file_name"] for image in images[:20]]

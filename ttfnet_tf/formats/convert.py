@@ -47,19 +47,19 @@ def convert(
 ) -> Report:
     """Reads `source` and writes it anew into `out`; nothing of the source is changed.
 
-    COCO: `annotations/<split>.json`, file names relative to the folder of the pictures, which stay where they are. YOLO: `data.yaml`,
-    `labels/<split>/*.txt` and links to the pictures in `images/<split>`.
+    COCO: `annotations/<split>.json`, file names relative to the folder of the images, which stay where they are. YOLO: `data.yaml`,
+    `labels/<split>/*.txt` and links to the images in `images/<split>`.
 
     Args:
         source: file or folder.
         out: folder, new or empty.
         from_format: key of READERS; default what the source looks like.
         to_format: one of TARGETS; default coco, from COCO yolo.
-        images: folder of the pictures, where it is not where the format has it.
+        images: folder of the images, where it is not where the format has it.
         split: the one to take, or the name for what has none.
         classes: their order.
-        skip_broken: leave pictures out whose annotations have mistakes, and list the mistakes in `skipped.txt`.
-        copy: into YOLO, copy pictures instead of linking them.
+        skip_broken: leave images out whose annotations have mistakes, and list the mistakes in `skipped.txt`.
+        copy: into YOLO, copy images instead of linking them.
         overwrite: replace what an earlier conversion wrote into `out`.
         watch: shows progress over a list.
 
@@ -88,7 +88,7 @@ def convert(
     problems.settle(skip=skip_broken)
     data.splits = [part for part in data.splits if part.entries]
     if not data.splits:
-        raise UserError(f"{problems.lines[0] if problems.lines else source}; no picture is left to convert")
+        raise UserError(f"{problems.lines[0] if problems.lines else source}; no image is left to convert")
     if not data.categories:
         raise UserError(f"{source}: holds no object, so that its classes are unknown; name them with --classes a,b,c")
     _note_borders(data)
@@ -174,30 +174,30 @@ def _as_coco(data: DataSet, description: str) -> dict[str, str]:
 
 
 def _as_yolo(data: DataSet) -> tuple[dict[str, str], list[tuple[str, Path]]]:
-    """Text by file name, and (name, picture) of the pictures that are there."""
+    """Text by file name, and (name, image) of the images that are there."""
     number_of = {category.label: number for number, category in enumerate(data.categories)}
     texts = {"data.yaml": data_yaml([category.name for category in data.categories], {s.name: _yolo_folder(s) for s in data.splits})}
     links = []
     for split in data.splits:
         for entry in split.entries:
-            picture = f"{_yolo_folder(split)}/{_yolo_name(entry, split)}"
-            label = str(PurePosixPath(f"labels{picture.removeprefix('images')}").with_suffix(".txt"))
+            image = f"{_yolo_folder(split)}/{_yolo_name(entry, split)}"
+            label = str(PurePosixPath(f"labels{image.removeprefix('images')}").with_suffix(".txt"))
             if label in texts:
-                raise UserError(f"{entry.path}: would share the label file {label} with another picture; rename one of them")
+                raise UserError(f"{entry.path}: would share the label file {label} with another image; rename one of them")
             lines = []
             for box in entry.boxes:
                 if box.extra.get("iscrowd") or box.extra.get("ignore"):
                     data.notes["boxes marked crowd (as difficult ones of VOC) or ignore are left out, as YOLO knows no such marks"] += 1
                     continue
                 line, is_clipped = yolo_line(number_of[box.label], box.bbox, entry.size)
-                data.notes["boxes are clipped to their picture, as YOLO could not hold them"] += is_clipped
+                data.notes["boxes are clipped to their image, as YOLO could not hold them"] += is_clipped
                 if line is None:
-                    data.notes["boxes without area inside their picture are left out"] += 1
+                    data.notes["boxes without area inside their image are left out"] += 1
                 else:
                     lines.append(line + "\n")
             texts[label] = "".join(lines)
             if entry.path.is_file():
-                links.append((picture, entry.path))
+                links.append((image, entry.path))
     return texts, links
 
 
@@ -220,12 +220,12 @@ def _file_name(split: str) -> str:
 
 
 def _ids(data: DataSet, to_format: str) -> dict:
-    """Ids that YOLO's files cannot hold: `categories` by class number, `pictures` by file."""
+    """Ids that YOLO's files cannot hold: `categories` by class number, `images` by file."""
     if to_format != "yolo":
         return {}
     return {
         "categories": [category.id for category in data.categories],
-        "pictures": {f"{_yolo_folder(split)}/{_yolo_name(entry, split)}": entry.id for split in data.splits for entry in split.entries},
+        "images": {f"{_yolo_folder(split)}/{_yolo_name(entry, split)}": entry.id for split in data.splits for entry in split.entries},
     }
 
 
@@ -238,7 +238,7 @@ def _note_borders(data: DataSet) -> None:
             without_area += w <= 0 or h <= 0
             # Less than half a pixel is rounding.
             outside += x < -0.5 or y < -0.5 or x + w > width + 0.5 or y + h > height + 0.5
-    data.notes["boxes reach out of their picture; they are kept, training clips them"] += outside
+    data.notes["boxes reach out of their image; they are kept, training clips them"] += outside
     data.notes["boxes have no area; training leaves them out"] += without_area
 
 
@@ -254,20 +254,20 @@ def _write(out: Path, old_files: list[Path], record: dict, texts: dict[str, str]
                 write_text(out / name, text)
             else:
                 (out / name).write_text(text, encoding="utf-8")
-        for name, picture in watch("pictures", links):
-            _place(out / name, picture, copy)
+        for name, image in watch("images", links):
+            _place(out / name, image, copy)
     except OSError as error:
         raise cannot_write(Path(error.filename or out), error) from None
 
 
-def _place(path: Path, picture: Path, copy: bool) -> None:
+def _place(path: Path, image: Path, copy: bool) -> None:
     if not copy:
         try:
-            path.symlink_to(picture.resolve())
+            path.symlink_to(image.resolve())
             return
         except OSError:  # file systems and accounts without links
             pass
-    shutil.copyfile(picture, path)
+    shutil.copyfile(image, path)
 
 
 def _summary(out: Path, data: DataSet, texts, links, problems: Problems, to_format: str) -> list[str]:
@@ -276,7 +276,7 @@ def _summary(out: Path, data: DataSet, texts, links, problems: Problems, to_form
         empty = sum(not entry.boxes for entry in split.entries)
         boxes = sum(len(entry.boxes) for entry in split.entries)
         target = f"annotations/{split.name}.json" if to_format == "coco" else f"labels/{split.name}"
-        lines.append(f"{out / target}: {len(split.entries)} pictures ({empty} without a box), {boxes} boxes")
+        lines.append(f"{out / target}: {len(split.entries)} images ({empty} without a box), {boxes} boxes")
     names = [f"{category.id} {category.name}" for category in data.categories]
     lines.append(f"{len(names)} classes: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}")
     lines += _notes(data.notes)
@@ -287,7 +287,7 @@ def _summary(out: Path, data: DataSet, texts, links, problems: Problems, to_form
             key = "data.train" if split.name.startswith("train") else "data.val"
             lines.append(f"settings: {key}.annotations={out / 'annotations' / split.name}.json {key}.images={split.root}")
     elif not links:
-        lines.append(f"no picture was found, so {out / 'images'} is empty; --images DIR names their folder")
+        lines.append(f"no image was found, so {out / 'images'} is empty; --images DIR names their folder")
     return lines
 
 

@@ -21,9 +21,9 @@ from ttfnet_tf.formats.records import (
     Problems,
     Split,
     Watch,
+    image_size,
     number_classes,
-    number_pictures,
-    picture_size,
+    number_images,
     read_text,
     split_name,
     unwatched,
@@ -54,14 +54,14 @@ def read_csv(
     problems: Problems,
     watch: Watch = unwatched,
 ) -> DataSet:
-    """Reads one table. A line without class and corners stands for a picture without objects.
+    """Reads one table. A line without class and corners stands for an image without objects.
 
     Args:
         source: the file; separated by commas, semicolons or tabs.
         images: folder that file names are relative to; default that of the file.
         split: name of what is in the file; default train, val or test as the file's name begins or its folder is called, else "train".
         classes: their order; default the alphabet.
-        problems: gets a line for everything that is wrong; the pictures concerned are not in the result.
+        problems: gets a line for everything that is wrong; the images concerned are not in the result.
         watch: shows progress over a list.
 
     Raises:
@@ -83,7 +83,7 @@ def read_csv(
         if len(row) != expected:
             problems.add(source, line, f"has {len(row)} columns, the first line has {expected}")
         elif not name:
-            problems.add(source, line, "names no picture")
+            problems.add(source, line, "names no image")
         else:
             value = {column: row[position].strip() for column, position in columns.items()}
             first_lines.setdefault(name, line)
@@ -98,19 +98,19 @@ def read_csv(
 
     notes: Counter[str] = Counter()
     entries = []
-    for name in watch("pictures", [name for name in boxes if name not in broken]):
+    for name in watch("images", [name for name in boxes if name not in broken]):
         if name not in sizes:
             try:
-                sizes[name] = picture_size(root / name)
+                sizes[name] = image_size(root / name)
             except UserError as error:
                 hint = "" if images else "; name the folder with --images"
-                problems.add(source, first_lines[name], f"states no size, and the picture cannot tell: {error}{hint}")
+                problems.add(source, first_lines[name], f"states no size, and the image cannot tell: {error}{hint}")
                 continue
         elif not (root / name).is_file():
-            notes["pictures not found; their sizes are those of the table"] += 1
+            notes["images not found; their sizes are those of the table"] += 1
         entries.append(Entry(root / name, sizes[name], boxes[name]))
     splits = [Split(split or _split_of(source), entries, root)]
-    number_pictures(splits)
+    number_images(splits)
     return DataSet(number_classes(splits, classes), splits, notes)
 
 
@@ -152,7 +152,7 @@ def _find_columns(first: list[str], path: Path) -> tuple[dict[str, int], bool]:
 
 
 def _read_size(value, name, sizes, path, line, problems) -> None:
-    """Notes the size that a line states, if any; every line of a picture must state the same one."""
+    """Notes the size that a line states, if any; every line of an image must state the same one."""
     stated = [value.get(side, "") for side in ("height", "width")]
     if not any(stated) or stated == ["0", "0"]:
         return

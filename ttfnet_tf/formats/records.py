@@ -1,4 +1,4 @@
-"""What every format is read into and written from, and what readers share: picture sizes, numbering, the list of problems.
+"""What every format is read into and written from, and what readers share: image sizes, numbering, the list of problems.
 
 Boxes are COCO's in this room: x, y, width, height in pixels, x and y the left and upper edge counted from 0, continuous. A pixel in
 column c reaches from c to c + 1, so a box over the pixels c1 to c2 has x = c1 and width c2 - c1 + 1. docs/formats.md has the table.
@@ -17,8 +17,8 @@ from typing import TypeVar
 
 from PIL import Image
 
+from ttfnet_tf.data.images import IMAGE_SUFFIXES
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.predict import PICTURE_SUFFIXES
 
 _ORIENTATION = 274  # EXIF tag; 5 to 8 are quarter turns
 _SPLIT_ALIASES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
@@ -40,17 +40,17 @@ class Box:
 
 @dataclass
 class Entry:
-    """One picture."""
+    """One image."""
 
     path: Path  # where it lies, or would lie
     size: tuple[int, int]  # (height, width) in pixels
     boxes: list[Box]
-    id: int = -1  # -1 until `number_pictures`
+    id: int = -1  # -1 until `number_images`
 
 
 @dataclass
 class Split:
-    """Pictures that become one annotation file."""
+    """Images that become one annotation file."""
 
     name: str
     entries: list[Entry]
@@ -93,16 +93,16 @@ class Problems:
         if self.lines and not skip:
             more = len(self.lines) - 1
             others = f" ({more} more problem{'s' * (more > 1)} in this data set)" if more else ""
-            raise UserError(f"{self.lines[0]}{others}; mend it, or add --skip-broken to leave such pictures out")
+            raise UserError(f"{self.lines[0]}{others}; mend it, or add --skip-broken to leave such images out")
 
 
-class PictureIndex:
-    """The picture files below some folders, to be found by the name of their annotation file."""
+class ImageIndex:
+    """The image files below some folders, to be found by the name of their annotation file."""
 
     def __init__(self, folders: Iterable[Path]):
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         for folder in folders:
-            for path in find_pictures(folder):
+            for path in find_images(folder):
                 self._by_stem[path.stem].append(path)
 
     def paths(self) -> set[Path]:
@@ -110,7 +110,7 @@ class PictureIndex:
         return {path for paths in self._by_stem.values() for path in paths}
 
     def find(self, annotation: Path, stated: str) -> Path | None:
-        """The picture that shares its stem with `annotation`, else the one of the `stated` name; None where there is not exactly one."""
+        """The image that shares its stem with `annotation`, else the one of the `stated` name; None where there is not exactly one."""
         stated_name = PurePath(stated.replace("\\", "/")).name
         for stem in (annotation.stem, PurePath(stated_name).stem):
             ranked = defaultdict(list)
@@ -128,19 +128,19 @@ def unwatched(label: str, items: Sequence[T]) -> Iterable[T]:
     return items
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """Picture files below a folder, sorted."""
+def find_images(folder: Path) -> list[Path]:
+    """Image files below a folder, sorted."""
     found = []
     for parent, _, names in os.walk(folder, followlinks=True):
-        found += [Path(parent, name) for name in names if PurePath(name).suffix.lower() in PICTURE_SUFFIXES]
+        found += [Path(parent, name) for name in names if PurePath(name).suffix.lower() in IMAGE_SUFFIXES]
     return sorted(found)
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) in pixels from the header of a picture, quarter turns of its EXIF orientation applied as `data.pictures` does.
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) in pixels from the header of an image, quarter turns of its EXIF orientation applied as `data.images` does.
 
     Raises:
-        UserError: the file is missing or no picture.
+        UserError: the file is missing or no image.
     """
     try:
         with warnings.catch_warnings():
@@ -148,14 +148,14 @@ def picture_size(path: Path) -> tuple[int, int]:
             with Image.open(path) as image:
                 width, height = image.size
                 turned = False
-                if "exif" in image.info or image.format == "TIFF":  # elsewhere getexif may decode the whole picture
+                if "exif" in image.info or image.format == "TIFF":  # elsewhere getexif may decode the whole image
                     with contextlib.suppress(Exception):  # damaged EXIF is no EXIF, as for every decoder
                         turned = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such picture") from None
+        raise UserError(f"{path}: no such image") from None
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... by format
         reason = "" if isinstance(error, Image.UnidentifiedImageError) else f" ({' '.join(str(error).split())})"
-        raise UserError(f"{path}: is no picture that can be read{reason}") from None
+        raise UserError(f"{path}: is no image that can be read{reason}") from None
     return (width, height) if turned else (height, width)
 
 
@@ -194,7 +194,7 @@ def choose_splits(found: dict[str, T], split: str | None, where: Path) -> dict[s
 
 
 def common_folder(entries: Sequence[Entry]) -> Path:
-    """Deepest folder above all pictures."""
+    """Deepest folder above all images."""
     return Path(os.path.commonpath({entry.path.parent for entry in entries}))
 
 
@@ -208,11 +208,11 @@ def number_classes(splits: Sequence[Split], classes: Sequence[str] | None) -> li
     return [Category(number, name, name) for number, name in enumerate(classes, start=1)]
 
 
-def number_pictures(splits: Sequence[Split], known: dict[Path, int] | None = None) -> None:
-    """Gives every picture its id; the same file has the same id in all splits.
+def number_images(splits: Sequence[Split], known: dict[Path, int] | None = None) -> None:
+    """Gives every image its id; the same file has the same id in all splits.
 
     Names that are numbers (000005, 2007_000027) are ids where all names of the data set are and none comes twice in a split; otherwise
-    pictures are numbered from 1 in the order of the splits. `known` ids of files go first.
+    images are numbered from 1 in the order of the splits. `known` ids of files go first.
     """
     known = dict(known or {})
     paths = [list(dict.fromkeys(entry.path for entry in split.entries)) for split in splits]

@@ -1,4 +1,4 @@
-"""Pascal VOC: one XML file for each picture, corners that count pixels from 1 and include the last one."""
+"""Pascal VOC: one XML file for each image, corners that count pixels from 1 and include the last one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ttfnet_tf.formats.records import (
     Box,
     DataSet,
     Entry,
-    PictureIndex,
+    ImageIndex,
     Problems,
     Split,
     Watch,
     choose_splits,
     common_folder,
+    image_size,
     number_classes,
-    number_pictures,
-    picture_size,
+    number_images,
     read_text,
     split_name,
     unwatched,
@@ -74,10 +74,10 @@ def read_voc(
 
     Args:
         source: the folder.
-        images: folder of the pictures; default JPEGImages of a year, else `source`.
+        images: folder of the images; default JPEGImages of a year, else `source`.
         split: list of ImageSets/Main or folder to take, or the name for files that have none; default all lists or folders, "train".
         classes: their order; default the alphabet.
-        problems: gets a line for everything that is wrong; the pictures concerned are not in the result.
+        problems: gets a line for everything that is wrong; the images concerned are not in the result.
         watch: shows progress over a list.
 
     Raises:
@@ -92,7 +92,7 @@ def read_voc(
         folders = [images]
     else:
         folders = [year / "JPEGImages" if (year / "JPEGImages").is_dir() else year for year in years] or [source]
-    index = PictureIndex(folders)
+    index = ImageIndex(folders)
 
     files = list(dict.fromkeys(path for paths in found.values() for path in paths))
     if not files and not problems:
@@ -109,8 +109,8 @@ def read_voc(
         kept = _without_twins([(path, entries[path]) for path in paths if path in entries], problems)
         splits.append(Split(name, kept, images or (common_folder(kept) if kept else source)))
     if split is None and not years and not problems:
-        notes["pictures without an XML file are left out"] += len(index.paths() - {entry.path for entry in entries.values()})
-    number_pictures(splits)
+        notes["images without an XML file are left out"] += len(index.paths() - {entry.path for entry in entries.values()})
+    number_images(splits)
     return DataSet(number_classes(splits, classes), splits, notes)
 
 
@@ -212,21 +212,21 @@ def _read_file(path, index, home, classes, problems, notes) -> Entry | None:
         problems.add(path, root.line, f"is no VOC annotation: its root is <{root.tag}>, not <annotation>")
         return None
     stated = root.value("filename").replace("\\", "/").rsplit("/", 1)[-1]
-    picture = index.find(path, stated)
-    if picture is None:
-        notes["pictures not found; their names and sizes are those of the XML files"] += 1
-    size = _read_size(root, path, picture, problems)
+    image = index.find(path, stated)
+    if image is None:
+        notes["images not found; their names and sizes are those of the XML files"] += 1
+    size = _read_size(root, path, image, problems)
     boxes = [_read_object(node, path, classes, problems) for node in root.children if node.tag == "object"]
     if len(problems) > before:
         return None
     notes["difficult objects are marked as crowd: training leaves them out, evaluation asks for none of them"] += sum(
         "iscrowd" in box.extra for box in boxes
     )
-    notes["boxes begin at pixel 0, but VOC counts from 1: they reach 1 px out of their picture"] += sum(-1 in box.bbox[:2] for box in boxes)
-    return Entry(picture or home / (stated or f"{path.stem}.jpg"), size, boxes)
+    notes["boxes begin at pixel 0, but VOC counts from 1: they reach 1 px out of their image"] += sum(-1 in box.bbox[:2] for box in boxes)
+    return Entry(image or home / (stated or f"{path.stem}.jpg"), size, boxes)
 
 
-def _read_size(root: Node, path: Path, picture: Path | None, problems: Problems) -> tuple[int, int] | None:
+def _read_size(root: Node, path: Path, image: Path | None, problems: Problems) -> tuple[int, int] | None:
     size = root.find("size")
     if size is not None:
         height, width = (_number(size.value(side)) for side in ("height", "width"))
@@ -235,14 +235,14 @@ def _read_size(root: Node, path: Path, picture: Path | None, problems: Problems)
         if size.value("height") not in ("", "0") or size.value("width") not in ("", "0"):
             problems.add(path, size.line, f"size {size.value('width')} x {size.value('height')} is not in pixels")
             return None
-    if picture is None:
+    if image is None:
         line = size.line if size is not None else root.line
-        problems.add(path, line, "states no size, and its picture was not found; name its folder with --images")
+        problems.add(path, line, "states no size, and its image was not found; name its folder with --images")
         return None
     try:
-        return picture_size(picture)
+        return image_size(image)
     except UserError as error:
-        problems.add(path, root.line, f"states no size, and its picture cannot tell: {error}")
+        problems.add(path, root.line, f"states no size, and its image cannot tell: {error}")
         return None
 
 
@@ -281,7 +281,7 @@ def _read_object(node: Node, path: Path, classes: Sequence[str] | None, problems
 
 
 def _without_twins(pairs: list[tuple[Path, Entry]], problems: Problems) -> list[Entry]:
-    """Entries whose picture no other one has."""
+    """Entries whose image no other one has."""
     first: dict[Path, Path] = {}
     kept = []
     for path, entry in pairs:

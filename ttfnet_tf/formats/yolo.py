@@ -1,6 +1,6 @@
-"""YOLO: one text file for each picture, lines `class cx cy w h` in shares of the picture, and a data.yaml with the names.
+"""YOLO: one text file for each image, lines `class cx cy w h` in shares of the image, and a data.yaml with the names.
 
-The shares are continuous: cx = (x + w / 2) / width of the picture with COCO's x and w.
+The shares are continuous: cx = (x + w / 2) / width of the image with COCO's x and w.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ttfnet_tf.formats.records import (
     Watch,
     choose_splits,
     common_folder,
-    find_pictures,
-    number_pictures,
-    picture_size,
+    find_images,
+    image_size,
+    number_images,
     read_text,
     split_name,
     tidy,
@@ -51,14 +51,14 @@ def read_yolo(
     """Reads a data.yaml and what it names, or a folder in one of the usual layouts.
 
     Layouts without a data.yaml: images/train beside labels/train, train/images beside train/labels, images beside labels, train.txt
-    with paths of pictures, and text files beside their pictures. A picture without a text file has no objects.
+    with paths of images, and text files beside their images. An image without a text file has no objects.
 
     Args:
         source: the data.yaml, or the folder.
-        images: in place of the `path` of data.yaml; with a folder of nothing but text files, the folder of their pictures.
-        split: the one to take, or the name for pictures that lie in no split; default all, "train".
+        images: in place of the `path` of data.yaml; with a folder of nothing but text files, the folder of their images.
+        split: the one to take, or the name for images that lie in no split; default all, "train".
         classes: names by number, where no file has them.
-        problems: gets a line for everything that is wrong; the pictures concerned are not in the result.
+        problems: gets a line for everything that is wrong; the images concerned are not in the result.
         watch: shows progress over a list.
 
     Raises:
@@ -70,35 +70,35 @@ def read_yolo(
     if document is not None:
         content, lines, names = _read_yaml(document)
         has_keypoints = content.get("kpt_shape") is not None
-        pictures = _pictures_of_yaml(document, content, lines, images, split, problems)
+        found = _images_of_yaml(document, content, lines, images, split, problems)
         folder = document.parent
     else:
         if not source.is_dir():
             raise UserError(f"{source}: is no data.yaml and no folder of a YOLO data set")
         names, folder = None, source
-        pictures = _pictures_of_folder(source, images, split, problems)
+        found = _images_of_folder(source, images, split, problems)
     names = _choose_names(names, folder, classes, source)
-    # Only text files in SOURCE, pictures elsewhere.
-    apart = (source, images) if document is None and images is not None and not find_pictures(source) else None
+    # Only text files in SOURCE, images elsewhere.
+    apart = (source, images) if document is None and images is not None and not find_images(source) else None
 
     labels = {}
-    for name, paths in pictures.items():
+    for name, paths in found.items():
         labels.update((path, _label_file(path, apart)) for path in paths)
         if paths and not any(labels[path].is_file() for path in paths):
-            raise UserError(f"{source}: split '{name}' has {len(paths)} pictures and no label file; expected such as {labels[paths[0]]}")
+            raise UserError(f"{source}: split '{name}' has {len(paths)} images and no label file; expected such as {labels[paths[0]]}")
     entries = {}
-    for path in watch("pictures", list(labels)):
-        entry = _read_picture(path, labels[path], names, has_keypoints, problems, notes)
+    for path in watch("images", list(labels)):
+        entry = _read_image(path, labels[path], names, has_keypoints, problems, notes)
         if entry is not None:
             entries[path] = entry
     _note_unused(labels, notes)
 
     splits = []
-    for name, paths in pictures.items():
+    for name, paths in found.items():
         kept = [entries[path] for path in paths if path in entries]
         splits.append(Split(name, kept, common_folder(kept) if kept else folder))
     category_ids, known = _recorded_ids(folder, names, entries)
-    number_pictures(splits, known)
+    number_images(splits, known)
     categories = [Category(category_ids.get(number, number), name, number) for number, name in names.items()]
     return DataSet(sorted(categories, key=lambda category: category.id), splits, notes)
 
@@ -109,11 +109,11 @@ def yolo_line(number: int, bbox: Sequence[float], size: tuple[int, int]) -> tupl
     Args:
         number: class, from 0.
         bbox: COCO x, y, width, height in pixels.
-        size: (height, width) of the picture.
+        size: (height, width) of the image.
 
     Returns:
-        The line without its end, None for a box that has no area inside the picture; and whether it had to be clipped: only boxes
-        are that YOLO cannot hold, with a centre outside the picture or a side longer than it.
+        The line without its end, None for a box that has no area inside the image; and whether it had to be clipped: only boxes
+        are that YOLO cannot hold, with a centre outside the image or a side longer than it.
     """
     height, width = size
     x, y, w, h = bbox
@@ -134,7 +134,7 @@ def data_yaml(names: Sequence[str], folders: dict[str, str]) -> str:
 
     Args:
         names: of the classes in the order of their numbers.
-        folders: name of a split -> folder of its pictures, relative to the file. train, val and test are what trainers look for;
+        folders: name of a split -> folder of its images, relative to the file. train, val and test are what trainers look for;
             names that begin so (val2017) take that key where it is free.
     """
     keys: dict[str, str] = {name: folder for name, folder in folders.items() if name in _SPLITS}
@@ -204,8 +204,8 @@ def _choose_names(names, folder: Path, classes: Sequence[str] | None, source: Pa
     return names
 
 
-def _pictures_of_yaml(document, content, lines, images, split, problems) -> dict[str, list[Path]]:
-    """Pictures by split."""
+def _images_of_yaml(document, content, lines, images, split, problems) -> dict[str, list[Path]]:
+    """Images by split."""
     stated = content.get("path")
     if stated is not None and not isinstance(stated, str):
         raise UserError(f"{document}:{lines['path']}: path must be the folder of the data set")
@@ -221,9 +221,9 @@ def _pictures_of_yaml(document, content, lines, images, split, problems) -> dict
         if not all(isinstance(value, str) for value in values):
             raise UserError(f"{document}:{lines[key]}: {key} must be a folder, a text file or a list of them")
         places = [_resolve(value, bases, f"{document}:{lines[key]}: {key}") for value in values]
-        found[name] = list(dict.fromkeys(path for place in places for path in _pictures_at(place, bases, problems)))
+        found[name] = list(dict.fromkeys(path for place in places for path in _images_at(place, bases, problems)))
         if not found[name] and not problems:
-            raise UserError(f"{document}:{lines[key]}: {key} has no pictures in {places[0]}")
+            raise UserError(f"{document}:{lines[key]}: {key} has no images in {places[0]}")
     return found
 
 
@@ -240,10 +240,10 @@ def _resolve(value: str, bases: list[Path], where: str) -> Path:
     raise UserError(f"{where} is {value}, but there is no {tried[0]}; mend it, or name the data set's folder with --images")
 
 
-def _pictures_at(place: Path, bases: list[Path], problems: Problems) -> list[Path]:
+def _images_at(place: Path, bases: list[Path], problems: Problems) -> list[Path]:
     """Those below a folder, or those that a text file lists."""
     if place.is_dir():
-        return find_pictures(place)
+        return find_images(place)
     found = []
     for number, line in enumerate(read_text(place).splitlines(), start=1):
         name = line.strip()
@@ -251,29 +251,29 @@ def _pictures_at(place: Path, bases: list[Path], problems: Problems) -> list[Pat
             continue
         path = next((path for base in (place.parent, *bases) if (path := base / name).is_file()), None)
         if path is None:
-            problems.add(place, number, f"names {name}, but there is no such picture")
+            problems.add(place, number, f"names {name}, but there is no such image")
         else:
             found.append(path)
     return found
 
 
-def _pictures_of_folder(source, images, split, problems) -> dict[str, list[Path]]:
+def _images_of_folder(source, images, split, problems) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for home, inner in ((images or source / "images", ""), (source, "images")):
         for child in sorted(home.iterdir()) if home.is_dir() else ():
             name = split_name(child.name.lower())
-            if name in _SPLITS and (child / inner).is_dir() and (paths := find_pictures(child / inner)):
+            if name in _SPLITS and (child / inner).is_dir() and (paths := find_images(child / inner)):
                 found.setdefault(name, []).extend(paths)
     for path in () if found else sorted(source.glob("*.txt")):
         name = split_name(path.stem.lower())
         if name in _SPLITS:
-            found[name] = list(dict.fromkeys(_pictures_at(path, [images or source], problems)))
+            found[name] = list(dict.fromkeys(_images_at(path, [images or source], problems)))
     if found:
         return choose_splits(dict(sorted(found.items(), key=lambda pair: _rank(pair[0]))), split, source)
     home = images or (source / "images" if (source / "images").is_dir() else source)
-    paths = find_pictures(home)
+    paths = find_images(home)
     if not paths and not problems:
-        raise UserError(f"{home}: holds no picture; name their folder with --images")
+        raise UserError(f"{home}: holds no image; name their folder with --images")
     return {split or "train": paths}
 
 
@@ -281,32 +281,32 @@ def _rank(name: str) -> tuple[int, str]:
     return (_SPLITS.index(name) if name in _SPLITS else len(_SPLITS), name)
 
 
-def _label_file(picture: Path, apart: tuple[Path, Path] | None) -> Path:
-    """Where the boxes of a picture are: labels in place of the last images in its path, or beside it."""
-    name = f"{picture.stem}.txt"
+def _label_file(image: Path, apart: tuple[Path, Path] | None) -> Path:
+    """Where the boxes of an image are: labels in place of the last images in its path, or beside it."""
+    name = f"{image.stem}.txt"
     if apart is not None:
-        inside = apart[0] / picture.relative_to(apart[1]).parent / name
+        inside = apart[0] / image.relative_to(apart[1]).parent / name
         return inside if inside.is_file() else apart[0] / name
-    parts = list(picture.parent.parts)
+    parts = list(image.parent.parts)
     if "images" in parts:
         position = len(parts) - 1 - parts[::-1].index("images")
         other = Path(*parts[:position], "labels", *parts[position + 1 :]) / name
-        if other.is_file() or not picture.with_name(name).is_file():
+        if other.is_file() or not image.with_name(name).is_file():
             return other
-    return picture.with_name(name)
+    return image.with_name(name)
 
 
-def _read_picture(path, label, names, has_keypoints, problems, notes) -> Entry | None:
-    """None where something in its label file is wrong or it is no picture."""
+def _read_image(path, label, names, has_keypoints, problems, notes) -> Entry | None:
+    """None where something in its label file is wrong or it is no image."""
     before = len(problems)
     try:
-        size = picture_size(path)
+        size = image_size(path)
         text = read_text(label) if label.is_file() else None
     except UserError as error:
         problems.lines.append(str(error))
         return None
     if text is None:
-        notes["pictures without a label file have no objects"] += 1
+        notes["images without a label file have no objects"] += 1
     boxes = []
     for line, content in enumerate((text or "").splitlines(), start=1):
         fields = content.split()
@@ -338,7 +338,7 @@ def _read_line(fields, size, names, has_keypoints, label, line, problems, notes)
         return None
     wrong = next((share for share in shares if not -_TOLERANCE <= share <= 1 + _TOLERANCE), None)  # NaN too
     if wrong is not None:
-        problems.add(label, line, f"{wrong:g} lies outside 0..1: expected shares of the picture, not pixels")
+        problems.add(label, line, f"{wrong:g} lies outside 0..1: expected shares of the image, not pixels")
         return None
     if is_polygon:
         notes["polygons: only their bounding boxes are kept"] += 1
@@ -358,20 +358,20 @@ def _note_unused(labels: dict[Path, Path], notes: Counter) -> None:
     for folder in sorted({label.parent for label in used}):
         for path in folder.glob("*.txt"):
             if path not in used and path.name not in _CLASS_FILES and split_name(path.stem) not in _SPLITS:
-                notes["label files without a picture are left out"] += 1
+                notes["label files without an image are left out"] += 1
 
 
 def _recorded_ids(folder: Path, names: dict[int, str], entries: dict[Path, Entry]) -> tuple[dict[int, int], dict[Path, int] | None]:
-    """Category ids by number and picture ids by path, as `convert` left them in its record; nothing where there is none."""
+    """Category ids by number and image ids by path, as `convert` left them in its record; nothing where there is none."""
     record = folder / RECORD
     if not record.is_file():
         return {}, None
     try:
         ids = json.loads(record.read_text(encoding="utf-8"))["ids"]
         categories = {number: int(identity) for number, identity in enumerate(ids["categories"])}
-        pictures = {folder / name: int(identity) for name, identity in ids["pictures"].items()}
+        images = {folder / name: int(identity) for name, identity in ids["images"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{record}: is damaged; delete it to have the pictures and classes numbered anew") from None
+        raise UserError(f"{record}: is damaged; delete it to have the images and classes numbered anew") from None
     if categories.keys() != names.keys():  # classes were added since
         categories = {}
-    return categories, {path: pictures[path] for path in entries if path in pictures} or None
+    return categories, {path: images[path] for path in entries if path in images} or None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ttfnet_tf.data.coco import CocoSplit
-from ttfnet_tf.evaluate import METRIC_NAMES, coco_evaluation
+from ttfnet_tf.evaluation.evaluate import METRIC_NAMES, coco_evaluation
 from ttfnet_tf.report.classes import ClassFigures, PrecisionCurve, class_figures, precision_curves
 from ttfnet_tf.report.confusion import Confusion, confuse
 from ttfnet_tf.report.data_summary import unique_names
 from ttfnet_tf.report.error_types import ErrorTypes, error_types
-from ttfnet_tf.report.pictures import PictureScore, score_pictures
+from ttfnet_tf.report.images import ImageScore, score_images
 from ttfnet_tf.report.scenes import scenes_of
 
 
@@ -25,14 +25,14 @@ class Analysis:
     """
 
     annotations: str
-    num_pictures: int
+    num_images: int
     metrics: dict[str, float]
     class_names: list[str]
     classes: list[ClassFigures]
     curves: list[PrecisionCurve]
     confusion: Confusion
     errors: ErrorTypes
-    scores: list[PictureScore]
+    scores: list[ImageScore]
     score_threshold: float
 
 
@@ -42,7 +42,7 @@ def analyse(split: CocoSplit, detections: list[dict], *, score_threshold: float)
     Args:
         split: read with `training=False`.
         detections: COCO results.
-        score_threshold: detections at or below it are left out of confusion matrix and pictures; AP and error types take all.
+        score_threshold: detections at or below it are left out of confusion matrix and images; AP and error types take all.
     """
     evaluation = coco_evaluation(split, detections)
     names = unique_names(split.class_names, split.category_ids)
@@ -51,13 +51,13 @@ def analyse(split: CocoSplit, detections: list[dict], *, score_threshold: float)
     confusion = confuse(scenes, split.num_classes, score_threshold=score_threshold)
     return Analysis(
         annotations=str(split.annotations),
-        num_pictures=len(split.pictures),
+        num_images=len(split.images),
         metrics={name: float(value) for name, value in zip(METRIC_NAMES, evaluation.stats)},
         class_names=names,
         classes=class_figures(evaluation, names, confusion),
         curves=precision_curves(evaluation, names),
         confusion=confusion,
         errors=error_types(scenes, split.num_classes, score_threshold=score_threshold),
-        scores=score_pictures(scenes, score_threshold=score_threshold),
+        scores=score_images(scenes, score_threshold=score_threshold),
         score_threshold=score_threshold,
     )

@@ -1,4 +1,4 @@
-"""What a data set holds: pictures and boxes by class and size."""
+"""What a data set holds: images and boxes by class and size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ttfnet_tf.data.coco import CocoSplit
 
 SIZES = ("small", "medium", "large")
-_LIMITS = (32**2, 96**2)  # px of area in the original picture: COCO's small objects lie below the first, large ones from the second on
+_LIMITS = (32**2, 96**2)  # px of area in the original image: COCO's small objects lie below the first, large ones from the second on
 
 
 @dataclass(frozen=True)
@@ -20,18 +20,18 @@ class SplitSummary:
     Attributes:
         name: "train" or "val".
         annotations: the file.
-        pictures: that are used.
-        empty: pictures without a box among them.
+        images: that are used.
+        empty: images without a box among them.
         boxes: that are used.
         by_class: class name -> numbers of small, medium and large boxes, by the area of the box in original pixels.
-        sizes: smallest and largest "width x height" of a picture.
-        most_boxes, median_boxes: of a picture.
-        dropped: reason -> number of boxes or pictures left out.
+        sizes: smallest and largest "width x height" of an image.
+        most_boxes, median_boxes: of an image.
+        dropped: reason -> number of boxes or images left out.
     """
 
     name: str
     annotations: str
-    pictures: int
+    images: int
     empty: int
     boxes: int
     by_class: Mapping[str, tuple[int, int, int]]
@@ -49,15 +49,15 @@ class SplitSummary:
 def summarise(name: str, split: CocoSplit) -> SplitSummary:
     """Counts a split."""
     counts = np.zeros((split.num_classes, 3), np.int64)
-    for picture in split.pictures:
-        sides = picture.boxes[:, 2:] - picture.boxes[:, :2] + 1
-        np.add.at(counts, (picture.labels, np.digitize(sides[:, 0] * sides[:, 1], _LIMITS)), 1)
-    numbers = [len(picture.boxes) for picture in split.pictures]
-    areas = sorted(split.pictures, key=lambda picture: picture.size[0] * picture.size[1])
+    for image in split.images:
+        sides = image.boxes[:, 2:] - image.boxes[:, :2] + 1
+        np.add.at(counts, (image.labels, np.digitize(sides[:, 0] * sides[:, 1], _LIMITS)), 1)
+    numbers = [len(image.boxes) for image in split.images]
+    areas = sorted(split.images, key=lambda image: image.size[0] * image.size[1])
     return SplitSummary(
         name=name,
         annotations=str(split.annotations),
-        pictures=len(split.pictures),
+        images=len(split.images),
         empty=numbers.count(0),
         boxes=sum(numbers),
         by_class={_label(split, k): (int(row[0]), int(row[1]), int(row[2])) for k, row in enumerate(counts)},

@@ -45,7 +45,7 @@ def line_chart(
     """Curves over a common axis that begins at 0.
 
     Args:
-        name: of the picture, unique on the page; letters, digits and hyphens.
+        name: of the image, unique on the page; letters, digits and hyphens.
         lines: a legend tells them apart where there are several.
         log_y: values that are not above 0 are left out.
         from_zero: whether the vertical axis begins at 0.
@@ -110,7 +110,7 @@ def bar_chart(name: str, bars: Mapping[str, Sequence[float]], groups: Sequence[s
 
 
 def heat_map(name: str, shares: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Markup:
-    """A matrix of shares 0..1 as a picture, for more classes than a table can take."""
+    """A matrix of shares 0..1 as an image, for more classes than a table can take."""
     figure, axes = _figure(8.0, 8.0, left=1.1, bottom=1.1)
     axes.grid(visible=False)
     axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")  # the root, so that a few percent can be seen

@@ -1,4 +1,4 @@
-"""The page itself: parts put into the templates beside this file, with every picture and style inside."""
+"""The page itself: parts put into the templates beside this file, with every image and style inside."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ttfnet_tf.report.classes import strongest_and_weakest
 from ttfnet_tf.report.data_summary import SIZES, SplitSummary
 from ttfnet_tf.report.error_types import KINDS
 from ttfnet_tf.report.figures import Line
-from ttfnet_tf.report.pictures import Drawing
+from ttfnet_tf.report.images import Drawing
 from ttfnet_tf.report.published import Reference
 from ttfnet_tf.report.record import Record
 
@@ -32,7 +32,7 @@ FIGURES = {
     "APs": "of small objects: area below 32 x 32 px",
     "APm": "of medium objects: up to 96 x 96 px",
     "APl": "of large objects",
-    "AR1": "recall, mean over overlaps, with 1 detection a picture",
+    "AR1": "recall, mean over overlaps, with 1 detection an image",
     "AR10": "with 10",
     "AR100": "with 100",
     "ARs": "of small objects",
@@ -162,7 +162,7 @@ def _curves(records: Sequence[Record]) -> dict[str, Markup]:
             logged("data_wait"),
             {"x_label": "epoch", "y_label": "share of the time", "from_zero": True},
         ),
-        "speed": (logged("images_per_second"), {"x_label": "epoch", "y_label": "pictures a second", "from_zero": True}),
+        "speed": (logged("images_per_second"), {"x_label": "epoch", "y_label": "images a second", "from_zero": True}),
     }
     return {name: figures.line_chart(name, lines, **look) for name, (lines, look) in wanted.items() if lines}
 
@@ -191,7 +191,7 @@ def _precision(analysis: Analysis) -> list[Markup]:
 
 
 def _matrix(analysis: Analysis) -> dict[str, Any]:
-    """Rows with counts and shares for a table, or a picture where there are too many classes; and the most frequent confusions."""
+    """Rows with counts and shares for a table, or an image where there are too many classes; and the most frequent confusions."""
     confusion, names = analysis.confusion, analysis.class_names
     totals = confusion.counts.sum(axis=1, keepdims=True)
     shares = confusion.counts / totals.clip(min=1)
@@ -204,7 +204,7 @@ def _matrix(analysis: Analysis) -> dict[str, Any]:
     return {
         "columns": column_names,
         "rows": rows if is_table else (),
-        "picture": None if is_table else figures.heat_map("confusion", shares, row_names, column_names),
+        "image": None if is_table else figures.heat_map("confusion", shares, row_names, column_names),
         "mix_ups": () if is_table else [(names[i], names[j], count, float(shares[i, j])) for i, j, count in confusion.mix_ups(MIX_UPS)],
     }
 

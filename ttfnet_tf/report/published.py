@@ -9,9 +9,9 @@ from typing import Any
 from ttfnet_tf.config import load_config
 from ttfnet_tf.report.record import Record
 from ttfnet_tf.reproduce.cells import PUBLISHED, Cell, read_published
-from ttfnet_tf.run_folder import flatten
+from ttfnet_tf.runs.run_folder import flatten
 
-COCO_CLASSES, COCO_PICTURES = 80, 5000  # of val2017, where everything was published
+COCO_CLASSES, COCO_IMAGES = 80, 5000  # of val2017, where everything was published
 _SECTIONS = ("augment.", "losses.", "model.", "optim.", "targets.")
 _KEYS = {"data.image_size", "data.crowd", "data.empty_images", "train.batch_size", "train.epochs", "decode.top_k", "decode.score_threshold"}
 _SAME_NUMBERS = {"model.pretrained", "model.sampler", "model.batch_norm", "targets.backend"}  # or a file's name
@@ -24,19 +24,19 @@ class Reference:
     cell: Cell
     source: str  # of the table
     differences: tuple[str, ...]  # settings in which the run departs from it, as key=value
-    is_same_data: bool  # COCO val2017, by the number of classes and pictures
+    is_same_data: bool  # COCO val2017, by the number of classes and images
 
     @property
     def is_comparable(self) -> bool:
         return self.is_same_data and not self.differences
 
 
-def find_reference(record: Record, num_pictures: int | None) -> Reference | None:
+def find_reference(record: Record, num_images: int | None) -> Reference | None:
     """The cell with the run's configuration file and, where several have it, the one nearest to its settings.
 
     Args:
         record: the run.
-        num_pictures: that it was measured on.
+        num_images: that it was measured on.
 
     Returns:
         None where no figure was published for that file, or the published figures are not at hand (outside a clone).
@@ -51,7 +51,7 @@ def find_reference(record: Record, num_pictures: int | None) -> Reference | None
     if not found:
         return None
     differences, cell, source = min(found, key=lambda entry: len(entry[0]))
-    is_same_data = len(record.class_names) == COCO_CLASSES and num_pictures == COCO_PICTURES
+    is_same_data = len(record.class_names) == COCO_CLASSES and num_images == COCO_IMAGES
     return Reference(cell, source, differences, is_same_data)
 
 

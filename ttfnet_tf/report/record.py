@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.measure import evaluation_folder, evaluation_settings
-from ttfnet_tf.run_folder import flatten, read_labels, read_metrics, work_directory
+from ttfnet_tf.evaluation.measure import evaluation_folder, evaluation_settings
+from ttfnet_tf.runs.run_folder import flatten, read_labels, read_metrics, work_directory
 
 _PART_NAMES = ("AP", "AP50", "AP75")
 
@@ -106,7 +106,7 @@ class Record:
 
     @property
     def speed(self) -> float | None:
-        """Median of the logged pictures a second."""
+        """Median of the logged images a second."""
         speeds = [line["images_per_second"] for line in self.training if line.get("images_per_second")]
         return float(np.median(speeds)) if speeds else None
 

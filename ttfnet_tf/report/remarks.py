@@ -20,7 +20,7 @@ def remarks(record: Record, analysis: Analysis | None, reference: Reference | No
         record: the run.
         analysis: None where there are no detections or annotations.
         reference: of the published figures.
-        more: lines about files, such as pictures that could not be read.
+        more: lines about files, such as images that could not be read.
     """
     return [*_about_training(record), *more, *_about_measuring(record, analysis), *_about_reference(reference)]
 

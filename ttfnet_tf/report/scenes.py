@@ -1,4 +1,4 @@
-"""Objects and detections of one picture side by side, and which detection has found which object.
+"""Objects and detections of one image side by side, and which detection has found which object.
 
 Two rules are in use. `match` is COCO's and asks class by class; AP and the error types rest on it. `pair` lets classes differ, which a
 confusion matrix is about.
@@ -14,12 +14,12 @@ import numpy as np
 from pycocotools import mask
 from pycocotools.coco import COCO
 
-MAX_DETECTIONS = 100  # of a class in a picture, as COCO's AP counts them
+MAX_DETECTIONS = 100  # of a class in an image, as COCO's AP counts them
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One picture with N annotated objects and M detections; boxes are x, y, width, height in its pixels."""
+    """One image with N annotated objects and M detections; boxes are x, y, width, height in its pixels."""
 
     image_id: int
     boxes: np.ndarray  # float64 [N, 4]

@@ -14,18 +14,18 @@ from ttfnet_tf.config import Config, dump_config
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.doctor.quick import quick_check
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.evaluation.measure import evaluation_settings, measure
 from ttfnet_tf.files import write_text
-from ttfnet_tf.measure import evaluation_settings, measure
 from ttfnet_tf.report.analysis import Analysis, analyse
 from ttfnet_tf.report.data_summary import summarise
+from ttfnet_tf.report.images import Drawing, best_and_worst, draw_scores
 from ttfnet_tf.report.page import Contents, comparison_page, run_page
-from ttfnet_tf.report.pictures import Drawing, best_and_worst, draw_scores
 from ttfnet_tf.report.published import find_reference
 from ttfnet_tf.report.record import Record, read_detections, read_record
 from ttfnet_tf.report.remarks import remarks
 
-SCORE_THRESHOLD = 0.3  # of confusion matrix and pictures, as in prediction
-PICTURES = 6  # best and worst ones each
+SCORE_THRESHOLD = 0.3  # of confusion matrix and images, as in prediction
+IMAGES = 6  # best and worst ones each
 _SAME = 1e-6  # of AP, by which stored detections must agree with the figures stored beside them
 
 
@@ -35,7 +35,7 @@ def write_report(
     overrides: Sequence[str] = (),
     *,
     score_threshold: float = SCORE_THRESHOLD,
-    pictures: int = PICTURES,
+    images: int = IMAGES,
     batch_size: int = 8,
 ) -> Path:
     """Writes the page about one run, or about several side by side.
@@ -46,9 +46,9 @@ def write_report(
         runs: work directories, checkpoints in them, or exported models.
         out: file; default report.html in the run's folder, and comparison.html in the current one for several.
         overrides: key=value of `data` and `decode`, for all runs.
-        score_threshold: of confusion matrix and pictures.
-        pictures: best and worst ones each.
-        batch_size: pictures of one call where a run is measured.
+        score_threshold: of confusion matrix and images.
+        images: best and worst ones each.
+        batch_size: images of one call where a run is measured.
 
     Returns:
         The file.
@@ -59,13 +59,13 @@ def write_report(
     single = len(runs) == 1
     records = [read_record(run, overrides) for run in runs]
     file = Path(out) if out else records[0].folder / "report.html" if single else Path("comparison.html")
-    options = [("--out", out), ("--score-threshold", score_threshold), ("--pictures", pictures)]
-    defaults = (None, SCORE_THRESHOLD, PICTURES)
+    options = [("--out", out), ("--score-threshold", score_threshold), ("--images", images)]
+    defaults = (None, SCORE_THRESHOLD, IMAGES)
     given = [str(word) for option, default in zip(options, defaults) if option[1] != default for word in option]
     command = shlex.join(["ttfnet", "report", *map(str, runs), *given, *overrides])
     if not single:
         records = _with_names_apart(records)
-    collect = _Collector(overrides, score_threshold, pictures if single else 0, batch_size, measures=single, command=command)
+    collect = _Collector(overrides, score_threshold, images if single else 0, batch_size, measures=single, command=command)
     contents = [collect(record) for record in records]
     write_text(file, run_page(contents[0]) if single else comparison_page(contents))
     return file
@@ -77,7 +77,7 @@ class _Collector:
 
     overrides: Sequence[str]
     score_threshold: float
-    pictures: int
+    images: int
     batch_size: int
     measures: bool  # whether a run without detections is measured
     command: str
@@ -88,7 +88,7 @@ class _Collector:
         val, train = self._split(config, "val", lines), self._split(config, "train", lines)
         record, analysis, metrics, per_class = self._measured(record, val, lines)
         best, worst = self._drawings(analysis, val, lines)
-        reference = find_reference(record, analysis.num_pictures if analysis else None)
+        reference = find_reference(record, analysis.num_images if analysis else None)
         return Contents(
             record=record,
             analysis=analysis,
@@ -135,23 +135,23 @@ class _Collector:
             lines.append(f"Could not be measured: {error}.")
             return record, None, *_logged(record)
         if measured.skipped:
-            lines.append(f"{measured.skipped} validation pictures could not be read and count as pictures without detections.")
+            lines.append(f"{measured.skipped} validation images could not be read and count as images without detections.")
         record = dataclasses.replace(record, step=measured.step, evaluation=measured.file.parent)
         analysis = analyse(val, measured.result.detections, score_threshold=self.score_threshold)
         return record, analysis, analysis.metrics, _per_class(analysis)
 
     def _drawings(self, analysis: Analysis | None, val: CocoSplit | None, lines: list[str]) -> tuple[list[Drawing], list[Drawing]]:
-        if analysis is None or val is None or not self.pictures:
+        if analysis is None or val is None or not self.images:
             return [], []
-        unreadable = [picture for picture in val.pictures if not _can_be_opened(picture.path)]
+        unreadable = [image for image in val.images if not _can_be_opened(image.path)]
         if unreadable:
             lines.append(
-                f"{len(unreadable)} of {len(val.pictures)} validation pictures cannot be opened, such as {unreadable[0].path} "
+                f"{len(unreadable)} of {len(val.images)} validation images cannot be opened, such as {unreadable[0].path} "
                 f"(image id {unreadable[0].id}); what they would show is missing here."
             )
-        ids = {picture.id for picture in unreadable}
-        best, worst = best_and_worst([score for score in analysis.scores if score.scene.image_id not in ids], self.pictures)
-        files = {picture.id: str(picture.path) for picture in val.pictures}
+        ids = {image.id for image in unreadable}
+        best, worst = best_and_worst([score for score in analysis.scores if score.scene.image_id not in ids], self.images)
+        files = {image.id: str(image.path) for image in val.images}
         drawn = [draw_scores(chosen, files, analysis.class_names) for chosen in (best, worst)]
         lines += [line for _, faults in drawn for line in faults]
         return drawn[0][0], drawn[1][0]

@@ -53,10 +53,10 @@ class DataFolder:
 
 
 def data_folder(folder: str | Path) -> DataFolder:
-    """Finds annotations and pictures in a folder.
+    """Finds annotations and images in a folder.
 
-    `annotations/train.json` and `annotations/val.json` with pictures in `train/` and `val/` or all in `images/`; or
-    `annotations/instances_train2017.json`, ..., with pictures in `train2017/` and `val2017/`.
+    `annotations/train.json` and `annotations/val.json` with images in `train/` and `val/` or all in `images/`; or
+    `annotations/instances_train2017.json`, ..., with images in `train2017/` and `val2017/`.
 
     Raises:
         UserError: they are not there.
@@ -71,7 +71,7 @@ def data_folder(folder: str | Path) -> DataFolder:
         places = [folder / coco_name] if is_coco else [folder / split, folder / "images"]
         images = next((place for place in places if place.is_dir()), None)
         if images is None:
-            raise UserError(f"--data {folder}: has no folder {' or '.join(place.name for place in places)} with the pictures of {split}")
+            raise UserError(f"--data {folder}: has no folder {' or '.join(place.name for place in places)} with the images of {split}")
         settings += [f"data.{split}.annotations={annotations}", f"data.{split}.images={images}"]
     return DataFolder(tuple(settings), is_coco)
 
@@ -114,8 +114,8 @@ def plan(
         settings = (*cell.settings, *data)
         if scale is not None:
             config = load_config(cell.config, settings)
-            pictures = _count_pictures(*_training_files(config, overrides))
-            settings += scaled_settings(config, scale, pictures, swap_backbone=one_backbone, given=overrides)
+            images = _count_images(*_training_files(config, overrides))
+            settings += scaled_settings(config, scale, images, swap_backbone=one_backbone, given=overrides)
         settings += tuple(overrides)
         config = load_config(cell.config, settings)
         for seed in range(seeds):
@@ -126,11 +126,11 @@ def plan(
 
 
 def scaled_settings(
-    config: Config, scale: float, num_pictures: int, *, swap_backbone: bool = True, given: Sequence[str] = ()
+    config: Config, scale: float, num_images: int, *, swap_backbone: bool = True, given: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """key=value that make a recipe small enough for a laptop; docs/ablations.md says the same in words.
 
-    With S = `scale`: sides are S times as long (to a multiple of 32 px, at least 64), the batch has S^2 times the pictures (at least
+    With S = `scale`: sides are S times as long (to a multiple of 32 px, at least 64), the batch has S^2 times the images (at least
     4), the run S times the epochs, but as many as 50 steps for each published epoch need, and never more than published; drops of the
     learning rate keep their share of the run. The learning rate follows the batch, divided by S for the shorter run: `lr_batch_size`
     is S times the recipe's. Warm-up takes a fifth of the run at most. Every epoch is evaluated. Up to S = 0.5 nothing is pretrained.
@@ -138,14 +138,14 @@ def scaled_settings(
     Args:
         config: the recipe.
         scale: S in (0, 1].
-        num_pictures: to train on.
+        num_images: to train on.
         swap_backbone: whether ResNet-18 takes the place of larger backbones up to S = 0.5.
         given: key=value of the user, whose keys are left out, and which count where others follow from them.
     """
     chosen = {key: yaml.safe_load(value) for key, _, value in (setting.partition("=") for setting in given)}
     recipe, optim = config.train, config.optim
     batch = max(LEAST_BATCH, round(scale**2 * recipe.batch_size))
-    epoch_steps = -(-num_pictures // int(chosen.get("train.batch_size", batch)))
+    epoch_steps = -(-num_images // int(chosen.get("train.batch_size", batch)))
     enough = -(-STEPS_OF_AN_EPOCH * recipe.epochs // epoch_steps)
     epochs = min(recipe.epochs, max(1, round(scale * recipe.epochs), enough))
     run_epochs = float(chosen.get("train.epochs", epochs))
@@ -197,7 +197,7 @@ def _refuse_flattening(table: Table, cells: Sequence[Cell], overrides: Sequence[
 
 
 def _training_files(config: Config, overrides: Sequence[str]) -> tuple[str, str, str, float, int, str]:
-    """What the number of training pictures depends on; settings of the user count."""
+    """What the number of training images depends on; settings of the user count."""
     data = {key: value for key, _, value in (override.partition("=") for override in overrides)}
     return (
         data.get("data.train.annotations", config.data.train.annotations),
@@ -210,9 +210,9 @@ def _training_files(config: Config, overrides: Sequence[str]) -> tuple[str, str,
 
 
 @functools.cache
-def _count_pictures(annotations: str, images: str, crowd: str, min_box_size: float, min_image_size: int, empty_images: str) -> int:
+def _count_images(annotations: str, images: str, crowd: str, min_box_size: float, min_image_size: int, empty_images: str) -> int:
     if not Path(annotations).is_file():
-        raise UserError(f"{annotations}: is not there, and --scale depends on the number of pictures; name a set by --data FOLDER")
+        raise UserError(f"{annotations}: is not there, and --scale depends on the number of images; name a set by --data FOLDER")
     split = load_coco(
         annotations,
         images,
@@ -222,7 +222,7 @@ def _count_pictures(annotations: str, images: str, crowd: str, min_box_size: flo
         empty_images=empty_images,
         training=True,
     )
-    return len(split.pictures)
+    return len(split.images)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Pictures of training runs. matplotlib is imported when the first is drawn."""
+"""Images of training runs. matplotlib is imported when the first is drawn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.run_folder import read_metrics
+from ttfnet_tf.runs.run_folder import read_metrics
 
 Curve = Sequence[tuple[float, float]]  # (epoch, AP)
 LEGEND_ROWS = 14  # more curves than this are told apart by colour alone
@@ -25,7 +25,7 @@ def learning_curves(out: str | Path, runs: Mapping[str, str | Path]) -> None:
     """AP and training loss against the epoch.
 
     Args:
-        out: picture file.
+        out: image file.
         runs: label -> work directory.
     """
     figure, (precision, losses) = _figure(1, 2, 9, 3.2)
@@ -52,7 +52,7 @@ def cells(
     """AP against the epoch for each cell of a table, and beside it AP at the end with what was published.
 
     Args:
-        out: picture file.
+        out: image file.
         title: over both.
         curves: cell -> one curve for each seed, in percent.
         finals: cell -> AP at the end of each seed, in percent.
@@ -88,16 +88,16 @@ def cells(
 
 
 def trade_offs(out: str | Path, points: Sequence[tuple[str, str, Mapping[str, float]]]) -> None:
-    """The paper's Figure 4: AP against hours of training, and against pictures a second.
+    """The paper's Figure 4: AP against hours of training, and against images a second.
 
     Args:
-        out: picture file.
+        out: image file.
         points: (family, name, figures with AP and hours or fps); points of a family share a colour.
     """
     figure, axes = _figure(1, 2, 11, 4.6)
     families = list(dict.fromkeys(family for family, _, _ in points))
     colours = dict(zip(families, _colours(len(families))))
-    for panel, key, label in zip(axes, ("hours", "fps"), ("hours of training", "pictures a second")):
+    for panel, key, label in zip(axes, ("hours", "fps"), ("hours of training", "images a second")):
         for family in families:
             shown = [(name, figures) for other, name, figures in points if other == family and key in figures and "AP" in figures]
             x, y = [figures[key] for _, figures in shown], [figures["AP"] for _, figures in shown]

@@ -16,7 +16,7 @@ from ttfnet_tf.reproduce import plots
 from ttfnet_tf.reproduce.cells import FIGURES, Cell, Published, Table
 from ttfnet_tf.reproduce.plan import Run
 from ttfnet_tf.reproduce.run import is_done, read_result
-from ttfnet_tf.run_folder import read_metrics
+from ttfnet_tf.runs.run_folder import read_metrics
 
 _PARTS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _CLEAR = 0.4  # points of AP by which published figures must differ for their order to be looked for, where a table names no tolerance

@@ -18,7 +18,7 @@ from ttfnet_tf.config import Config
 from ttfnet_tf.errors import DivergenceError, UserError
 from ttfnet_tf.files import write_json
 from ttfnet_tf.reproduce.plan import Run
-from ttfnet_tf.run_folder import read_metrics
+from ttfnet_tf.runs.run_folder import read_metrics
 
 RESULT = "result.json"
 

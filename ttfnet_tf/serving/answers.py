@@ -1,4 +1,4 @@
-"""From a server's shares of a picture to named boxes in its pixels."""
+"""From a server's shares of an image to named boxes in its pixels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ttfnet_tf.detections import Detections
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.detections import Detections
 
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: of the tag, and its values that exchange height and width
 
@@ -19,12 +19,12 @@ _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: of the tag, and its values
 def detections_of(
     outputs: Mapping[str, np.ndarray], row: int, *, size: tuple[int, int], class_names: Mapping[int, str], score_threshold: float
 ) -> Detections:
-    """The detections of one picture.
+    """The detections of one image.
 
     Args:
         outputs: see `target.Reply`.
-        row: of the picture.
-        size: (height, width) of the picture in pixels.
+        row: of the image.
+        size: (height, width) of the image in pixels.
         class_names: category id -> name; a class without one is called by its id.
         score_threshold: only scores above it are kept.
     """
@@ -42,11 +42,11 @@ def detections_of(
     )
 
 
-def picture_size(file: Path) -> tuple[int, int]:
+def image_size(file: Path) -> tuple[int, int]:
     """(height, width) in pixels after the EXIF orientation, from the header alone.
 
     Raises:
-        UserError: the file is missing or is no picture.
+        UserError: the file is missing or is no image.
     """
     try:
         with warnings.catch_warnings():
@@ -58,7 +58,7 @@ def picture_size(file: Path) -> tuple[int, int]:
         return (width, height) if exif.get(_ORIENTATION) in _TURNED else (height, width)
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... by format
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{file}: the size of this picture cannot be read ({reason})") from None
+        raise UserError(f"{file}: the size of this image cannot be read ({reason})") from None
 
 
 def read_class_names(file: Path) -> dict[int, str]:

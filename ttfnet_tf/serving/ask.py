@@ -1,4 +1,4 @@
-"""Asking a server about picture files: in requests of several, several at a time, with a name to every file that goes wrong."""
+"""Asking a server about image files: in requests of several, several at a time, with a name to every file that goes wrong."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ttfnet_tf.detections import Detections
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.predict import Failure
+from ttfnet_tf.inference.detections import Detections
+from ttfnet_tf.inference.predict import Failure
 from ttfnet_tf.serving.load import Load, run_jobs
 from ttfnet_tf.serving.target import Client, Refused, Target, Unanswered
 
@@ -104,7 +104,7 @@ class _Questions:
         return contents
 
     def ask(self, index: int, contents: list[tuple[Path, bytes]]) -> int:
-        """Sends a batch; returns the number of pictures answered, 0 if something in it was refused."""
+        """Sends a batch; returns the number of images answered, 0 if something in it was refused."""
         if not contents:
             return 0
         try:

@@ -13,7 +13,7 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.serving.target import INPUT, OVERLOADED, SIGNATURE, Reply, Target, checked, failure
 
 _OPTIONS = (
-    # Pictures are larger than gRPC's 4 MB; the server sets no limit of its own.
+    # Images are larger than gRPC's 4 MB; the server sets no limit of its own.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     # REST asks the address itself as well, whatever proxy the environment names.

@@ -20,7 +20,7 @@ class Timing:
 
     start: float
     end: float
-    pictures: int  # answered; 0 if the request failed
+    images: int  # answered; 0 if the request failed
 
     @property
     def seconds(self) -> float:
@@ -53,12 +53,12 @@ class Load:
         return len(self._answered) / self.seconds
 
     @property
-    def pictures_per_second(self) -> float:
-        return sum(one.pictures for one in self.timings) / self.seconds
+    def images_per_second(self) -> float:
+        return sum(one.images for one in self.timings) / self.seconds
 
     @property
     def _answered(self) -> list[Timing]:
-        return [one for one in self.timings if one.pictures]
+        return [one for one in self.timings if one.images]
 
     def lines(self) -> list[str]:
         """The figures for people."""
@@ -67,7 +67,7 @@ class Load:
             return [f"{count}: none was answered"]
         times = [f"p{percent} {1000 * self.percentile(percent):.1f}" for percent in PERCENTILES]
         slowest = 1000 * max(one.seconds for one in self._answered)
-        rates = f"{self.requests_per_second:.1f} requests/s, {self.pictures_per_second:.1f} pictures/s"
+        rates = f"{self.requests_per_second:.1f} requests/s, {self.images_per_second:.1f} images/s"
         failed = f", {self.failed} failed" if self.failed else ""
         return [f"{count}{failed}: {rates}", f"latency in ms: {', '.join(times)}, longest {slowest:.1f}"]
 
@@ -85,7 +85,7 @@ def run_jobs(
     Args:
         jobs: in the order of their starts.
         prepare: makes what a request needs; its time does not count.
-        ask: sends it; gives the number of pictures that were answered, 0 for a request that failed.
+        ask: sends it; gives the number of images that were answered, 0 for a request that failed.
         concurrency: threads.
         clock: seconds.
 
@@ -96,8 +96,8 @@ def run_jobs(
     def timed(job: int) -> Timing:
         prepared = prepare(job)
         start = clock()
-        pictures = ask(job, prepared)
-        return Timing(start, clock(), pictures)
+        images = ask(job, prepared)
+        return Timing(start, clock(), images)
 
     with ThreadPoolExecutor(concurrency, thread_name_prefix="ask") as threads:
         futures = [threads.submit(timed, job) for job in jobs]

@@ -1,6 +1,6 @@
 """TensorFlow Serving's REST interface, with the standard library alone.
 
-The row form is spoken: `instances` in, `predictions` out, a picture as {"b64": ...}.
+The row form is spoken: `instances` in, `predictions` out, an image as {"b64": ...}.
 Reference: tensorflow/serving 2.15, `g3doc/api_rest.md`; the statuses are those of `model_servers/http_server.cc`.
 """
 
@@ -45,7 +45,7 @@ def request_body(contents: Sequence[bytes]) -> bytes:
 
 
 def outputs_of(body: bytes) -> dict[str, np.ndarray]:
-    """Name -> float32 array, a row for each picture, from the JSON of an answer.
+    """Name -> float32 array, a row for each image, from the JSON of an answer.
 
     Raises:
         ValueError: it is no answer in row form with several outputs.

@@ -39,9 +39,9 @@ class Target:
 
 
 class Reply(NamedTuple):
-    """What a server says about a few pictures."""
+    """What a server says about a few images."""
 
-    outputs: dict[str, np.ndarray]  # the four of export.card.OUTPUTS, a row for each picture
+    outputs: dict[str, np.ndarray]  # the four of export.card.OUTPUTS, a row for each image
     version: int | None  # that answered; REST does not tell
 
 
@@ -52,7 +52,7 @@ class Client(Protocol):
         """Asks about JPEG or PNG files, each the bytes of one.
 
         Raises:
-            Refused: the server looked at the pictures and refused one.
+            Refused: the server looked at the images and refused one.
             Unanswered: there was no answer to this request.
             UserError: there is no server, model or signature.
         """
@@ -109,16 +109,16 @@ def failure(target: Target, status: str, message: str) -> UserError:
     return UserError(f"{target}: {status} ({words})")
 
 
-def checked(target: Target, outputs: dict[str, np.ndarray], pictures: int) -> dict[str, np.ndarray]:
-    """The outputs, if they are those of a detector for so many pictures.
+def checked(target: Target, outputs: dict[str, np.ndarray], images: int) -> dict[str, np.ndarray]:
+    """The outputs, if they are those of a detector for so many images.
 
     Raises:
         UserError: they are not.
     """
     rows = {name: outputs[name].shape[:1] for name in OUTPUTS if name in outputs}
-    if set(rows) != set(OUTPUTS) or set(rows.values()) != {(pictures,)}:
+    if set(rows) != set(OUTPUTS) or set(rows.values()) != {(images,)}:
         shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in sorted(outputs.items())) or "nothing"
-        raise UserError(f"{target}: answers {pictures} pictures with {_one_line(shapes)}, so it is no detector of ttfnet export")
+        raise UserError(f"{target}: answers {images} images with {_one_line(shapes)}, so it is no detector of ttfnet export")
     return outputs
 
 

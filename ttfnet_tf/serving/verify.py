@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ttfnet_tf.detections import Detections
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.predict import Failure
+from ttfnet_tf.inference.detections import Detections
+from ttfnet_tf.inference.predict import Failure
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Between the local and the served detections of one picture."""
+    """Between the local and the served detections of one image."""
 
-    box: float  # the largest of any corner's coordinate, as a share of the picture's side
+    box: float  # the largest of any corner's coordinate, as a share of the image's side
     score: float  # the largest
     reason: str  # one line about what differs beyond the tolerance; empty if nothing does
 
@@ -29,7 +29,7 @@ def compare(local: Detections, served: Detections, *, score_threshold: float, to
         local: what the run finds with scores above `score_threshold`.
         served: what the server finds with scores above it.
         score_threshold: detections at the end that only one side has are passed over if their score lies within the tolerance of it.
-        tolerance: of boxes as a share of the picture's side, and of scores.
+        tolerance: of boxes as a share of the image's side, and of scores.
     """
     both = min(len(local), len(served))
     height, width = local.size
@@ -42,7 +42,7 @@ def compare(local: Detections, served: Detections, *, score_threshold: float, to
         return Difference(largest.box, largest.score, reason)
 
     if local.size != served.size:
-        return differs(f"the picture has {local.size} pixels here and {served.size} there")
+        return differs(f"the image has {local.size} pixels here and {served.size} there")
     more = (local if len(local) > both else served).scores[both:]
     if (more > score_threshold + tolerance).any():
         return differs(f"{len(local)} detections here, {len(served)} served")
@@ -50,7 +50,7 @@ def compare(local: Detections, served: Detections, *, score_threshold: float, to
         place = int(wrong[0])
         return differs(f"detection {place + 1} is of class {local.class_ids[place]} here and {served.class_ids[place]} served")
     if not largest.box <= tolerance:  # NaN is no box either
-        return differs(f"boxes differ by up to {largest.box:.2g} of the picture")
+        return differs(f"boxes differ by up to {largest.box:.2g} of the image")
     if not largest.score <= tolerance:
         return differs(f"scores differ by up to {largest.score:.2g}")
     return largest
@@ -58,26 +58,26 @@ def compare(local: Detections, served: Detections, *, score_threshold: float, to
 
 @dataclass(frozen=True)
 class Verification:
-    """Of a number of pictures."""
+    """Of a number of images."""
 
-    pictures: int  # compared
+    images: int  # compared
     detections: int  # local ones in them
-    differing: list[str]  # a line for each picture that differs, its file first
-    box: float  # the largest difference, as a share of the picture's side
+    differing: list[str]  # a line for each image that differs, its file first
+    box: float  # the largest difference, as a share of the image's side
     score: float  # the largest difference
 
     @property
     def passed(self) -> bool:
         """Something was compared, and nothing differs."""
-        return self.pictures > 0 and not self.differing
+        return self.images > 0 and not self.differing
 
     def line(self, run: str) -> str:
         """The result for people."""
-        figures = f"largest difference of boxes {self.box:.2g} of the picture, of scores {self.score:.2g}"
+        figures = f"largest difference of boxes {self.box:.2g} of the image, of scores {self.score:.2g}"
         if self.passed:
-            return f"verified against {run}: {self.pictures} pictures, {self.detections} detections, the same order and classes; {figures}"
-        what = f"{len(self.differing)} pictures differ" if self.differing else "no picture could be compared"
-        return f"not verified against {run}: {what} ({self.pictures} compared; {figures})"
+            return f"verified against {run}: {self.images} images, {self.detections} detections, the same order and classes; {figures}"
+        what = f"{len(self.differing)} images differ" if self.differing else "no image could be compared"
+        return f"not verified against {run}: {what} ({self.images} compared; {figures})"
 
 
 def verify(
@@ -88,7 +88,7 @@ def verify(
     score_threshold: float,
     tolerance: float,
 ) -> Verification:
-    """Compares every served picture with what the run finds in it.
+    """Compares every served image with what the run finds in it.
 
     Args:
         answered: files with the served detections.

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ttfnet_tf import build
-from ttfnet_tf.checkpoint import CheckpointStore, load_run
 from ttfnet_tf.config import Config
 from ttfnet_tf.data import coco_classes
 from ttfnet_tf.data.coco import read_coco
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.run_folder import Labels, RunFolder
+from ttfnet_tf.runs.checkpoint import CheckpointStore, load_run
+from ttfnet_tf.runs.run_folder import Labels, RunFolder
 from ttfnet_tf.weights.files import WRITABLE, write_tensors
 from ttfnet_tf.weights.load import Source, WeightsReport, load_exactly, read_source, state_dict
 from ttfnet_tf.weights.names import num_classes_of

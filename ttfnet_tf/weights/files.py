@@ -33,7 +33,7 @@ class DarknetFile:
     """What Darknet writes: numbers without names, in the order of the network."""
 
     version: tuple[int, int, int]  # major, minor, revision
-    seen: int  # pictures of the training so far
+    seen: int  # images of the training so far
     values: np.ndarray  # float32, all that follows the header
 
 
@@ -66,7 +66,7 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def read_darknet(path: str | Path) -> DarknetFile:
-    """Reads `.weights` and `.conv.N`. The count of pictures has 64 bits from version 0.2 on, 32 before.
+    """Reads `.weights` and `.conv.N`. The count of images has 64 bits from version 0.2 on, 32 before.
 
     Raises:
         UserError: no such file, or its header or length is not Darknet's.

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.parameters import from_official, named_buffers, named_parameters, to_official
+from ttfnet_tf.models.parameters import from_official, named_buffers, named_parameters, to_official
 from ttfnet_tf.weights import download, files
 from ttfnet_tf.weights.names import Mismatch, darknet53_tensors, for_keras_cv, for_other_input, match, summary
 
@@ -172,7 +172,7 @@ def _plan(model, source, prefix) -> tuple[WeightsReport, dict[str, np.ndarray]]:
 
 
 def _in_our_terms(model, source, needed, prefix) -> tuple[Mapping[str, np.ndarray], list[str]]:
-    """The tensors of a source by names that `match` knows and for our pictures, and what there is to say about it."""
+    """The tensors of a source by names that `match` knows and for our images, and what there is to say about it."""
     shapes = {name.removeprefix(prefix): shape for name, shape in needed.items() if name.startswith(prefix)}
     normalization = model.get_layer("normalization")
     scale, offset = np.array(normalization.scale), np.array(normalization.offset)  # normalised = scale * pixel + offset
@@ -183,10 +183,10 @@ def _in_our_terms(model, source, needed, prefix) -> tuple[Mapping[str, np.ndarra
             raise UserError(f"{source.name}: {error}") from None
         unit = 1 / (255 * scale)
         tensors = for_other_input(tensors, unit, -offset * unit, convolution="stem.conv", normalization="stem.bn")
-        return tensors, [note for note in (rest, "the stem was changed from pictures in 0..1 to normalised ones") if note]
+        return tensors, [note for note in (rest, "the stem was changed from images in 0..1 to normalised ones") if note]
     if _KERAS_CV_STEM in shapes and (tensors := for_keras_cv(source.tensors)).keys() & {_KERAS_CV_STEM} - source.tensors.keys():
         tensors = for_other_input(tensors, 255 * scale, offset, convolution="stem.conv1_conv", normalization="stem.conv1_bn")
-        return tensors, ["the stem was changed from normalised pictures to ones in 0..1, which keras-cv's backbones take"]
+        return tensors, ["the stem was changed from normalised images to ones in 0..1, which keras-cv's backbones take"]
     return source.tensors, []
 
 

@@ -131,10 +131,10 @@ def for_keras_cv(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def for_other_input(
     tensors: Mapping[str, np.ndarray], factor: Sequence[float], shift: Sequence[float], *, convolution: str, normalization: str
 ) -> dict[str, np.ndarray]:
-    """The same network for pictures on another scale.
+    """The same network for images on another scale.
 
     Factors go into the kernel of the first convolution, shifts into the mean of the normalisation behind it. Equal but at the border of
-    the picture, which is padded with zeros of the new scale.
+    the image, which is padded with zeros of the new scale.
 
     Args:
         tensors: by name, the first convolution [out, in, H, W] without bias.

@@ -1,0 +1,45 @@
+"""Times come from processes of their own; what goes wrong in one is told."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ttfnet_tf.benchmarks.timing import Times, best_runtime, time_in_turn
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.tflite_metadata import with_files
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A .tflite file with a card, that hardly computes anything."""
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 4, 6, 3], tf.uint8, name="image")])
+    def sums(image):
+        return {"total": tf.reduce_sum(tf.cast(image, tf.float32))}
+
+    module = tf.Module()
+    module.sums = sums
+    content = tf.lite.TFLiteConverter.from_concrete_functions([sums.get_concrete_function()], module).convert()
+    path = tmp_path_factory.mktemp("timing") / "model.tflite"
+    path.write_bytes(with_files(content, {"model_card.json": json.dumps({"classes": [], "image_size": [4, 6]})}))
+    return path
+
+
+def test_every_model_is_called_in_every_round(model):
+    rounds = []
+    times = time_in_turn({"a": model, "b": model}, threads=1, repeats=3, runtime=best_runtime(), on_round=rounds.append)
+    assert list(times) == ["a", "b"]
+    assert [len(one.milliseconds) for one in times.values()] == [3, 3]
+    assert all(0 < value < 1000 for one in times.values() for value in one.milliseconds)
+    assert rounds == [1, 2, 3]
+
+
+def test_what_goes_wrong_in_the_process_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.tflite: cannot be timed \(.*gone\.tflite: cannot be read \(No such file"):
+        time_in_turn({"gone": tmp_path / "gone.tflite"}, threads=1, repeats=1)
+
+
+def test_spread_is_of_percentiles():
+    assert Times(tuple(np.arange(101.0))).spread == (10.0, 50.0, 90.0)

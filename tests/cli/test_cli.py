@@ -1,0 +1,316 @@
+"""The command line: what each mistake says, what each verb leaves behind."""
+
+import functools
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ttfnet_tf import cli
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.predict import drawing_path, find_images, prepare_output
+
+
+def _fails(capsys, *argv):
+    """Runs a command that must fail as a user's mistake; returns its one line."""
+    assert cli.main([str(argument) for argument in argv]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    """What the commands look at before TensorFlow: a work directory with settings only."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("data: {image_size: [64, 64]}")
+    return folder
+
+
+WRONG_ARGUMENTS = [
+    (["trian"], "unknown verb 'trian'; did you mean ttfnet train?; see ttfnet --help"),
+    (["check"], "unknown verb 'check'; did you mean ttfnet data check?; see ttfnet --help"),
+    (["data", "predict"], "unknown verb 'predict'; did you mean ttfnet predict?; see ttfnet data --help"),
+    (["data", "convrt"], "unknown verb 'convrt'; did you mean ttfnet data convert?; see ttfnet data --help"),
+    (["help", "convrt"], "unknown verb 'convrt'; did you mean ttfnet convert?; see ttfnet --help"),
+    (["xyzzy"], "unknown verb 'xyzzy'; see ttfnet --help"),
+    (["train"], "the following arguments are required: CONFIG; see ttfnet train --help"),
+    (["train", "a.yaml", "--workdir", "x"], "unknown argument --workdir; did you mean --work-dir?; see ttfnet train --help"),
+    (["train", "a.yaml", "--xyzzy"], "unknown argument --xyzzy; see ttfnet train --help"),
+    (["train", "a.yaml", "--work-dir"], "--work-dir: expected one argument"),
+    (["evaluate"], "required: RUN"),
+    (["predict", "run", "a.jpg"], "required: --out"),
+    (["data", "shapes", "a", "b"], "unknown argument b; see ttfnet data shapes --help"),
+    (["predict", "run", "--out", "x"], "required: SOURCE"),
+    (["predict", "run", "a.jpg", "--out", "x", "--batch-size", "two"], "invalid int value: 'two'"),
+]
+
+
+@pytest.mark.parametrize(("argv", "expected"), WRONG_ARGUMENTS)
+def test_wrong_arguments(capsys, argv, expected):
+    assert expected in _fails(capsys, *argv)
+
+
+def test_wrong_settings_answer_before_tensorflow_starts(root, write_yaml):
+    path = write_yaml("a.yaml", "optim: {lrr: 1}")
+    code = f"import sys; from ttfnet_tf.cli import main; print(main(['train', {str(path)!r}]), 'tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout == "2 False\n"
+    assert done.stderr == f"ttfnet: {path}: unknown key 'optim.lrr'; did you mean 'optim.lr'?\n"
+
+
+def test_overrides_may_stand_before_and_after_options(capsys, write_yaml):
+    path = write_yaml("a.yaml", "")
+    for argv in (["train", path, "optim.lr=0", "--work-dir", "x"], ["train", path, "--work-dir", "x", "optim.lr=0"]):
+        assert "optim.lr=0.0 must be above 0" in _fails(capsys, *argv)
+
+
+def test_a_run_that_is_not_there(capsys, tmp_path):
+    assert "nowhere: no such run or checkpoint" in _fails(capsys, "evaluate", tmp_path / "nowhere")
+    assert "nowhere: no such run or checkpoint" in _fails(capsys, "predict", tmp_path / "nowhere", "a.jpg", "--out", "x")
+
+
+def test_a_folder_that_is_no_run(capsys, tmp_path):
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    assert "holds no config.yaml" in _fails(capsys, "evaluate", tmp_path / "a" / "b" / "c")
+
+
+def test_a_run_with_broken_settings(capsys, run_dir):
+    (run_dir / "config.yaml").write_text("optm: {}")
+    assert "config.yaml: unknown key 'optm'" in _fails(capsys, "evaluate", run_dir)
+
+
+@pytest.mark.parametrize("override", ["model.backbone=resnet34", "train.seed=3", "optim.lr=1", "top_k=3"])
+def test_evaluation_leaves_the_trained_network_alone(capsys, run_dir, override):
+    assert f"override '{override}': evaluation takes data.* and decode.* keys" in _fails(capsys, "evaluate", run_dir, override)
+
+
+def test_evaluation_refuses_a_wrong_batch_size(capsys, run_dir):
+    assert "--batch-size 0 must be 1 or more" in _fails(capsys, "evaluate", run_dir, "--batch-size", 0)
+
+
+def test_evaluation_without_data(capsys, run_dir):
+    assert "data.val.annotations is not set" in _fails(capsys, "evaluate", run_dir)
+
+
+def test_a_run_without_a_checkpoint(capsys, run_dir, write_coco):
+    annotations, images = write_coco({7: (40, 60)}, [], {3: "cat"})
+    (run_dir / "labels.json").write_text('{"class_names": ["cat"], "category_ids": [3]}')
+    line = _fails(capsys, "evaluate", run_dir, f"data.val.annotations={annotations}", f"data.val.images={images}")
+    assert f"{run_dir}: holds no checkpoint" in line
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1", "nan"])
+def test_prediction_refuses_a_wrong_threshold(capsys, run_dir, value):
+    line = _fails(capsys, "predict", run_dir, "a.jpg", "--out", "x", f"--score-threshold={value}")
+    assert "must lie in 0..1, 1 excluded" in line
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("x.json: is empty"), 2, "ttfnet: x.json: is empty"),
+        (KeyboardInterrupt(), 130, "ttfnet: interrupted"),
+        (MemoryError(), 2, "ttfnet: out of memory; lower train.batch_size (or --batch-size) or data.image_size, or free some memory"),
+        (ValueError("two\nlines"), 1, "ttfnet: ValueError: two lines; this is a fault of ttfnet, --debug shows where"),
+    ],
+)
+def test_exit_codes(monkeypatch, capsys, write_yaml, error, code, line):
+    def load_config(*_):
+        raise error
+
+    monkeypatch.setattr(cli.runs, "load_config", load_config)
+    assert cli.main(["train", "a.yaml"]) == code
+    assert capsys.readouterr().err.splitlines() == [line]
+
+
+def test_debug_shows_the_trace(capsys, tmp_path):
+    assert cli.main(["train", str(tmp_path / "gone.yaml"), "--debug"]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in error
+    assert error.splitlines()[-1].startswith("ttfnet: ")
+
+
+def test_train_names_the_run_after_its_config(monkeypatch, capsys, write_yaml, tmp_path):
+    from ttfnet_tf.training import loop as train
+
+    calls = []
+
+    def run_training(config, work_dir):
+        calls.append((config.train.seed, str(work_dir)))
+        return SimpleNamespace(finished=len(calls) == 1, step=12)
+
+    monkeypatch.setattr(train, "run_training", run_training)
+    path = str(write_yaml("mine.yaml", ""))
+    assert cli.main(["train", path, "train.seed=5"]) == 0
+    assert cli.main(["train", path, "--work-dir", str(tmp_path / "x")]) == 0
+    assert calls == [(5, "runs/mine"), (0, str(tmp_path / "x"))]
+    first, second = capsys.readouterr().out.splitlines()
+    assert "runs/mine: done, 12 steps" in first
+    assert "stopped and saved at step 12; the same command goes on" in second
+
+
+@pytest.mark.parametrize("tool", ["train", "evaluate", "report", "predict", "data"])
+def test_tools_start_from_the_clone_in_any_folder(root, tool, tmp_path):
+    command = [sys.executable, root / "tools" / f"{tool}.py", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage" in done.stdout
+
+
+# Sources of a prediction.
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "inner").mkdir(parents=True)
+    for name in ("b.jpg", "a.PNG", "inner/c.jpg", "inner/b.jpg"):
+        Image.new("RGB", (64, 64)).save(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def _names(found, folder):
+    return [str(path.relative_to(folder)) for path in found]
+
+
+def test_sources_are_files_folders_and_patterns_each_image_once(photos):
+    assert _names(find_images([str(photos)])[0], photos) == ["a.PNG", "b.jpg"]
+    assert _names(find_images([str(photos / "inner" / "b.jpg"), f"{photos}/**/*.jpg"])[0], photos) == [
+        "inner/b.jpg",
+        "b.jpg",
+        "inner/c.jpg",
+    ]
+    assert find_images([str(photos), str(photos / "b.jpg")])[1] == []
+
+
+def test_a_file_may_have_any_name_and_brackets_in_it(photos):
+    odd = photos / "x[1].data"
+    odd.write_bytes((photos / "b.jpg").read_bytes())
+    assert find_images([str(odd)]) == ([odd], [])
+
+
+def test_sources_without_an_image_are_told(photos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    found, failures = find_images([str(tmp_path / "empty"), str(tmp_path / "gone.jpg"), f"{photos}/*.bmp"])
+    assert found == []
+    assert [failure.reason.split(": ", 1)[1].split(" (")[0] for failure in failures] == [
+        "no image in this folder",
+        "no such file",
+        "no image matches",
+    ]
+
+
+def test_drawings_keep_the_name_or_get_a_number(tmp_path):
+    taken = {tmp_path / "a.jpg", tmp_path / "a_2.jpg"}
+    assert drawing_path(tmp_path / "in" / "a.jpg", tmp_path, taken.__contains__) == tmp_path / "a_3.jpg"
+    assert drawing_path(tmp_path / "in" / "b.JPG", tmp_path, taken.__contains__) == tmp_path / "b.JPG"
+    assert drawing_path(tmp_path / "in" / "c.gif", tmp_path, taken.__contains__) == tmp_path / "c.png"
+
+
+def test_a_foreign_detections_file_is_not_written_over(tmp_path):
+    (tmp_path / "detections.json").write_text("[]")
+    with pytest.raises(UserError, match="was not written by predict"):
+        prepare_output(tmp_path)
+
+
+# The whole of predict, on a network whose detections can be told by hand.
+
+
+@pytest.fixture
+def predict(monkeypatch, capsys, run_dir, square_finder):
+    from ttfnet_tf.inference.detector import Detector
+    from ttfnet_tf.methods.decode import decode
+
+    decoded = functools.partial(decode, image_size=(64, 64))
+
+    def load(run, **thresholds):
+        return Detector(square_finder, ["cat", "dog"], [3, 8], decoded, image_size=(64, 64), **thresholds)
+
+    monkeypatch.setattr(Detector, "load", load)
+
+    def run(*sources, out, code=0):
+        assert cli.main(["predict", str(run_dir), *map(str, sources), "--out", str(out), "--batch-size", "2"]) == code
+        captured = capsys.readouterr()
+        record = out / "detections.json"
+        return (json.loads(record.read_text()) if record.exists() else None), captured
+
+    return run
+
+
+@pytest.fixture
+def cells(tmp_path, squares):
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    Image.fromarray(squares((64, 64), {(4, 5): "red"})).save(folder / "one.png")
+    Image.fromarray(squares((64, 64), {(4, 5): "red", (9, 9): "green"}, (2, 3))).save(folder / "two.png")
+    Image.fromarray(squares((64, 64), {})).save(folder / "none.png")
+    return folder
+
+
+def test_predict_writes_drawings_and_one_json(predict, cells, tmp_path):
+    record, captured = predict(cells, out=tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["detections.json", "none.png", "one.png", "two.png"]
+    none, one, two = record["images"]
+    assert (one["file"], one["drawing"], one["height"], one["width"]) == (str(cells / "one.png"), "one.png", 64, 64)
+    assert one["detections"] == [{"box": [12.0, 8.0, 28.0, 24.0], "score": pytest.approx(0.9999546), "class_id": 3, "class_name": "cat"}]
+    assert sorted(found["class_name"] for found in two["detections"]) == ["cat", "dog"]
+    assert (none["detections"], record["failed"], record["score_threshold"]) == ([], [], 0.3)
+    assert "3 images, 3 detections, 0 failed" in captured.out
+    assert np.asarray(Image.open(tmp_path / "out" / "two.png")).shape == (128, 192, 3)
+    assert np.any(np.asarray(Image.open(tmp_path / "out" / "one.png")) != np.asarray(Image.open(cells / "one.png")))
+
+
+def test_missing_and_broken_images_are_told_counted_and_passed_over(predict, cells, tmp_path):
+    (cells / "broken.jpg").write_bytes(b"no image")
+    record, captured = predict(cells, tmp_path / "gone.jpg", out=tmp_path / "out")
+    assert [image["drawing"] for image in record["images"]] == ["none.png", "one.png", "two.png"]
+    assert [failure["source"] for failure in record["failed"]] == [str(tmp_path / "gone.jpg"), str(cells / "broken.jpg")]
+    assert "3 images, 3 detections, 2 failed" in captured.out
+    assert sum("gone.jpg: no such file" in line for line in captured.err.splitlines()) == 1
+    assert sum("broken.jpg" in line for line in captured.err.splitlines()) == 1
+
+
+def test_nothing_readable_is_an_error(predict, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"")
+    _, captured = predict(tmp_path / "broken.jpg", out=tmp_path / "out", code=2)
+    assert captured.err.splitlines()[-1] == "ttfnet: none of the images could be read"
+    _, captured = predict(tmp_path / "gone.jpg", tmp_path / "gone.png", out=tmp_path / "out2", code=2)
+    assert captured.err.splitlines() == [
+        f"ttfnet: {tmp_path}/gone.jpg: no such file, and nothing in 1 more; name an image, a folder of images or a quoted pattern"
+    ]
+    assert not (tmp_path / "out2").exists()
+
+
+def test_neither_sources_nor_drawings_of_the_same_name_are_written_over(predict, cells, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "one.png").write_bytes((cells / "two.png").read_bytes())
+    before = {path: path.read_bytes() for path in [*cells.iterdir(), *other.iterdir()]}
+    for _ in range(2):  # the second time its own drawings are written over, each by its own image
+        record, _ = predict(cells / "one.png", other / "one.png", out=cells)
+        assert [image["drawing"] for image in record["images"]] == ["one_2.png", "one_3.png"]
+        assert np.asarray(Image.open(cells / "one_2.png")).shape != np.asarray(Image.open(cells / "one_3.png")).shape
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_second_prediction_writes_over_its_own_drawings_only(predict, cells, tmp_path):
+    out = tmp_path / "out"
+    predict(cells, out=out)
+    (out / "mine.txt").write_text("kept")
+    record, _ = predict(cells, out=out)
+    assert [image["drawing"] for image in record["images"]] == ["none.png", "one.png", "two.png"]
+    assert sorted(path.name for path in out.iterdir()) == ["detections.json", "mine.txt", "none.png", "one.png", "two.png"]
+
+
+def test_an_output_folder_that_cannot_be_made(predict, cells, tmp_path):
+    (tmp_path / "file").write_text("")
+    _, captured = predict(cells, out=tmp_path / "file" / "out", code=2)
+    assert "cannot be made" in captured.err
+    assert "name another folder with --out" in captured.err

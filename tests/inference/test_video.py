@@ -1,0 +1,317 @@
+"""Videos and cameras through the whole command, on a network whose detections can be told by hand."""
+
+import functools
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from ttfnet_tf import cli
+from ttfnet_tf.config import Config, dump_config
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference import video
+from ttfnet_tf.inference.overlap import Ahead, Behind
+
+FPS, FRAMES = 10, 10
+
+
+def _write(path, frames, fps=FPS, codec="mp4v"):
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, (width, height))
+    assert writer.isOpened()
+    for frame in frames:
+        writer.write(frame[..., ::-1])
+    writer.release()
+
+
+def _read(path):
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while (found := capture.read())[0]:
+        frames.append(found[1][..., ::-1])
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    capture.release()
+    return frames, fps
+
+
+@pytest.fixture(scope="module")
+def frames(squares):
+    """A second: a red square in cell (8, k), from frame 5 on a green one in (2, 2); 128 x 192 for a network of 64 x 64."""
+    return [squares((64, 64), {(8, 2 + k): "red", **({(2, 2): "green"} if k >= 5 else {})}, (2, 3)) for k in range(FRAMES)]
+
+
+@pytest.fixture
+def film(tmp_path, frames):
+    path = tmp_path / "in" / "film.avi"
+    path.parent.mkdir()
+    _write(path, frames, codec="MJPG")
+    return path
+
+
+@pytest.fixture(scope="module")
+def finder(square_finder):
+    """Loads in place of a run; compiled once."""
+    from ttfnet_tf.inference.detector import Detector
+    from ttfnet_tf.methods.decode import decode
+
+    compiled = {}
+
+    def load(run, **thresholds):
+        decoded = functools.partial(decode, image_size=(64, 64))
+        detector = Detector(square_finder, ["cat", "dog"], [3, 8], decoded, image_size=(64, 64), **thresholds)
+        detector._predict = compiled
+        return detector
+
+    return load
+
+
+@pytest.fixture
+def predict(monkeypatch, capfd, tmp_path, finder):
+    from ttfnet_tf.inference.detector import Detector
+
+    monkeypatch.setattr(Detector, "load", finder)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(dump_config(Config()))
+
+    def run(*arguments, code=0):
+        assert cli.main(["predict", str(tmp_path / "run"), *map(str, arguments), "--out", str(tmp_path / "out")]) == code
+        return capfd.readouterr()
+
+    return run
+
+
+def _records(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_video_is_annotated_frame_by_frame_in_order(predict, film, frames, tmp_path):
+    told = predict(film)
+    records = _records(tmp_path / "out" / "film.jsonl")
+    assert [record["frame"] for record in records] == list(range(FRAMES))
+    np.testing.assert_allclose([record["time"] for record in records], np.arange(FRAMES) / FPS, atol=1e-3)
+    for k, record in enumerate(records):
+        found = {one["class_name"]: one["box"] for one in record["detections"]}
+        assert set(found) == ({"cat", "dog"} if k >= 5 else {"cat"})
+        # Cell (8, 2 + k) is the point x = 8 + 4 k, y = 32 of the input; 8 px to every side, 3 and 2 times as far in the video.
+        np.testing.assert_allclose(found["cat"], [3 * (4 * k), 2 * 24, 3 * (16 + 4 * k), 2 * 40], atol=1e-3)
+    drawn, fps = _read(tmp_path / "out" / "film.mp4")
+    assert (len(drawn), fps, drawn[0].shape) == (FRAMES, FPS, frames[0].shape)
+    # A line of the box in the middle of its left side, and the square itself in the middle.
+    assert np.abs(drawn[3][64, 36].astype(int) - frames[3][64, 36]).max() > 60
+    assert np.abs(drawn[3][66, 62].astype(int) - frames[3][66, 62]).max() < 60
+    assert f"{film}: 10 frames, 15 detections in " in told.out
+    assert "network " in told.out
+    assert f"{tmp_path}/out/film.mp4 and film.jsonl" in told.out
+    assert told.err == ""
+
+
+def test_thresholds_by_class(predict, film, tmp_path):
+    predict(film, "--class-threshold", "dog=0.99996", "--batch-size", "4")  # the score of a full cell is 1 / (1 + e^-10) = 0.9999546
+    assert {one["class_name"] for record in _records(tmp_path / "out/film.jsonl") for one in record["detections"]} == {"cat"}
+    assert "there is no such class; did you mean 'dog'?" in predict(film, "--class-threshold", "dig=0.5", code=2).err
+
+
+def test_videos_of_one_name_a_second_call_and_files_of_others(predict, film, frames, tmp_path):
+    other = tmp_path / "other" / "film.mp4"
+    other.parent.mkdir()
+    _write(other, frames[:3])
+    predict(film, other)
+    names = ["film.jsonl", "film.mp4", "film_2.jsonl", "film_2.mp4"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    predict(other)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert len(_records(tmp_path / "out/film.jsonl")) == 3
+    (tmp_path / "out/film.jsonl").write_text("mine")
+    predict(other)
+    assert (tmp_path / "out/film.jsonl").read_text() == "mine"
+    assert video.output_paths(other.parent, "film", str(other))[0].name == "film_2.mp4"  # never the source
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("gone.mp4", None, "gone.mp4: no such file; name a video or a camera"),
+        ("broken.mp4", b"no video", "broken.mp4: is broken or empty, or of a codec that OpenCV cannot read; "),
+        ("empty.mkv", b"", "empty.mkv: is broken or empty, or of a codec that OpenCV cannot read; "),
+        ("camera:x", None, "camera:x: must be camera: and a number, such as camera:0; "),
+        ("camera:63", None, "camera:63: there is no such camera, or another program uses it; "),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(predict, tmp_path, name, content, line):
+    source = name if name.startswith("camera") else tmp_path / name
+    if content is not None:
+        source.write_bytes(content)
+    assert line in predict(source, code=2).err
+
+
+def test_nothing_of_ffmpeg_stands_around_the_line(tmp_path, root):
+    """In a process of its own, for FFmpeg asks once how much it may say."""
+    (tmp_path / "config.yaml").write_text(dump_config(Config()))
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    command = [sys.executable, root / "tools/predict.py", tmp_path, tmp_path / "broken.mp4", "--out", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"ttfnet: {tmp_path}/broken.mp4: is broken or empty, or of a codec that OpenCV cannot read; turn it into an H.264 .mp4 first"
+    ]
+
+
+def test_a_video_that_is_cut_short_is_told_and_kept(predict, tmp_path, frames):
+    source = tmp_path / "cut.avi"
+    _write(source, frames * 6, codec="MJPG")
+    source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    predict(source)
+    count = len(_records(tmp_path / "out/cut.jsonl"))
+    assert 10 < count < 50
+    assert len(_read(tmp_path / "out/cut.mp4")[0]) == count
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("a.mp4", "b.jpg"), "a.mp4 is a video and b.jpg is not; name images and videos in calls of their own"),
+        (("b.jpg", "--show"), "--show is for videos and cameras"),
+        (("a.mp4", "--class-threshold", "0.5"), "--class-threshold 0.5 must be the name of a class and its threshold, e.g. RBC=0.5"),
+        (("a.mp4", "--class-threshold", "a=1"), "--class-threshold a=1 must lie in 0..1, 1 excluded"),
+        (("a.mp4", "--show"), "--show: the installed OpenCV has no windows"),
+    ],
+)
+def test_wrong_calls(predict, arguments, line):
+    assert line in predict(*arguments, code=2).err
+
+
+def test_a_file_in_the_way_of_the_folder(predict, film, tmp_path):
+    (tmp_path / "out").write_text("")
+    assert f"{tmp_path}/out: cannot be made (File exists); name another folder with --out" in predict(film, code=2).err
+
+
+def test_ctrl_c_leaves_a_video_that_reads(predict, film, frames, tmp_path, monkeypatch):
+    real = video._Sink.__call__
+
+    def slow(sink, work):
+        real(sink, work)
+        if sink.frames == 3:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(video._Sink, "__call__", slow)
+    _write(film, frames * 10, codec="MJPG")
+    told = predict(film)
+    count = len(_records(tmp_path / "out/film.jsonl"))
+    assert 3 <= count < 30
+    assert len(_read(tmp_path / "out/film.mp4")[0]) == count
+    assert "stopped; the video so far is whole" in told.out
+
+
+# Cameras: one that gives 50 frames a second for a moment.
+
+
+class Camera:
+    def __init__(self, frames, interval=0.02):
+        self.frames, self.interval = list(frames), interval
+
+    def isOpened(self):  # OpenCV's name
+        return True
+
+    def read(self):
+        time.sleep(self.interval)
+        return (True, self.frames.pop(0)[..., ::-1]) if self.frames else (False, None)
+
+    def get(self, _):
+        return 0.0
+
+    def release(self):
+        pass
+
+
+@pytest.mark.parametrize(("source", "number"), [("camera:0", 0), ("3", 3), ("camera:x", None), ("film.mp4", None), ("12.mp4", None)])
+def test_names_of_cameras(source, number):
+    assert video.camera_number(source) == number
+
+
+def test_a_file_whose_name_is_a_number_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0").write_bytes(b"")
+    assert video.camera_number("0") is None
+    assert video.camera_number("camera:0") == 0
+
+
+def test_a_slow_network_sees_the_newest_frames_of_a_camera_and_the_video_keeps_the_time(finder, frames, tmp_path):
+    detector = finder("run", score_threshold=0.3)
+    detector.warm_up(1)
+
+    def slow(images):
+        time.sleep(0.1)
+        return detector.timed(images, batch_size=1)
+
+    source = video.VideoSource("camera:0", open_capture=lambda number: Camera(frames * 5))
+    start = time.monotonic()
+    result = video.annotate_video(slow, source, tmp_path, colour_of={3: 0, 8: 1})
+    seconds = time.monotonic() - start
+    records = _records(tmp_path / "camera0.jsonl")
+    assert result.frames == len(records) < 15  # of 50
+    assert [record["frame"] for record in records] == sorted(record["frame"] for record in records)
+    assert records[-1]["frame"] > 20
+    drawn, fps = _read(result.video)
+    assert len(drawn) / fps == pytest.approx(seconds, abs=0.5)
+    assert result.network_seconds < 0.5 * seconds
+
+
+# Stages beside each other.
+
+
+def test_ahead_keeps_the_order_and_hands_on_errors():
+    def items():
+        yield from range(20)
+        raise UserError("at the end")
+
+    with Ahead(items()) as ahead:
+        iterator = iter(ahead)
+        assert [next(iterator) for _ in range(20)] == list(range(20))
+        with pytest.raises(UserError, match="at the end"):
+            next(iterator)
+
+
+def test_leaving_early_ends_the_thread_ahead():
+    before = threading.active_count()
+    with Ahead(iter(int, 1)) as ahead:
+        assert next(iter(ahead)) == 0
+    assert threading.active_count() == before
+
+
+def test_behind_works_everything_off_and_hands_on_errors():
+    seen = []
+    with Behind(seen.append) as behind:
+        for item in range(20):
+            behind(item)
+    assert seen == list(range(20))
+
+    def fail(item):
+        raise UserError("disk full")
+
+    def work():
+        with Behind(fail) as behind:
+            for item in range(100):
+                behind(item)
+
+    with pytest.raises(UserError, match="disk full"):
+        work()
+
+
+def test_stages_overlap():
+    """Three stages of 20 ms each: one after the other 600 ms, beside each other little more than 200."""
+
+    def slow(value=None):
+        time.sleep(0.02)
+        return value
+
+    start = time.monotonic()
+    with Ahead(slow(k) for k in range(10)) as ahead, Behind(slow) as behind:
+        for item in ahead:
+            behind(slow(item))
+    assert time.monotonic() - start < 0.45

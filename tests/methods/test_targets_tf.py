@@ -1,0 +1,138 @@
+"""Targets drawn by TensorFlow equal those painted by NumPy, in tf.data and in a compiled function."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ttfnet_tf.inspect.target_stats import share_cells
+from ttfnet_tf.methods.losses import detection_losses
+from ttfnet_tf.methods.targets import paint_targets
+from ttfnet_tf.methods.targets_tf import render_targets, sample_counts
+
+SIZE, CLASSES = (104, 136), 4
+
+
+def _scene(seed, images=3, boxes=14):
+    """Boxes of all sizes, some beyond the border, inverted, doubled or on exact half pixels; the last rows are padding."""
+    rng = np.random.default_rng(seed)
+    centre = rng.uniform([-10, -10], [146, 114], (images, boxes, 2))
+    side = np.exp(rng.uniform(0, 5, (images, boxes, 2)))
+    corners = np.concatenate([centre - side / 2, centre + side / 2], axis=2)
+    corners[:, ::3] = np.round(corners[:, ::3])
+    corners[:, 3] = corners[:, 0]  # equal areas: the order given decides
+    corners[:, 4] = [30, 40, 28.5, 60]  # x2 < x1
+    corners[:, 5] = [50, 60, 40, 80]  # negative area: NaN under log and sqrt
+    labels = rng.integers(0, CLASSES, (images, boxes))
+    labels[:, -3:] = -1
+    labels[-1] = -1  # an image without objects
+    return corners.astype(np.float32), labels.astype(np.int32)
+
+
+AREAS, WEIGHTS, KERNELS = ("gaussian", "rectangle"), ("none", "norm", "sqrt", "log", "equal"), ("aspect", "cornernet")
+SETTINGS = [
+    {"area": area, "weight": weight, "kernel": kernel, "box_per_class": per_class}
+    for area, weight, kernel, per_class in itertools.product(AREAS, WEIGHTS, KERNELS, (False, True))
+]
+
+
+def _assert_equal(maps, boxes, labels, settings):
+    for index in range(len(boxes)):
+        expected = paint_targets(boxes[index], labels[index], image_size=SIZE, num_classes=CLASSES, **settings)
+        np.testing.assert_array_equal(maps["box_target"][index], expected["box_target"])
+        np.testing.assert_array_equal(maps["heatmap"][index] == 1.0, expected["heatmap"] == 1.0)
+        np.testing.assert_allclose(maps["heatmap"][index], expected["heatmap"], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(maps["box_weight"][index], expected["box_weight"], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join(str(v) for v in s.values()))
+def test_equals_numpy(settings):
+    settings = {"beta": 0.9 if settings["area"] == "rectangle" else 0.3, **settings}
+    boxes, labels = _scene(0, images=9)
+    maps = render_targets(tf.constant(boxes), tf.constant(labels), image_size=SIZE, num_classes=CLASSES, **settings)
+    _assert_equal({key: value.numpy() for key, value in maps.items()}, boxes, labels, settings)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("beta", [0.01, 0.1, 0.7, 1.0])
+@pytest.mark.parametrize("area", AREAS)
+def test_equals_numpy_at_any_size(area, beta, kernel):
+    settings = {"alpha": 0.4, "beta": beta, "area": area, "kernel": kernel, "box_per_class": True}
+    boxes, labels = _scene(20, images=6)
+    maps = render_targets(tf.constant(boxes), tf.constant(labels), image_size=SIZE, num_classes=CLASSES, **settings)
+    _assert_equal({key: value.numpy() for key, value in maps.items()}, boxes, labels, settings)
+
+
+@pytest.mark.parametrize("beta", [0.01, 0.9])
+def test_class_aware_rectangles_train(beta):
+    boxes = tf.constant([[[8, 8, 56, 56], [12, 20, 44, 40]]], tf.float32)
+    settings = {"image_size": (64, 64), "num_classes": 3, "area": "rectangle", "box_per_class": True}
+    targets = render_targets(boxes, tf.constant([[2, 0]]), beta=beta, **settings)
+    distances = tf.fill([1, 16, 16, 12], 5.0)
+    with tf.GradientTape() as tape:
+        tape.watch(distances)
+        loss = detection_losses({"heatmap": tf.zeros([1, 16, 16, 3]), "box": distances}, targets)["box_loss"]
+    gradient = tf.reshape(tape.gradient(loss, distances), [1, 16, 16, 3, 4]).numpy()
+    assert 0 < float(loss) < 5 * 2  # box_weight times a mean of 1 - GIoU
+    # Exactly the cells of a class that own its box learn, though those of the two classes overlap.
+    np.testing.assert_array_equal(gradient.any(-1), targets["box_weight"].numpy() > 0)
+    assert [n > 0 for n in np.count_nonzero(gradient.any(-1), axis=(0, 1, 2))] == [True, False, True]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_inside_tf_data_shapes_are_static(kernel):
+    boxes, labels = _scene(7)
+    settings = {"box_per_class": True, "kernel": kernel}
+    draw = functools.partial(render_targets, image_size=SIZE, num_classes=CLASSES, **settings)
+    dataset = tf.data.Dataset.from_tensor_slices((boxes, labels)).batch(3, drop_remainder=True).map(draw)
+    shapes = {key: tuple(spec.shape) for key, spec in dataset.element_spec.items()}
+    assert shapes == {"heatmap": (3, 26, 34, 4), "box_target": (3, 26, 34, 16), "box_weight": (3, 26, 34, 4)}
+    _assert_equal(next(dataset.as_numpy_iterator()), boxes, labels, settings)
+
+
+def test_all_padding_is_empty():
+    maps = render_targets(tf.fill([2, 3, 4], 20.0), tf.fill([2, 3], -1), image_size=(32, 32), num_classes=2)
+    assert not maps["heatmap"].numpy().any()
+    assert not maps["box_weight"].numpy().any()
+    assert (maps["box_target"].numpy() == -1).all()
+
+
+def test_graph_does_not_grow_with_the_number_of_boxes():
+    def nodes(boxes):
+        draw = tf.function(functools.partial(render_targets, image_size=SIZE, num_classes=CLASSES))
+        signature = tf.TensorSpec([2, boxes, 4]), tf.TensorSpec([2, boxes], tf.int32)
+        return len(draw.get_concrete_function(*signature).graph.as_graph_def().node)
+
+    assert nodes(100) == nodes(3)
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match="received 'circle'"):
+        render_targets(tf.zeros([1, 1, 4]), tf.zeros([1, 1], tf.int32), image_size=SIZE, num_classes=2, area="circle")
+    with pytest.raises(ValueError, match="received 'round'"):
+        render_targets(tf.zeros([1, 1, 4]), tf.zeros([1, 1], tf.int32), image_size=SIZE, num_classes=2, kernel="round")
+    with pytest.raises(ValueError, match=r"\(1, 4\) and \(1,\)"):
+        render_targets(tf.zeros([1, 4]), tf.zeros([1], tf.int32), image_size=SIZE, num_classes=2)
+
+
+@pytest.mark.parametrize(("area", "kernel", "per_class"), list(itertools.product(AREAS, KERNELS, (False, True))))
+def test_counts_of_samples_equal_those_of_numpy(area, kernel, per_class):
+    settings = {"image_size": SIZE, "beta": 0.7, "area": area, "kernel": kernel, "box_per_class": per_class}
+    boxes, labels = _scene(3, images=5)
+    limit = np.array([SIZE[1] - 1, SIZE[0] - 1] * 2, np.float32)
+    boxes = np.clip(
+        np.concatenate([np.minimum(boxes[..., :2], boxes[..., 2:]), np.maximum(boxes[..., :2], boxes[..., 2:])], axis=2), 0, limit
+    )
+    maps = render_targets(tf.constant(boxes), tf.constant(labels), num_classes=CLASSES, **settings)
+    counts = sample_counts(tf.constant(boxes), tf.constant(labels), maps, num_classes=CLASSES, weight="log", **settings)
+    shares = [share_cells(one[known >= 0], known[known >= 0], **settings) for one, known in zip(boxes, labels)]
+    painted = [paint_targets(one, known, num_classes=CLASSES, **settings) for one, known in zip(boxes, labels)]
+    assert {name: float(value) for name, value in counts.items()} == {
+        "images": 5,
+        "regression_samples": sum(int((maps["box_weight"] > 0).sum()) for maps in painted),
+        "ambiguous": pytest.approx(sum(one.shared / one.covered for one in shares if one.covered)),
+        "images_with_cells": sum(one.covered > 0 for one in shares),  # the last image has no object
+    }
+    assert 0 < sum(one.shared for one in shares) < sum(one.covered for one in shares)

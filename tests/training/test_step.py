@@ -1,0 +1,218 @@
+"""The training step on a network of eight channels and images of 64 pixels."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ttfnet_tf.methods.base import ttfnet
+from ttfnet_tf.methods.decode import decode
+from ttfnet_tf.methods.targets import paint_targets
+from ttfnet_tf.models.detector import build_model
+from ttfnet_tf.models.parameters import named_buffers, named_parameters
+from ttfnet_tf.runs.moving_average import MovingAverage
+from ttfnet_tf.training import optim
+from ttfnet_tf.training.sentinel import Sentinel
+from ttfnet_tf.training.step import build_train_function
+
+SIZE = (64, 64)
+SETTINGS = {"image_size": SIZE, "num_classes": 2}
+METRICS = ("loss", "heatmap_loss", "box_loss", "gradient_norm")
+SMALL = {
+    "width": 8,
+    "neck_channels": (16, 16, 16),
+    "heatmap_head": (16, 1),
+    "box_head": (16, 1),
+    "frozen_stages": -1,
+    "zero_init_residual": False,
+}
+
+
+def _batch(count=4):
+    """Bright rectangles on noise: class 0 wide and red, class 1 tall and blue."""
+    random = np.random.default_rng(5)
+    image = random.integers(0, 60, (count, *SIZE, 3), np.uint8)
+    boxes = np.zeros([count, 2, 4], np.float32)
+    for row in range(count):
+        for label, (width, height) in enumerate([(30, 16), (14, 28)]):
+            x, y = random.integers(0, 63 - width), random.integers(0, 63 - height)
+            boxes[row, label] = x, y, x + width, y + height
+            image[row, y : y + height + 1, x : x + width + 1, 2 * label] = 250
+    return {"image": image, "boxes": boxes, "labels": np.tile([[0, 1]], [count, 1]).astype(np.int32)}
+
+
+def _painted(batch):
+    """The batch with its targets."""
+    targets = [paint_targets(boxes, labels, **SETTINGS) for boxes, labels in zip(batch["boxes"], batch["labels"])]
+    return {**batch, **{key: np.stack([one[key] for one in targets]) for key in targets[0]}}
+
+
+class Trainer:
+    """A small network and its training function, which is traced once for all tests that share it."""
+
+    def __init__(self, **changes):
+        self.model = build_model(2, **SMALL)
+        named = named_parameters(self.model, trainable_only=True)
+        self.parameters = list(named.values())
+        self.optimizer = optim.ReferenceSGD(named)
+        self.average = MovingAverage(named, 0.5)
+        self.loss_scale = changes.get("loss_scale")
+        if "sentinel" in changes:
+            changes["statistics"] = list(named_buffers(self.model).values())
+        weights = {name: changes.pop(name) for name in ("heatmap_weight", "box_weight") if name in changes}
+        self.train = build_train_function(
+            tf.distribute.get_strategy(),  # the current one
+            self.model,
+            self.parameters,
+            self.optimizer,
+            ttfnet(**SETTINGS, **weights),
+            average=self.average,
+            **changes,
+        )
+        self.sentinel = changes.get("sentinel")
+        self._initial = [variable.numpy() for variable in self.model.variables]
+
+    def reset(self):
+        for variable, value in zip(self.model.variables, self._initial):
+            variable.assign(value)
+        for buffer in self.optimizer.buffers.values():
+            buffer.assign(tf.zeros_like(buffer))
+        self.average.reset()
+
+    def run(self, batch, rates, first_step=0, fresh=True):
+        """`batch` for every step, or one for each."""
+        if fresh:
+            self.reset()
+        if isinstance(batch, list):
+            data = iter(tf.data.Dataset.from_tensor_slices({key: np.stack([one[key] for one in batch]) for key in batch[0]}))
+        else:
+            data = iter(tf.data.Dataset.from_tensors(batch).repeat())
+        history = self.train(data, tf.constant(rates, tf.float32), tf.constant(first_step, tf.int64))
+        return {name: values.numpy() for name, values in history.items()}
+
+    def values(self):
+        return [variable.numpy() for variable in (*self.parameters, *self.average.averages.values())]
+
+
+@pytest.fixture(scope="module")
+def trainer():
+    return Trainer()
+
+
+@pytest.fixture(scope="module")
+def scaled():
+    return Trainer(loss_scale=optim.LossScale(initial=1024.0))
+
+
+def test_four_images_are_learned(trainer):
+    batch = _batch()
+    history = trainer.run(batch, [*np.linspace(0, 0.005, 20), *[0.005] * 140, *[0.0005] * 40])
+    assert history["loss"][-1] < 0.05 * history["loss"][0]
+    found = decode(trainer.model(batch["image"], training=True), image_size=SIZE, top_k=2)
+    order = np.argsort(found["classes"], axis=1)
+    np.testing.assert_array_equal(np.take_along_axis(found["classes"].numpy(), order, 1), batch["labels"])
+    boxes = np.take_along_axis(found["boxes"].numpy(), order[..., None], 1)
+    assert np.abs(boxes - batch["boxes"]).max() < 8  # pixels
+
+
+def test_steps_in_one_call_equal_steps_in_many(trainer):
+    batch, rates = _batch(), [0.01, 0.02, 0.005]
+    once = trainer.run(batch, rates)
+    together = trainer.values()
+    many = [trainer.run(batch, [rate], step, fresh=step == 0) for step, rate in enumerate(rates)]
+    for name in METRICS:
+        np.testing.assert_array_equal(once[name], np.concatenate([one[name] for one in many]))
+    for ours, theirs in zip(together, trainer.values()):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_batches_with_targets_equal_batches_with_boxes(trainer):
+    batch = _batch()
+    on_device, from_pipeline = trainer.run(batch, [0.01]), trainer.run(_painted(batch), [0.01])
+    for name in METRICS:
+        np.testing.assert_allclose(on_device[name], from_pipeline[name], rtol=1e-5)
+
+
+def test_images_without_objects_train(trainer):
+    batch = _batch()
+    batch["labels"] = np.full_like(batch["labels"], -1)
+    history = trainer.run(batch, [0.01, 0.01])
+    assert np.isfinite(history["loss"]).all()
+    np.testing.assert_array_equal(history["box_loss"], [0, 0])
+
+
+def test_weights_of_the_losses_and_clipping(trainer):
+    plain = trainer.run(_batch(), [0.0])
+    other = Trainer(heatmap_weight=2.0, box_weight=10.0, clip_norm=0.01)
+    history = other.run(_batch(), [0.0])
+    # Losses are told as they are summed, weights included; the default box weight is 5.
+    np.testing.assert_allclose(history["heatmap_loss"], 2 * plain["heatmap_loss"], rtol=1e-5)
+    np.testing.assert_allclose(history["box_loss"], 2 * plain["box_loss"], rtol=1e-5)
+    np.testing.assert_allclose(history["loss"], 2 * plain["loss"], rtol=1e-5)
+    # The norm that is told is the one before clipping; what the buffers hold has the norm of the limit.
+    np.testing.assert_allclose(history["gradient_norm"], 2 * plain["gradient_norm"], rtol=1e-4)
+    clipped = [
+        buffer - rule[1] * parameter
+        for buffer, rule, parameter in zip(other.optimizer.buffers.values(), other.optimizer.rules, other.parameters)
+    ]
+    np.testing.assert_allclose(tf.linalg.global_norm(clipped), 0.01, rtol=1e-3)
+
+
+def test_loss_scale_does_not_change_the_update(trainer, scaled):
+    first = trainer.run(_batch(), [0.01])
+    np.testing.assert_allclose(first["gradient_norm"], scaled.run(_batch(), [0.01])["gradient_norm"], rtol=1e-4)
+    for ours, theirs in zip(trainer.values(), scaled.values()):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_overflow_skips_the_update_and_halves_the_scale(scaled):
+    scaled.run(_batch(), [0.01])
+    before = [parameter.numpy() for parameter in scaled.parameters]
+    scaled.loss_scale.value.assign(3e38)  # any gradient overflows
+    scaled.run(_batch(), [0.01], fresh=False)
+    for old, parameter in zip(before, scaled.parameters):
+        np.testing.assert_array_equal(old, parameter)
+    np.testing.assert_allclose(scaled.loss_scale.value, 1.5e38)
+
+
+def test_a_bad_step_and_those_after_it_change_nothing_and_good_ones_are_what_they_were(trainer):
+    watched = Trainer(sentinel=Sentinel(explode_factor=20.0))
+    good, broken = _painted(_batch()), _painted(_batch())
+    broken["heatmap"][2, 3, 5, 1] = np.nan
+    everything = [*watched.model.variables, *watched.optimizer.variables, *watched.average.variables]
+
+    first, plain = watched.run([good, good], [0.01, 0.02]), trainer.run([good, good], [0.01, 0.02])
+    for name in METRICS:
+        np.testing.assert_array_equal(first[name], plain[name])
+    for ours, theirs in zip(watched.values(), trainer.values()):
+        np.testing.assert_array_equal(ours, theirs)
+    assert first["proceed"].tolist() == [True, True]
+
+    watched.run([good], [0.01])
+    expected = [variable.numpy() for variable in everything]
+    second = watched.run([good, broken, good], [0.01, 0.02, 0.03])
+    assert second["proceed"].tolist() == [True, False, False]
+    assert not np.isfinite(second["gradient_norm"][1])
+    for variable, value in zip(everything, expected):
+        np.testing.assert_array_equal(variable, value, err_msg=variable.name)
+    assert int(watched.sentinel.bad_step) == 1
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_stays_close_to_float32(trainer, precision):
+    rates = [0.001] * 3
+    expected = trainer.run(_batch(), rates)
+    tf.keras.mixed_precision.set_global_policy(precision)
+    try:
+        with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
+            mixed = Trainer(loss_scale=optim.LossScale(initial=256.0))
+            history = mixed.run(_batch(), rates)
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=0.02)
+    assert {parameter.dtype for parameter in mixed.parameters} == {tf.float32}
+    assert any(np.any(now != start) for now, start in zip(mixed.values(), mixed._initial))
+
+
+def test_unknown_normalizer_is_refused():
+    with pytest.raises(ValueError, match="'global' or 'replica', received 'batch'"):
+        build_train_function(tf.distribute.get_strategy(), None, [], None, ttfnet(**SETTINGS), normalizer="batch")

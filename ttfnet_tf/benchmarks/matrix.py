@@ -1,0 +1,178 @@
+"""The conformance matrix: what each form of a trained model costs in accuracy, time and size, on the same images.
+
+The reference is the checkpoint. AP and the differences of boxes and scores come from `evaluate` over validation images; times from
+processes of their own, see `timing`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ttfnet_tf import build
+from ttfnet_tf.benchmarks.differences import differences
+from ttfnet_tf.benchmarks.timing import time_in_turn
+from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.evaluation.evaluate import check_classes, evaluate
+from ttfnet_tf.export import card
+from ttfnet_tf.files import write_json, write_text
+from ttfnet_tf.inference.exported import CARD, find_exported
+from ttfnet_tf.inference.predictor import predict_function
+from ttfnet_tf.inference.tflite_metadata import read_card, replace_files
+from ttfnet_tf.progress import ProgressMeter
+from ttfnet_tf.runs.checkpoint import LoadedRun
+
+CHECKPOINT = "checkpoint"
+COMPARED_FROM = 0.3  # detections of the checkpoint with scores above it are compared box by box: what people look at
+_RUNTIME_PACKAGES = {"litert": "ai-edge-litert", "tensorflow": "tensorflow"}
+_METRICS = ("AP", "AP50", "AP75")
+
+
+def validation_images(run: LoadedRun, limit: int | None) -> CocoSplit:
+    """The validation split of a run, or its first `limit` images.
+
+    Raises:
+        UserError: it cannot be read, or has other classes than the model.
+    """
+    split = build.load_split(run.config, "val")
+    check_classes(split, run.labels.class_names, run.labels.category_ids)
+    return dataclasses.replace(split, images=split.images[:limit])
+
+
+def conformance_matrix(
+    run: LoadedRun,
+    source: str | Path,
+    models: Mapping[str, Path],
+    split: CocoSplit,
+    *,
+    threads: int,
+    repeats: int,
+    runtime: str,
+) -> dict[str, Any]:
+    """Measures the checkpoint and every model made of it; shows progress.
+
+    Args:
+        run: from `checkpoint.load_run`, with the settings that the models were exported with.
+        source: what `run` was loaded from; timed in a process of its own.
+        models: name -> version folder of a SavedModel or .tflite file.
+        split: images to measure on, see `validation_images`.
+        threads, repeats, runtime: see `timing.time_in_turn`.
+
+    Returns:
+        For `json.dumps`: annotations, images, image_size, compared_from, machine, threads, repeats, runtime; rows: [{name, AP, AP50,
+        AP75, megabytes, milliseconds: [10th percentile, median, 90th]}], the checkpoint's first, the others with compared, matched,
+        corners and scores of `differences.Differences`.
+    """
+    size, batch_size = tuple(run.config.data.image_size), min(8, len(split.images))
+    decode = build.method_of(run.config, len(run.labels.class_names)).decode
+    predictors = {CHECKPOINT: lambda: predict_function(run.model, decode, image_size=size, batch_size=batch_size, weights="constants")}
+    predictors |= {name: lambda path=path: _exported(path).predict_function(batch_size) for name, path in models.items()}
+    results = {}
+    with ProgressMeter("evaluate", len(split.images) * len(predictors)) as meter:
+        for name, make in predictors.items():
+            before = meter.done
+            results[name] = evaluate(
+                make(),
+                split,
+                image_size=size,
+                batch_size=batch_size,
+                score_threshold=run.config.decode.score_threshold,
+                broken_images=run.config.data.broken_images,
+                workers=run.config.data.workers,
+                on_batch=lambda done, before=before, name=name: meter.update(before + done, {"model": name}),
+            )
+    with ProgressMeter("time", repeats, images_per_step=2 * len(predictors)) as meter:
+        times = time_in_turn(
+            {CHECKPOINT: source, **models}, threads=threads, repeats=repeats, runtime=runtime, on_round=lambda done: meter.update(done)
+        )
+    rows = []
+    for name, result in results.items():
+        row: dict[str, Any] = {"name": name, **{key: result.metrics[key] for key in _METRICS}}
+        row["megabytes"] = _weights_megabytes(run) if name == CHECKPOINT else megabytes(models[name])
+        row["milliseconds"] = times[name].spread
+        if name != CHECKPOINT:
+            found = differences(
+                results[CHECKPOINT].detections,
+                result.detections,
+                original_sizes={image.id: image.size for image in split.images},
+                image_size=size,
+                score=COMPARED_FROM,
+            )
+            row |= dataclasses.asdict(found)
+        rows.append(row)
+    return {
+        "annotations": split.annotations.name,
+        "images": len(split.images),
+        "image_size": list(size),
+        "compared_from": COMPARED_FROM,
+        "rows": rows,
+        **conditions(threads=threads, repeats=repeats, runtime=runtime),
+    }
+
+
+def conditions(*, threads: int, repeats: int, runtime: str) -> dict[str, Any]:
+    """What times depend on, to be written beside them."""
+    package = _RUNTIME_PACKAGES[runtime]
+    return {
+        "machine": f"{os.cpu_count()} cores, {_processor()}",
+        "threads": threads,
+        "repeats": repeats,
+        "runtime": f"{package} {metadata.version(package)}",
+    }
+
+
+def megabytes(path: Path) -> float:
+    """Size of a file, or of everything in a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files) / 1e6
+
+
+def write_matrix(matrix: dict[str, Any], folder: Path, models: Mapping[str, Path]) -> Path:
+    """Writes a matrix as matrix.json and matrix.md of a folder, and into the model card of each model; returns the path of the page.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    for path in models.values():
+        if path.is_file():
+            about = {**read_card(path), "matrix": matrix}
+            replace_files(path, _card_texts(about))
+        else:
+            about = {**_exported(path).card, "matrix": matrix}
+            for name, text in _card_texts(about).items():
+                write_text(path / "assets" / name, text)
+    write_json(folder / "matrix.json", matrix)
+    write_text(folder / "matrix.md", card.matrix_table(matrix))
+    return folder / "matrix.md"
+
+
+def _card_texts(about):
+    return {name: text for name, text in card.texts(about).items() if name in (CARD, card.PAGE)}
+
+
+def _exported(path):
+    exported = find_exported(path)
+    if exported is None:
+        raise UserError(f"{path}: is no exported model")
+    return exported
+
+
+def _weights_megabytes(run):
+    """Of the weights alone: a checkpoint may hold what training needs to go on as well."""
+    return sum(variable.shape.num_elements() * variable.dtype.size for variable in run.model.variables) / 1e6
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,195 @@
+"""Time of one image through exported models, each in a process of its own and all in turn.
+
+A process of its own, because TensorFlow and TFLite both keep a pool of threads and slow each other down; in turn, because a shared
+machine is faster in one minute than in the next: whatever comes, comes to all of them, and their ratios hold.
+
+Run as a program this module is such a process. It prints a line when it is ready, then answers each line that it reads with the
+milliseconds of one call.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.exported import find_exported
+from ttfnet_tf.inference.tflite_predictor import RUNTIMES, interpreter_class
+
+WARM_UP = 3  # first calls: they optimise the graph, pack weights and fill caches
+_READY = "ready"
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds of single calls."""
+
+    milliseconds: tuple[float, ...]
+
+    @property
+    def spread(self) -> tuple[float, float, float]:
+        """10th percentile, median, 90th percentile."""
+        low, middle, high = np.percentile(self.milliseconds, [10, 50, 90])
+        return float(low), float(middle), float(high)
+
+
+def best_runtime() -> str:
+    """`litert` where ai-edge-litert is installed, else `tensorflow`, see `tflite_predictor.RUNTIMES`."""
+    try:
+        interpreter_class("litert")
+    except UserError:
+        return "tensorflow"
+    return "litert"
+
+
+def time_in_turn(
+    models: Mapping[str, str | Path],
+    *,
+    threads: int,
+    repeats: int,
+    runtime: str = "tensorflow",
+    on_round: Callable[[int], None] | None = None,
+) -> dict[str, Times]:
+    """Times every model on one image of noise at its own input size, from the image in memory to boxes.
+
+    Each round calls every model twice, and counts the second call: the first brings its weights back into the cache.
+
+    Args:
+        models: name -> work directory or checkpoint of a run, SavedModel or .tflite file.
+        threads: of each process.
+        repeats: rounds.
+        runtime: of .tflite files, one of `tflite_predictor.RUNTIMES`.
+        on_round: called with the number of rounds done.
+
+    Returns:
+        Name -> times.
+
+    Raises:
+        UserError: a model cannot be loaded; says what its process said.
+    """
+    with ExitStack() as stack:
+        processes = {}
+        for name, model in models.items():
+            # One after the other: starting them together would slow their loading and need their memory at once.
+            processes[name] = stack.enter_context(_Process(model, threads=threads, runtime=runtime))
+        times: dict[str, list[float]] = {name: [] for name in models}
+        for done in range(1, repeats + 1):
+            for name, process in processes.items():
+                process.call()
+                times[name].append(process.call())
+            if on_round is not None:
+                on_round(done)
+    return {name: Times(tuple(values)) for name, values in times.items()}
+
+
+class _Process:
+    """One model in a process that waits between its calls."""
+
+    def __init__(self, model: str | Path, *, threads: int, runtime: str):
+        self.model = model
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(model), str(threads), runtime],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},
+        )
+
+    def __enter__(self) -> _Process:
+        try:
+            while self._line() != _READY:  # libraries may print
+                pass
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._process.stdin.close()  # the program ends with its input
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._errors.close()
+
+    def call(self) -> float:
+        """Milliseconds of one call."""
+        try:
+            self._process.stdin.write("call\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the next line tells why
+        return float(self._line())
+
+    def _line(self) -> str:
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait()
+            self._errors.seek(0)
+            said = self._errors.read().decode(errors="replace").strip().splitlines() or [f"exit code {self._process.returncode}"]
+            raise UserError(f"{self.model}: cannot be timed ({said[-1][:300]})")
+        return line.strip()
+
+
+def _call_of(model: str, threads: int, runtime: str) -> Callable[[], object]:
+    """A function that detects on one image. Of a SavedModel it is the signature `preprocessed`, which does what the others do."""
+    exported = find_exported(model)
+    random = np.random.default_rng(0)
+    if exported is not None and exported.path.is_file():
+        interpreter = interpreter_class(runtime)(str(exported.path), num_threads=threads)
+        run, image = interpreter.get_signature_runner("serving_default"), random.integers(0, 256, (1, *exported.image_size, 3), np.uint8)
+        return lambda: run(image=image)
+
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    if exported is not None:
+        signature = tf.saved_model.load(str(exported.path)).signatures["preprocessed"]
+        image = tf.constant(random.integers(0, 256, (1, *exported.image_size, 3)), tf.float32)
+        return lambda: {name: value.numpy() for name, value in signature(images=image).items()}
+    from ttfnet_tf import build
+    from ttfnet_tf.inference.predictor import predict_function
+    from ttfnet_tf.runs.checkpoint import load_run
+
+    run = load_run(model)
+    size = tuple(run.config.data.image_size)
+    decode = build.method_of(run.config, len(run.labels.class_names)).decode
+    predict = predict_function(run.model, decode, image_size=size, batch_size=1, weights="constants")
+    image = tf.constant(random.integers(0, 256, (1, *size, 3), np.uint8))
+    return lambda: {name: value.numpy() for name, value in predict(image).items()}
+
+
+def main(argv: list[str]) -> None:
+    """The program: MODEL THREADS RUNTIME."""
+    model, threads, runtime = argv
+    if runtime not in RUNTIMES:
+        raise ValueError(f"runtime must be one of {RUNTIMES}, received {runtime!r}")
+    try:
+        call = _call_of(model, int(threads), runtime)
+    except UserError as error:
+        sys.exit(str(error))
+    for _ in range(WARM_UP):
+        call()
+    print(_READY, flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        call()
+        print(1000 * (time.perf_counter() - start), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""COCO figures of detections over a data set."""

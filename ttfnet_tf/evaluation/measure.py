@@ -1,0 +1,128 @@
+"""A run or an exported model, measured on its validation data: what `ttfnet evaluate` prints, and `ttfnet report` where that is missing.
+
+Settings are checked before TensorFlow is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ttfnet_tf.config import Config, config_of, load_config
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.exported import Exported, find_exported
+from ttfnet_tf.runs.run_folder import work_directory
+
+if TYPE_CHECKING:
+    from ttfnet_tf.data.coco import CocoSplit
+    from ttfnet_tf.evaluation.evaluate import EvaluationResult
+
+# Keys that evaluation may set; the others define the trained network and stay as they were.
+_KEYS = ("data.", "decode.")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One evaluation, with where it was written."""
+
+    result: EvaluationResult
+    split: CocoSplit
+    step: int  # of the weights
+    file: Path  # detections.json
+    skipped: int  # images that could not be read; they count as images without detections
+
+
+def evaluation_settings(run: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, Exported | None]:
+    """Settings of a run, checkpoint or exported model with overrides that an evaluation may take; and the model, if it is exported.
+
+    Raises:
+        UserError: there is no such thing, or an override is not for evaluation or contradicts what was built into an exported graph.
+    """
+    for override in overrides:
+        if not override.startswith(_KEYS):
+            raise UserError(f"override '{override}': evaluation takes data.* and decode.* keys; the rest is part of the trained model")
+    exported = find_exported(run)
+    if exported:
+        return _settings_of(exported, overrides), exported
+    return load_config(work_directory(run) / "config.yaml", overrides), None
+
+
+def measure(run: str | Path, overrides: Sequence[str] = (), *, batch_size: int = 8, out: str | Path | None = None) -> Measurement:
+    """Detects on every validation image, measures, and writes detections.json and metrics.json; tells its progress.
+
+    Args:
+        run: work directory, one checkpoint in it, or an exported model.
+        overrides: key=value of `data` and `decode`.
+        batch_size: images of one call; does not change the result.
+        out: folder to write into; default RUN/eval/<step>, and eval/<name> beside an exported model.
+
+    Raises:
+        UserError: whatever the user can mend: run, overrides, data.
+    """
+    config, exported = evaluation_settings(run, overrides)
+
+    from ttfnet_tf.progress import ProgressMeter, working
+
+    with working(f"loading {run}"):
+        from ttfnet_tf.data.pipeline import ImageNotes
+        from ttfnet_tf.evaluation.evaluate import evaluate
+
+        split, predict, step, folder = _prepare(run, exported, config, batch_size)
+    notes = ImageNotes()
+    with ProgressMeter("evaluate", len(split.images)) as meter:
+        result = evaluate(
+            predict,
+            split,
+            image_size=tuple(config.data.image_size),
+            batch_size=batch_size,
+            score_threshold=config.decode.score_threshold,
+            broken_images=config.data.broken_images,
+            workers=config.data.workers,
+            notes=notes,
+            on_batch=meter.update,
+        )
+        for line in notes.new_lines():
+            meter.message(f"ttfnet: {line}")
+    return Measurement(result, split, step, result.write(out or folder), len(notes.broken))
+
+
+def evaluation_folder(exported: Exported) -> Path:
+    """Where the evaluation of an exported model goes: not into the version folder, which a server may be reading."""
+    return exported.path.parent / "eval" / exported.path.name
+
+
+def _prepare(run: str | Path, exported: Exported | None, config: Config, batch_size: int):
+    """The images, the function that detects on a batch of them, the step of its weights, and the folder for the result."""
+    from ttfnet_tf import build
+    from ttfnet_tf.evaluation.evaluate import check_classes
+
+    split = build.load_split(config, "val")
+    if exported:
+        check_classes(split, exported.class_names, exported.category_ids)
+        return split, exported.predict_function(batch_size), exported.step, evaluation_folder(exported)
+
+    from ttfnet_tf.inference.predictor import predict_function
+    from ttfnet_tf.runs.checkpoint import load_run
+
+    loaded = load_run(run)
+    check_classes(split, loaded.labels.class_names, loaded.labels.category_ids)
+    decode = build.method_of(config, split.num_classes).decode
+    image_size = tuple(config.data.image_size)
+    predict = predict_function(loaded.model, decode, image_size=image_size, batch_size=batch_size, weights="constants")
+    return split, predict, loaded.step, loaded.folder / "eval" / str(loaded.step)
+
+
+def _settings_of(exported: Exported, overrides: Sequence[str]) -> Config:
+    """The settings of an exported model; what is built into its graph cannot be set any more."""
+    config = config_of(exported.card["config"], overrides, source=str(exported.path))
+    for key, is_possible in (
+        ("data.image_size", tuple(config.data.image_size) == exported.image_size),
+        ("decode.top_k", config.decode.top_k == exported.card["top_k"]),
+        ("decode.score_threshold", config.decode.score_threshold >= exported.score_threshold),
+    ):
+        if not is_possible:
+            built_in = exported.card[key.rpartition(".")[2]]
+            raise UserError(f"{exported.path}: was exported with {key}={built_in}, which is part of it; export the run again with another")
+    return config

@@ -1,0 +1,1 @@
+"""Detection with a trained run or an exported model."""

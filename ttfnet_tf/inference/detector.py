@@ -1,0 +1,177 @@
+"""Detection in Python: a trained run or an exported model in, boxes of any image out."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Union
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from ttfnet_tf import build
+from ttfnet_tf.data.images import read_rgb
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.detections import Detections
+from ttfnet_tf.inference.exported import find_exported
+from ttfnet_tf.inference.predictor import predict_function, to_original
+from ttfnet_tf.methods import decode
+from ttfnet_tf.runs.checkpoint import load_run
+
+# A file name, the bytes of an image file, or uint8 [H, W, 3] RGB.
+ImageLike = Union[str, Path, bytes, np.ndarray]
+
+
+class Detector:
+    """A model with what it takes to go from images to named boxes in their own pixels.
+
+    `detector(image)` takes a file name, the bytes of an image file or a uint8 [H, W, 3] RGB array. The first call compiles.
+
+    Args:
+        model: see `model.build_model`; None where `make_predict` is given.
+        class_names: of the heatmap's channels, in order.
+        category_ids: of the same.
+        decode: from the model's maps to boxes, see `methods.Method.decode`; None where `make_predict` is given.
+        image_size: (H, W) in pixels that images are resized to.
+        score_threshold: only scores above it are returned.
+        class_thresholds: by class name, in place of `score_threshold`.
+        make_predict: from a batch size to a function as `inference.predict_function` gives; None compiles `model` and `decode`.
+    """
+
+    def __init__(
+        self,
+        model: tf.keras.Model | None,
+        class_names: Sequence[str],
+        category_ids: Sequence[int],
+        decode: Callable | None,
+        *,
+        image_size: tuple[int, int],
+        score_threshold: float = 0.3,
+        class_thresholds: Mapping[str, float] | None = None,
+        make_predict: Callable[[int], Callable] | None = None,
+    ):
+        self.model, self.decode = model, decode
+        self.class_names, self.category_ids = tuple(class_names), tuple(category_ids)
+        self.image_size, self.score_threshold = tuple(image_size), score_threshold
+        self.class_thresholds = dict(class_thresholds or {})
+        for name in self.class_thresholds:
+            if name not in self.class_names:
+                nearest = difflib.get_close_matches(name, self.class_names, n=1, cutoff=0.0)[0]
+                raise UserError(f"class threshold of {name!r}: there is no such class; did you mean {nearest!r}?")
+        self._thresholds = np.array([self.class_thresholds.get(name, score_threshold) for name in self.class_names], np.float32)
+        self._make_predict = make_predict or self._compile
+        self._predict: dict = {}  # batch size -> compiled function
+
+    @classmethod
+    def load(cls, run: str | Path, *, score_threshold: float = 0.3, class_thresholds: Mapping[str, float] | None = None) -> Detector:
+        """Reads a work directory that training has written (its best checkpoint, else the latest), one checkpoint of it, or an export.
+
+        Args:
+            run: e.g. `runs/my_run`, `runs/my_run/checkpoints/step-370`, `models/my_run`, `models/my_run/3` or a .tflite file.
+            score_threshold: only scores above it are returned; evaluation uses 0.01, people like 0.3 and more.
+            class_thresholds: by class name, in place of `score_threshold`.
+
+        Raises:
+            UserError: there is no run, checkpoint or export, it does not fit its settings, an export was made with a higher
+                threshold, or a class is not one of the model's.
+        """
+        exported = find_exported(run)
+        thresholds = {"score_threshold": score_threshold, "class_thresholds": class_thresholds}
+        if exported:
+            least = min([score_threshold, *(class_thresholds or {}).values()])
+            if least < exported.score_threshold:
+                raise UserError(
+                    f"{run}: holds detections with scores above {exported.score_threshold:g} only; raise the threshold, or export the run "
+                    f"again with decode.score_threshold={least:g}"
+                )
+            return cls(
+                None,
+                exported.class_names,
+                exported.category_ids,
+                None,
+                image_size=exported.image_size,
+                **thresholds,
+                make_predict=exported.predict_function,
+            )
+        loaded = load_run(run)
+        return cls(
+            loaded.model,
+            loaded.labels.class_names,
+            loaded.labels.category_ids,
+            build.method_of(loaded.config, len(loaded.labels.class_names)).decode,
+            image_size=tuple(loaded.config.data.image_size),
+            **thresholds,
+        )
+
+    def __call__(self, image: ImageLike) -> Detections:
+        """Detects on one image.
+
+        Raises:
+            UserError: the image is missing, broken, or no uint8 RGB array.
+        """
+        return self.batch([image], batch_size=1)[0]
+
+    def batch(self, images: Sequence[ImageLike], *, batch_size: int = 8) -> list[Detections]:
+        """Detects on several images, `batch_size` at a time; each may have its own size.
+
+        Raises:
+            UserError: an image is missing, broken, or no uint8 RGB array.
+        """
+        results: list[Detections] = []
+        for start in range(0, len(images), batch_size):
+            results += self._detect([_as_rgb(image) for image in images[start : start + batch_size]], batch_size)[0]
+        return results
+
+    def timed(self, images: Sequence[ImageLike], *, batch_size: int) -> tuple[list[Detections], float]:
+        """Detects on up to `batch_size` images in one call, as `batch` does.
+
+        Returns:
+            The detections, and the seconds that the network and its decoding took: not the reading, resizing and sorting out.
+        """
+        if len(images) > batch_size:
+            raise ValueError(f"expected up to batch_size={batch_size} images, received {len(images)}")
+        return self._detect([_as_rgb(image) for image in images], batch_size)
+
+    def warm_up(self, batch_size: int) -> None:
+        """Compiles for calls of `batch_size` images, so that the first one is as fast as the others."""
+        height, width = self.image_size
+        self._detect([np.zeros([height, width, 3], np.uint8)], batch_size)
+
+    def _compile(self, batch_size: int) -> Callable:
+        return predict_function(self.model, self.decode, image_size=self.image_size, batch_size=batch_size, weights="constants")
+
+    def _detect(self, images: list[np.ndarray], batch_size: int) -> tuple[list[Detections], float]:
+        if batch_size not in self._predict:
+            self._predict[batch_size] = self._make_predict(batch_size)
+        height, width = self.image_size
+        batch = np.zeros((batch_size, height, width, 3), np.uint8)  # rows beyond the images stay black and are not looked at
+        for row, image in enumerate(images):
+            # The same resize as in training and evaluation, see data.transforms.resize.
+            same = image.shape[:2] == (height, width)
+            batch[row] = image if same else cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        start = time.perf_counter()
+        found = {name: value.numpy() for name, value in self._predict[batch_size](batch).items()}
+        seconds = time.perf_counter() - start
+        rows = [{name: value[row] for name, value in found.items()} for row in range(len(images))]
+        return [self._detections(row, image.shape[:2]) for row, image in zip(rows, images)], seconds
+
+    def _detections(self, found: dict[str, np.ndarray], size: tuple[int, int]) -> Detections:
+        found = decode.select(found, self._thresholds[np.asarray(found["classes"], np.int64)])
+        return Detections(
+            boxes=to_original(found["boxes"], image_size=self.image_size, original_size=size),
+            scores=np.asarray(found["scores"], np.float32),
+            class_ids=np.array([self.category_ids[index] for index in found["classes"]], np.int32),
+            class_names=tuple(self.class_names[index] for index in found["classes"]),
+            size=(int(size[0]), int(size[1])),
+        )
+
+
+def _as_rgb(image: ImageLike) -> np.ndarray:
+    if not isinstance(image, np.ndarray):
+        return read_rgb(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise UserError(f"image must be a uint8 array [height, width, 3] in RGB, received {image.dtype} {list(image.shape)}")
+    return image

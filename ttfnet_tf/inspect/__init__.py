@@ -1,0 +1,1 @@
+"""What targets, augmentation and predictions look like."""

@@ -1,0 +1,80 @@
+"""Images of a run for TensorBoard: what training sees, and where an evaluation went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ttfnet_tf.boxes import xywh_to_xyxy
+from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.data.images import read_rgb
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.evaluation.matches import ImageMatches, Matches
+from ttfnet_tf.inspect.microscope import Microscope, choose
+from ttfnet_tf.inspect.page import compose, fit
+from ttfnet_tf.inspect.panels import labelled_boxes, mistakes, overlay_heatmap, overlay_weights
+
+_INPUT_SIDE, _WORST_SIDE = 240, 360  # pixels of the longer side of an image: a card of TensorBoard is about 330 wide
+
+
+def inputs(microscope: Microscope, epoch: int, count: int) -> dict[str, np.ndarray]:
+    """Training images with their targets, as the network gets them in `epoch` (from 0); images that cannot be read are left out.
+
+    Returns:
+        "input/<image id>" -> uint8 [height, width, 3].
+    """
+    pages = {}
+    split = microscope.split
+    for index in choose(split, None, count):
+        try:
+            view = microscope.augmented(index, epoch, microscope.read(index))
+        except UserError:  # training itself says so, or skips it
+            continue
+        image, figures = fit(view.image, _INPUT_SIDE), view.figures
+        scale = image.shape[1] / view.image.shape[1]
+        panels = [
+            ("boxes", labelled_boxes(image, view.boxes * np.float32(scale), view.labels, split.class_names)),
+            ("heatmap", overlay_heatmap(image, view.maps["heatmap"])),
+            ("weights of the box loss", overlay_weights(image, view.maps["box_weight"])),
+        ]
+        title = f"image id {split.images[index].id}, epoch {epoch} (from 0): {figures.objects} of {len(split.images[index].boxes)} objects"
+        note = f"{view.shares.covered} cells regress, {100 * figures.ambiguous:.1f} % of them ambiguous; {figures.lost} objects keep none"
+        pages[f"input/{split.images[index].id}"] = compose(title, [note], [panels])
+    return pages
+
+
+def worst(split: CocoSplit, matches: Matches, count: int) -> dict[str, np.ndarray]:
+    """The images of an evaluation with the most missed objects and wrong detections; those that cannot be read are left out.
+
+    Returns:
+        "worst/1", "worst/2", ... -> uint8 [height, width, 3].
+    """
+    files = {image.id: image.path for image in split.images}
+    names = dict(zip(split.category_ids, split.class_names))
+    pages = {}
+    for place, image_id in enumerate(matches.worst(count), start=1):
+        try:
+            pixels = read_rgb(files[image_id])
+        except UserError:
+            continue
+        pages[f"worst/{place}"] = _mistakes_page(pixels, image_id, matches.images[image_id], names)
+    return pages
+
+
+def _mistakes_page(pixels: np.ndarray, image_id: int, of_image: ImageMatches, names: dict[int, str]) -> np.ndarray:
+    image = fit(pixels, _WORST_SIDE)
+    scale = np.array([image.shape[1] / pixels.shape[1], image.shape[0] / pixels.shape[0]] * 2, np.float32)
+
+    def draw(wrong: Sequence[dict], right: Sequence[dict]):
+        everything = [*wrong, *right]
+        boxes = xywh_to_xyxy([one["bbox"] for one in everything]) * scale
+        texts = [names[one["category_id"]] + (f" {one['score']:.2f}" if "score" in one else "") for one in everything]
+        return mistakes(image, boxes, texts, [True] * len(wrong) + [False] * len(right))
+
+    title = f"image id {image_id}: {len(image.missed)} missed, {len(image.wrong)} wrong, {len(image.correct)} right"
+    panels = [
+        ("objects, the missed ones red", draw(of_image.missed, of_image.found)),
+        ("detections, the wrong ones red", draw(of_image.wrong, of_image.correct)),
+    ]
+    return compose(title, ["at an IoU of .5, scores above .3"], [panels])

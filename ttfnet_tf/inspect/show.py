@@ -1,0 +1,90 @@
+"""The target microscope as a command: pages of chosen images as PNG files and in TensorBoard."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ttfnet_tf import build
+from ttfnet_tf.config import Config, SplitConfig
+from ttfnet_tf.data.augment import Augmentation
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.inspect.microscope import Microscope, choose
+from ttfnet_tf.tensorboard.events import EventLog
+
+
+def microscope_of(config: Config, split) -> Microscope:
+    """A microscope on a split with the settings of a run."""
+    settings = build.target_settings(config)
+    return Microscope(
+        split,
+        image_size=tuple(config.data.image_size),
+        paint=build.method_of(config, split.num_classes).paint,
+        targets={key: value for key, value in settings.items() if key != "weight"},  # who gets a cell does not depend on it
+        augmentation=Augmentation(**dataclasses.asdict(config.augment)),
+        seed=config.train.seed,
+    )
+
+
+def show_targets(
+    config: Config,
+    paths: tuple[str, str],
+    *,
+    ids: Sequence[int] | None,
+    count: int,
+    epochs: Sequence[int],
+    out: str | Path | None,
+    log_dir: str | Path | None,
+) -> list[str]:
+    """Draws the pages; returns lines for people.
+
+    Args:
+        config: settings of the detector; its `data.train` paths are not looked at.
+        paths: annotation file and folder of the images.
+        ids: image ids, or None for `count` images spread over the file.
+        count: see `ids`.
+        epochs: whose augmentation to show.
+        out: folder of the pages <image id>.png, if wanted; pages of the same name are replaced.
+        log_dir: folder for TensorBoard, if wanted: a page of each image, and its augmented views with the epoch as step.
+
+    Raises:
+        UserError: the data cannot be read, an id is not in it, or a folder cannot be written.
+    """
+    train = SplitConfig(annotations=str(paths[0]), images=str(paths[1]))
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, train=train))
+    split = build.load_split(config, "train")
+    microscope = microscope_of(config, split)
+    settings = build.target_settings(config)
+    if config.model.head != "ttfnet":
+        settings = {"head": config.model.head, **settings}
+    note = ", ".join(f"{key} {value}" for key, value in settings.items()) + f"; seed {config.train.seed}"
+    log = EventLog(Path(log_dir)) if log_dir else None
+    lines = [split.summary()]
+    for index in choose(split, ids, count):
+        image = split.images[index]
+        page = microscope.page(index, epochs, note)
+        if out:
+            lines.append(f"written: {_write_png(Path(out) / f'{image.id}.png', page)}")
+        if log is not None:
+            log.images(0, {f"microscope/image_{image.id}": page})
+            pixels = microscope.read(index)
+            for epoch in sorted(epochs):  # steps of one name must rise
+                view = microscope.augmented(index, epoch, pixels)
+                log.images(epoch, {f"augmented/image_{image.id}": microscope.overview(view)})
+    if log is not None:
+        log.close()
+        lines.append(f"written: {log_dir}; look at it with: tensorboard --logdir {log_dir}")
+    return lines
+
+
+def _write_png(path: Path, image: np.ndarray) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); name another folder with --out") from None
+    return path

@@ -1,0 +1,1 @@
+"""What makes a detector of a network: targets, losses, decoding."""

@@ -1,0 +1,126 @@
+"""CenterNet, the baseline of the paper's Figure 1: losses and decoding of its own, everything else shared with TTFNet.
+
+Its targets are TTFNet's with CornerNet's kernel and an area of one cell, so that the box of an object is known in the cell of its centre
+alone; width, height and offset follow from that box.
+
+Reference: Zhou et al., "Objects as Points", arXiv:1904.07850; xingyizhou/CenterNet, `src/lib/models/losses.py` (`RegL1Loss`),
+`decode.py` (`ctdet_decode`), `src/lib/datasets/sample/ctdet.py`. What differs is in docs/deviations.md.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import tensorflow as tf
+
+from ttfnet_tf.methods import targets, targets_tf
+from ttfnet_tf.methods.base import Method
+from ttfnet_tf.methods.decode import top_peaks
+from ttfnet_tf.methods.losses import heatmap_focal_sum, normalizers
+
+STRIDE = targets.STRIDE
+# Keywords of `targets.paint_targets`: a radius of 0, so the cell of the centre alone, and 1 in it.
+TARGETS = {"kernel": "cornernet", "beta": 0.0, "weight": "norm"}
+
+
+def centernet(
+    *,
+    image_size: tuple[int, int],
+    num_classes: int,
+    box_per_class: bool = False,
+    heatmap_weight: float = 1.0,
+    size_weight: float = 0.1,
+    offset_weight: float = 1.0,
+    top_k: int = 100,
+) -> Method:
+    """CenterNet: one sample an object, focal and two L1 losses.
+
+    Args:
+        image_size: height and width of the input in pixels.
+        num_classes: C, channels of the heatmap.
+        box_per_class: whether each class has its own size in a cell.
+        heatmap_weight: factor of the focal loss.
+        size_weight: factor of the L1 loss of width and height, which are in cells.
+        offset_weight: factor of the L1 loss of the centre's place in its cell.
+        top_k: detections of an image at most.
+    """
+    settings = {"image_size": image_size, "num_classes": num_classes, "box_per_class": box_per_class, **TARGETS}
+    cells = tuple(side // STRIDE for side in image_size)
+    groups = num_classes if box_per_class else 1
+    return Method(
+        paint=functools.partial(targets.paint_targets, **settings),
+        render=functools.partial(targets_tf.render_targets, **settings),
+        target_shapes={"heatmap": (*cells, num_classes), "box_target": (*cells, 4 * groups), "box_weight": (*cells, groups)},
+        normalizers=normalizers,
+        samples=functools.partial(targets_tf.sample_counts, **settings),
+        losses=functools.partial(centernet_losses, heatmap_weight=heatmap_weight, size_weight=size_weight, offset_weight=offset_weight),
+        loss_names=("heatmap_loss", "size_loss", "offset_loss"),
+        decode=functools.partial(decode_centres, image_size=image_size, top_k=top_k),
+    )
+
+
+def centernet_losses(
+    outputs: dict[str, tf.Tensor],
+    maps: dict[str, tf.Tensor],
+    *,
+    heatmap_weight: float = 1.0,
+    size_weight: float = 0.1,
+    offset_weight: float = 1.0,
+    num_centres: tf.Tensor | None = None,
+    weight_sum: tf.Tensor | None = None,
+) -> dict[str, tf.Tensor]:
+    """The training loss of a batch and its three parts.
+
+    Args:
+        outputs: "heatmap" [B, h, w, C] logits, "size" [B, h, w, 2 G] and "offset" [B, h, w, 2], both in cells.
+        maps: "heatmap" [B, h, w, C], "box_target" [B, h, w, 4 G] corners in input pixels, "box_weight" [B, h, w, G]: 1 in the cells of
+            centres, else 0.
+        heatmap_weight, size_weight, offset_weight: factors.
+        num_centres: [] what the focal sum is divided by (by 1 if 0); None counts the centres of this batch.
+        weight_sum: [] number of boxes; the L1 sums are divided by its double, for each has two numbers, plus 1e-4; None counts those of
+            this batch.
+
+    Returns:
+        "loss" [] and its parts "heatmap_loss", "size_loss", "offset_loss", with their factors.
+    """
+    heatmap_sum, batch_centres = heatmap_focal_sum(outputs["heatmap"], maps["heatmap"])
+    num_centres = batch_centres if num_centres is None else num_centres
+    weight_sum = tf.reduce_sum(maps["box_weight"]) if weight_sum is None else weight_sum
+    grouped = tf.shape(maps["box_weight"])
+    owned = tf.where(maps["box_weight"] > 0)  # [n, 4] as image, row, column, group
+    corners = tf.gather_nd(tf.reshape(maps["box_target"], tf.concat([grouped, [4]], 0)), owned) / float(STRIDE)
+    size = tf.gather_nd(tf.reshape(outputs["size"], tf.concat([grouped, [2]], 0)), owned)
+    offset = tf.gather_nd(outputs["offset"], owned[:, :3])
+    true_size = corners[:, 2:] - corners[:, :2]
+    true_offset = (corners[:, :2] + corners[:, 2:]) / 2.0 - tf.cast(owned[:, 2:0:-1], tf.float32)
+    losses = {
+        "heatmap_loss": heatmap_weight * heatmap_sum / tf.where(num_centres > 0, num_centres, 1.0),
+        "size_loss": size_weight * tf.reduce_sum(tf.abs(size - true_size)) / (2.0 * weight_sum + 1e-4),
+        "offset_loss": offset_weight * tf.reduce_sum(tf.abs(offset - true_offset)) / (2.0 * weight_sum + 1e-4),
+    }
+    return {"loss": tf.add_n(list(losses.values())), **losses}
+
+
+def decode_centres(outputs: dict[str, tf.Tensor], *, image_size: tuple[int, int], top_k: int = 100) -> dict[str, tf.Tensor]:
+    """Takes the best peaks of each image's heatmap, with the box around each.
+
+    Args:
+        outputs: "heatmap" [B, h, w, C] logits, "size" [B, h, w, 2 G] and "offset" [B, h, w, 2] in cells; h, w, C are static.
+        image_size: height H and width W of the input in pixels.
+        top_k: detections of an image at most; K = min(top_k, h w C) are returned.
+
+    Returns:
+        "boxes", "scores", "classes" as `decode.decode`.
+    """
+    scores, cell, label = top_peaks(outputs["heatmap"], top_k)  # [B, K] each
+    height, width, num_classes = outputs["heatmap"].shape[1:]
+    cells = height * width
+    per_class = outputs["size"].shape[-1] != 2
+    place = cell * num_classes + label if per_class else cell
+    size = tf.gather(tf.reshape(outputs["size"], [-1, cells * num_classes if per_class else cells, 2]), place, batch_dims=1)
+    offset = tf.gather(tf.reshape(outputs["offset"], [-1, cells, 2]), cell, batch_dims=1)  # [B, K, 2] x, y
+    corner = tf.stack([cell % width, cell // width], axis=-1)
+    centre = tf.cast(corner, tf.float32) + offset
+    boxes = tf.concat([centre - size / 2.0, centre + size / 2.0], axis=-1) * float(STRIDE)
+    limit = tf.constant([image_size[1] - 1, image_size[0] - 1] * 2, tf.float32)
+    return {"boxes": tf.clip_by_value(boxes, 0.0, limit), "scores": tf.sigmoid(scores), "classes": label}

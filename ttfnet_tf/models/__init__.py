@@ -1,0 +1,1 @@
+"""The networks: backbones, neck and what they cost."""

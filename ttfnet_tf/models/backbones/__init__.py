@@ -1,0 +1,97 @@
+"""Backbones: functions from a normalised image to feature maps of stages 2 to 5 (strides 4, 8, 16, 32).
+
+One with its own way up gives a single map of stride 4 instead, and stands without a neck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ttfnet_tf.models.backbones.darknet import darknet
+from ttfnet_tf.models.backbones.dla import dla34
+from ttfnet_tf.models.backbones.keras_cv import keras_cv_backbone
+from ttfnet_tf.models.backbones.resnet import resnet
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """How a backbone is built, and its own rule of freezing."""
+
+    build: Callable[..., list]  # (inputs, **settings, width, zero_init_residual, synchronized, seed) -> [c2, c3, c4, c5]
+    stem: tuple[str, ...]  # prefixes of the names of the stem's layers
+    stages: tuple[tuple[str, ...], ...]  # the same of stage 1, 2, ...
+    settings: Mapping[str, Any] = field(default_factory=dict)  # keywords of `build` that make this backbone
+    own_neck: bool = False  # whether `build` takes `neck` and `sampler` too and returns one map of stride 4
+    frozen_statistics: bool = True  # whether frozen normalisations use their running statistics in training and leave them alone
+
+    def frozen_prefixes(self, frozen_stages: int) -> tuple[str, ...]:
+        """Prefixes of the layer names that `frozen_stages` freezes: the stem from 0 on, stages 1 to n from n on."""
+        if frozen_stages < 0:
+            return ()
+        return self.stem + tuple(prefix for stage in self.stages[:frozen_stages] for prefix in stage)
+
+
+_RESNET = {
+    "build": resnet,
+    "stem": ("backbone.conv1", "backbone.bn1"),
+    "stages": tuple((f"backbone.layer{stage}.",) for stage in range(1, 5)),
+}
+
+BACKBONES = {
+    "resnet18": Backbone(**_RESNET, settings={"blocks": (2, 2, 2, 2)}),
+    "resnet34": Backbone(**_RESNET, settings={"blocks": (3, 4, 6, 3)}),
+    # Stage 1 has stride 2 here and stride 4 in a ResNet. The reference stops gradients only: frozen normalisations go on as others.
+    "darknet53": Backbone(
+        build=darknet,
+        stem=("backbone.stem.",),
+        stages=tuple((f"backbone.layer{stage}.",) for stage in range(1, 6)),
+        settings={"blocks": (1, 2, 8, 8, 4)},
+        frozen_statistics=False,
+    ),
+    # The reference freezes nothing of it; its recipes have frozen_stages -1. Stages count as in a ResNet: 1 has stride 4.
+    "dla34": Backbone(
+        build=dla34,
+        stem=("backbone.base.base_layer.", "backbone.base.level0.", "backbone.base.level1."),
+        stages=tuple((f"backbone.base.level{level}.",) for level in range(2, 6)),
+        own_neck=True,
+    ),
+    **{
+        f"keras_cv/{network}": Backbone(
+            build=keras_cv_backbone,
+            stem=("backbone.stem.",),
+            stages=tuple((f"backbone.stage{stage}.",) for stage in range(1, 5)),
+            settings={"network": network},
+        )
+        for network in ("resnet50", "csp_darknet_s", "efficientnet_v2_s", "mobilenet_v3_small")
+    },
+}
+
+
+def build_backbone(name: str, inputs, **keywords) -> list:
+    """Feature maps [c2, c3, c4, c5] of the backbone `name`, or [stride 4] of one with its own way up.
+
+    Args:
+        name: one of `BACKBONES`.
+        inputs: [B, H, W, 3] Keras tensor, normalised.
+        keywords: as of `resnet`, without `blocks`; `neck` and `sampler` too, which only a backbone with its own way up reads.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    backbone = backbone_named(name)
+    if not backbone.own_neck:
+        keywords = {key: value for key, value in keywords.items() if key not in ("neck", "sampler")}
+    return backbone.build(inputs, **backbone.settings, **keywords)
+
+
+def backbone_named(name: str) -> Backbone:
+    """The row of `BACKBONES`.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"backbone must be one of {sorted(BACKBONES)}, received {name!r}")
+    return BACKBONES[name]

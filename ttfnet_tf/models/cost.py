@@ -1,0 +1,122 @@
+"""What a network costs: parameters and multiply-adds, part by part.
+
+Counted are convolutions, transposed and depthwise ones too, and dense layers. A deformable convolution is its product with the kernel
+and the convolution that predicts its offsets and masks. Biases, normalisation, activations, pooling, resizing, bilinear sampling and
+sums are not counted, as is the custom in tables of detectors. A multiply-add is two floating-point operations.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from ttfnet_tf.models.parameters import named_parameters
+
+# Part -> prefixes of the names of its layers; the first that fits counts.
+PARTS = {
+    "backbone": ("backbone.",),
+    "neck": ("bbox_head.deconv_layers.",),
+    "shortcuts": ("bbox_head.shortcut_layers.",),
+    "heatmap head": ("bbox_head.hm.",),
+    "box head": ("bbox_head.wh.",),
+    "offset head": ("bbox_head.reg.",),  # of CenterNet
+}
+OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one part, or of a whole network for one image."""
+
+    parameters: int  # that training may change in principle; running statistics are none
+    trainable: int  # of them, not frozen
+    multiply_adds: int
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.parameters + other.parameters, self.trainable + other.trainable, self.multiply_adds + other.multiply_adds)
+
+
+def cost_of(model: tf.keras.Model, image_size: tuple[int, int]) -> dict[str, Cost]:
+    """Cost of each part of a network.
+
+    Args:
+        model: from `build_model`, with fixed or open size.
+        image_size: (H, W) of the input in pixels.
+
+    Returns:
+        Part -> cost: the keys of `PARTS` that the model has and, where it has more, "other". The whole is their sum.
+
+    Raises:
+        ValueError: the model contains an operation whose multiply-adds cannot be read from its shapes.
+    """
+    multiply_adds, parameters, trainable = _multiply_adds(model, image_size), {}, {}
+    for name, variable in named_parameters(model).items():
+        _add(parameters, name, variable.shape.num_elements())
+    for name, variable in named_parameters(model, trainable_only=True).items():
+        _add(trainable, name, variable.shape.num_elements())
+    return {
+        part: Cost(parameters.get(part, 0), trainable.get(part, 0), multiply_adds.get(part, 0))
+        for part in (*PARTS, OTHER)
+        if part in parameters or part in multiply_adds
+    }
+
+
+def cost_table(costs: dict[str, Cost]) -> str:
+    """The costs as lines of text, the whole last: millions of parameters, 10^9 multiply-adds."""
+    rows = [*costs.items(), ("total", sum(costs.values(), Cost(0, 0, 0)))]
+    lines = [f"{'part':14}{'parameters':>14}{'trainable':>14}{'multiply-adds':>16}"]
+    for part, cost in rows:
+        counts = "".join(f"{count / 1e6:12.3f} M" for count in (cost.parameters, cost.trainable))
+        lines.append(f"{part:14}{counts}{cost.multiply_adds / 1e9:14.2f} G")
+    return "\n".join(lines)
+
+
+def _add(counts, name, count):
+    part = next((part for part, prefixes in PARTS.items() if name.startswith(prefixes)), OTHER)
+    counts[part] = counts.get(part, 0) + count
+
+
+def _multiply_adds(model, image_size):
+    """Part -> multiply-adds, from the operations of the traced network: what runs is what is counted."""
+    function = tf.function(lambda image: model(image, training=False), autograph=False)
+    graph = function.get_concrete_function(tf.TensorSpec([1, *image_size, 3], tf.float32)).graph
+    counts = {}
+    for operation in graph.get_operations():
+        if operation.type in _COUNTERS:
+            count = _COUNTERS[operation.type](operation)
+            if count is None:
+                raise ValueError(f"the multiply-adds of {operation.name} cannot be told: its shapes are open at {tuple(image_size)}")
+            _add(counts, operation.name.partition("/")[2], count)  # without the model's name
+    return counts
+
+
+def _convolution(operation):
+    _, kernel = operation.inputs  # [s, s, C / groups, D], or [s, s, C, multiplier] of a depthwise one
+    return _product(kernel.shape, operation.outputs[0].shape[:3])
+
+
+def _transposed_convolution(operation):
+    _, kernel, source = operation.inputs  # each cell of the input is spread by the whole kernel
+    return _product(kernel.shape, source.shape[:3])
+
+
+def _dense(operation):
+    first = operation.inputs[0].shape
+    return _product(operation.outputs[0].shape, first[:1] if operation.get_attr("transpose_a") else first[1:])
+
+
+def _product(*shapes):
+    """Product of all sides, None where one is open."""
+    counts = [shape.num_elements() for shape in shapes]
+    return None if None in counts else math.prod(counts)
+
+
+# Products of batches are missing on purpose: the network has them in bilinear sampling only.
+_COUNTERS = {
+    "Conv2D": _convolution,
+    "DepthwiseConv2dNative": _convolution,
+    "Conv2DBackpropInput": _transposed_convolution,
+    "MatMul": _dense,
+}

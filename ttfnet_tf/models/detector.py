@@ -1,0 +1,119 @@
+"""The network: normalisation, backbone, neck, heads.
+
+Reference: Liu et al., "Training-Time-Friendly Network for Real-Time Object Detection", arXiv:1909.00700, section 4;
+`mmdet/models/anchor_heads/ttf_head.py` of the official code.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+from tensorflow.keras import layers
+
+from ttfnet_tf.models.backbones import backbone_named, build_backbone
+from ttfnet_tf.models.heads import centernet_heads, ttfnet_heads
+from ttfnet_tf.models.neck import build_neck
+from ttfnet_tf.models.parameters import set_trainable
+
+MEAN = (123.675, 116.28, 103.53)  # of ImageNet, for pixels 0..255
+STD = (58.395, 57.12, 57.375)
+HEADS = {"ttfnet": ttfnet_heads, "centernet": centernet_heads}
+
+
+def build_model(
+    num_classes: int,
+    *,
+    backbone: str = "resnet18",
+    head: str = "ttfnet",
+    neck: str = "deformable",
+    sampler: str = "crop_and_resize",
+    neck_channels=(256, 128, 64),
+    shortcut=(3, 2, 1),
+    upsampling: str = "bilinear",
+    heatmap_head=(128, 2),
+    box_head=(64, 1),
+    box_per_class: bool = False,
+    frozen_stages: int = 1,
+    zero_init_residual: bool = True,
+    batch_norm: str = "local",
+    width: int = 64,
+    seed: int = 0,
+    image_size=None,
+) -> tf.keras.Model:
+    """The detector as a functional Keras model; layer names are the module paths of the official code.
+
+    Args:
+        num_classes: channels of the heatmap.
+        backbone: a name in `backbones.BACKBONES`.
+        head: a name in `HEADS`; what the model gives, and what its targets are, depends on it.
+        neck: `deformable`, or `plain` for ordinary 3x3 convolutions in the same places.
+        sampler: form of the deformable convolution.
+        neck_channels: channels after each of the three x2 upsamplings (strides 16, 8, 4).
+        shortcut: number of 3x3 convolutions on the way from stages 2, 3 and 4 into the neck; 0 is no shortcut.
+        upsampling: of the neck, see `neck.build_neck`.
+        heatmap_head, box_head: (width, depth), `depth` 3x3 convolutions of `width` channels before the last 1x1.
+        box_per_class: whether each class has its own four distances.
+        frozen_stages: -1 nothing, 0 the stem, n the stem and stages 1..n: not trained. Frozen normalisations use their running
+            statistics, or go on collecting them, as the reference does in this backbone (`backbones.Backbone`).
+        zero_init_residual: whether the last scale of each residual branch starts at 0.
+        batch_norm: `local` statistics of each replica or `synchronized` over all.
+        width: channels of the backbone's first stage; 64 in the published systems, less in tests.
+        seed: of the initial values; each layer's depend on it and on the layer's name only.
+        image_size: (H, W) in pixels, multiples of 32, to fix the shapes; None leaves them open.
+
+    Returns:
+        A model from [B, H, W, 3] RGB 0..255 (uint8 or float) to a dictionary, float32 under every precision policy:
+        heatmap: [B, H/4, W/4, num_classes] logits.
+        The others are the head's: `box`, see `heads.ttfnet_heads`, or `size` and `offset`, see `heads.centernet_heads`.
+
+    Raises:
+        ValueError: an unknown backbone, head, neck, upsampling, sampler or batch_norm, or an image_size that is no multiple of 32.
+    """
+    for name, value, choices in (("head", head, tuple(HEADS)), ("batch_norm", batch_norm, ("local", "synchronized"))):
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {choices}, received {value!r}")
+    if image_size is not None and any(side % 32 for side in image_size):
+        raise ValueError(f"image_size must be multiples of 32, received {tuple(image_size)}")
+    synchronized = batch_norm == "synchronized"
+    inputs = tf.keras.Input([*(image_size or (None, None)), 3], name="image")  # Keras casts uint8 to this float32
+    x = layers.Rescaling([1.0 / std for std in STD], [-mean / std for mean, std in zip(MEAN, STD)], name="normalization", dtype="float32")(
+        inputs
+    )
+    features = build_backbone(
+        backbone,
+        x,
+        width=width,
+        zero_init_residual=zero_init_residual,
+        synchronized=synchronized,
+        seed=seed,
+        neck=neck,
+        sampler=sampler,
+    )
+    if len(features) == 1:  # a backbone with its own way up
+        x = features[0]
+    else:
+        x = build_neck(
+            features,
+            kind=neck,
+            sampler=sampler,
+            channels=neck_channels,
+            shortcut=shortcut,
+            upsampling=upsampling,
+            synchronized=synchronized,
+            seed=seed,
+        )
+    outputs = HEADS[head](x, num_classes, heatmap_head=heatmap_head, box_head=box_head, box_per_class=box_per_class, seed=seed)
+    model = tf.keras.Model(inputs, outputs, name="ttfnet")
+    freeze(model, backbone, frozen_stages)
+    return model
+
+
+def freeze(model: tf.keras.Model, backbone: str, frozen_stages: int) -> None:
+    """Freezes the stem and the first stages of the backbone, and nothing else of it.
+
+    A frozen layer gets no gradient. What its batch normalisation does with the statistics is the backbone's own rule.
+    """
+    rule = backbone_named(backbone)
+    prefixes = rule.frozen_prefixes(frozen_stages)
+    for layer in model.layers:
+        if layer.name.startswith("backbone."):
+            set_trainable(layer, not layer.name.startswith(prefixes), frozen_statistics=rule.frozen_statistics)

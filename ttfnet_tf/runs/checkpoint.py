@@ -1,0 +1,255 @@
+"""Checkpoints: what a run needs to go on exactly, and the model that evaluation found best."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
+from ttfnet_tf import build
+from ttfnet_tf.config import Config
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import write_text
+from ttfnet_tf.runs.moving_average import MovingAverage
+from ttfnet_tf.models.parameters import named_parameters
+from ttfnet_tf.runs.run_folder import Labels, read_config, read_labels
+
+
+class CheckpointStore:
+    """The `checkpoints/` folder of a run.
+
+    Every worker of a multi-worker run must call `save`, for it may read variables of all of them; only the chief's files stay.
+
+    Args:
+        folder: the `checkpoints/` folder.
+        state: everything that a run needs to go on, by name; "model" is the network.
+        keep: number of latest checkpoints to keep.
+        writes: False for workers other than the chief.
+    """
+
+    def __init__(self, folder: Path, state: Mapping[str, tf.Module], *, keep: int, writes: bool = True):
+        self.folder = folder
+        self.writes = writes
+        self._model = state["model"]
+        self._checkpoint = tf.train.Checkpoint(**state)
+        where = folder if writes else folder / f"worker-{_worker_index()}"
+        self._manager = tf.train.CheckpointManager(self._checkpoint, str(where), max_to_keep=keep, checkpoint_name="step")
+
+    def restore_latest(self) -> int | None:
+        """Loads the newest checkpoint; returns its step, or None where there is none.
+
+        Raises:
+            UserError: the file is damaged or belongs to another model.
+        """
+        latest = _latest(self.folder)
+        if latest is not None:
+            _restore(self._checkpoint, latest, self._model, self.folder.parent)
+        return None if latest is None else _step_of(latest)
+
+    def save(self, step: int) -> None:
+        """Writes `checkpoints/step-<step>` and drops the oldest beyond `keep`.
+
+        Raises:
+            UserError: the disk is full or the folder cannot be written; earlier checkpoints stay as they are.
+        """
+        try:
+            self._manager.save(checkpoint_number=step)
+        except (tf.errors.OpError, OSError) as error:
+            raise _cannot_save(self.folder / f"step-{step}", error) from None
+        if not self.writes:
+            shutil.rmtree(self._manager.directory, ignore_errors=True)
+
+    def save_if_best(self, model: tf.keras.Model, step: int, average_precision: float) -> bool:
+        """Keeps `model` as `checkpoints/best/` if no earlier evaluation had a higher AP; the earliest of equals stays.
+
+        Raises:
+            UserError: it cannot be written, or best.json is damaged.
+        """
+        if not self.writes:
+            return False
+        record = self.folder / "best.json"
+        best = _read_best(record) if record.exists() else {"step": -1, "AP": float("-inf")}
+        if average_precision <= best["AP"] and step != best["step"]:
+            return False
+        prefix = self.folder / "best" / f"step-{step}"
+        write_weights(model, prefix)
+        write_text(record, json.dumps({"step": step, "AP": average_precision}))
+        for file in (self.folder / "best").glob("step-*"):
+            if not file.name.startswith(f"step-{step}."):
+                file.unlink()
+        return True
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained model with what is needed to use it."""
+
+    config: Config
+    labels: Labels
+    model: tf.keras.Model
+    step: int
+    folder: Path  # the work directory
+
+
+def load_run(path: str | Path) -> LoadedRun:
+    """The model of a work directory, with averaged weights where the run keeps them.
+
+    Args:
+        path: a work directory (its best checkpoint by AP, else its latest), or one checkpoint in it such as
+            `runs/x/checkpoints/step-370`.
+
+    Raises:
+        UserError: no run or no checkpoint there, or one that does not fit the settings beside it.
+    """
+    folder, prefix = _locate(Path(path))
+    config, labels = read_config(folder), read_labels(folder)
+    model = build.model_of(config, len(labels.class_names))
+    is_best = prefix.parent.name == "best"
+    objects = {"model": model}
+    if config.optim.ema_decay and not is_best:
+        objects["average"] = MovingAverage(named_parameters(model, trainable_only=True), config.optim.ema_decay)
+    _restore(tf.train.Checkpoint(**objects), prefix, model, folder)
+    if "average" in objects:
+        copy_average(objects["average"], named_parameters(model, trainable_only=True))
+    return LoadedRun(config, labels, model, _step_of(prefix), folder)
+
+
+def write_weights(model: tf.keras.Model, prefix: Path) -> None:
+    """Writes the weights of a network alone, as files that begin with `prefix`.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    try:
+        tf.train.Checkpoint(model=model).write(str(prefix))
+    except (tf.errors.OpError, OSError) as error:
+        raise _cannot_save(prefix, error) from None
+
+
+def read_weights(model: tf.keras.Model, prefix: Path, folder: Path) -> None:
+    """Reads what `write_weights` wrote; `folder` has the settings that the network was made by.
+
+    Raises:
+        UserError: the files are missing or damaged, or belong to another network.
+    """
+    _restore(tf.train.Checkpoint(model=model), prefix, model, folder)
+
+
+def copy_average(average: MovingAverage, parameters: Mapping[str, tf.Variable]) -> None:
+    """Writes the averaged values into `parameters`, which must be in the order the average was made with."""
+    for value, parameter in zip(average.averages.values(), parameters.values()):
+        parameter.assign(value)
+
+
+def _locate(path: Path) -> tuple[Path, Path]:
+    """(work directory, checkpoint prefix)."""
+    if path.is_dir():
+        record = path / "checkpoints" / "best.json"
+        if record.exists():
+            return path, path / "checkpoints" / "best" / f"step-{_read_best(record)['step']}"
+        latest = _latest(path / "checkpoints")
+        if latest is None:
+            raise UserError(f"{path}: holds no checkpoint; name a work directory that training has written")
+        return path, latest
+    prefix = path.with_suffix("") if path.suffix == ".index" else path
+    if not prefix.with_name(prefix.name + ".index").exists():
+        raise UserError(f"{path}: is neither a work directory nor a checkpoint such as runs/x/checkpoints/step-370")
+    folder = prefix.parent.parent if prefix.parent.name != "best" else prefix.parent.parent.parent
+    return folder, prefix
+
+
+def _step_of(prefix: str | Path) -> int:
+    return int(Path(prefix).name.rpartition("-")[2])
+
+
+def _step_of_file(file: Path) -> int:
+    digits = file.stem.rpartition("-")[2]
+    return int(digits) if digits.isdigit() else -1
+
+
+def _latest(folder: Path) -> Path | None:
+    """The newest checkpoint; never None where there are any, or a run would start over them."""
+    latest = tf.train.latest_checkpoint(str(folder))
+    if latest is not None:
+        return Path(latest)
+    found = sorted(folder.glob("step-*.index"), key=_step_of_file)
+    if not found:
+        return None
+    known = Path(found[-1]).with_suffix("")
+    raise UserError(
+        f"{folder / 'checkpoint'}: is missing or damaged, or names a file that is not there; "
+        f'it must hold the line: model_checkpoint_path: "{known.name}"'
+    )
+
+
+def _read_best(record: Path) -> dict[str, float]:
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        return {"step": int(content["step"]), "AP": float(content["AP"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{record}: is damaged; delete it to use the latest checkpoint instead") from None
+
+
+def _restore(checkpoint: tf.train.Checkpoint, prefix: Path, model: tf.keras.Model, folder: Path) -> None:
+    """Loads a checkpoint that holds exactly the weights of `model`, and everything else that `checkpoint` has.
+
+    TensorFlow alone would pair layers by their number, and a model without the offset convolutions would take the rest in silence.
+    """
+    try:
+        stored = _stored_weights(prefix)
+        expected = Counter((variable.name.partition(":")[0], tuple(variable.shape)) for variable in model.variables)
+        if stored != expected:
+            name = min(name for name, _ in (stored - expected) + (expected - stored))
+            raise UserError(
+                f"{prefix}: does not fit config.yaml and labels.json of {folder}: {name} is {_shapes(stored, name)} in the checkpoint and "
+                f"{_shapes(expected, name)} in the model; restore the settings that it was trained with"
+            )
+        checkpoint.read(str(prefix)).assert_existing_objects_matched().expect_partial()
+    except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:  # IndexError: a file that was cut short
+        raise UserError(f"{prefix}: is damaged ({_reason(error)}); delete its files and use an earlier checkpoint") from None
+
+
+def _stored_weights(prefix: Path) -> Counter[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every variable of the model in a checkpoint."""
+    reader = tf.train.load_checkpoint(str(prefix))
+    shapes = reader.get_variable_to_shape_map()
+    nodes = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")).nodes
+    found: Counter[tuple[str, tuple[int, ...]]] = Counter()
+    seen: set[int] = set()
+    waiting = [child.node_id for child in nodes[0].children if child.local_name == "model"]
+    while waiting:
+        number = waiting.pop()
+        if number not in seen:
+            seen.add(number)
+            waiting += [child.node_id for child in nodes[number].children]
+            found.update((a.full_name, tuple(shapes[a.checkpoint_key])) for a in nodes[number].attributes)
+    return found
+
+
+def _shapes(weights: Counter[tuple[str, tuple[int, ...]]], name: str) -> str:
+    return " and ".join(str(list(shape)) for found, shape in sorted(weights) if found == name) or "missing"
+
+
+def _cannot_save(prefix: Path, error: Exception) -> UserError:
+    """The line about it; takes away what was written so far, for the disk may be full."""
+    shutil.rmtree(f"{prefix}_temp", ignore_errors=True)
+    return UserError(
+        f"{prefix}: cannot be written ({_reason(error)}); earlier checkpoints are whole: free some space, then start the same command again"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """What TensorFlow says, without the names of operations and temporary files."""
+    line = (getattr(error, "message", None) or str(error)).strip().splitlines()[0]
+    return re.sub(r"{{.*?}} *| *\[Op:\w+\]", "", line).rpartition("; ")[2]
+
+
+def _worker_index() -> int:
+    return tf.distribute.cluster_resolver.TFConfigClusterResolver().task_id or 0

@@ -21,7 +21,7 @@ __all__ = ["Detector", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "Detector":
-        from ttfnet_tf.inference.predictor.detector import Detector
+        from ttfnet_tf.inference.detector import Detector
 
         return Detector
     raise AttributeError(f"module 'ttfnet_tf' has no attribute '{name}'")

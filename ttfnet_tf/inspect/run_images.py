@@ -72,7 +72,7 @@ def _mistakes_page(pixels: np.ndarray, image_id: int, of_image: ImageMatches, na
         texts = [names[one["category_id"]] + (f" {one['score']:.2f}" if "score" in one else "") for one in everything]
         return mistakes(image, boxes, texts, [True] * len(wrong) + [False] * len(right))
 
-    title = f"image id {image_id}: {len(image.missed)} missed, {len(image.wrong)} wrong, {len(image.correct)} right"
+    title = f"image id {image_id}: {len(of_image.missed)} missed, {len(of_image.wrong)} wrong, {len(of_image.correct)} right"
     panels = [
         ("objects, the missed ones red", draw(of_image.missed, of_image.found)),
         ("detections, the wrong ones red", draw(of_image.wrong, of_image.correct)),

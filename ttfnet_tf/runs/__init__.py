@@ -1,0 +1,1 @@
+"""The work directory of a run and its checkpoints."""

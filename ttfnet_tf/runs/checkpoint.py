@@ -17,8 +17,8 @@ from ttfnet_tf import build
 from ttfnet_tf.config import Config
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_text
-from ttfnet_tf.runs.moving_average import MovingAverage
 from ttfnet_tf.models.parameters import named_parameters
+from ttfnet_tf.runs.moving_average import MovingAverage
 from ttfnet_tf.runs.run_folder import Labels, read_config, read_labels
 
 

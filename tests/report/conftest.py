@@ -13,7 +13,7 @@ CATEGORIES = {3: "cat", 8: "dog"}  # ids with gaps, as in COCO
 @pytest.fixture
 def scenes():
     """scenes([("cat", [x, y, w, h]), ...], [("dog", box, score), ...]) -> a list with the scene of image 7; "crowd cat" is a crowd."""
-    from ttfnet_tf.report.scenes import scenes_of
+    from ttfnet_tf.report.evaluated_images import scenes_of
 
     numbers = {name: number for number, name in CATEGORIES.items()}
 

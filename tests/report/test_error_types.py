@@ -6,7 +6,7 @@ import pytest
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.evaluation.evaluate import coco_evaluation
 from ttfnet_tf.report.error_types import KINDS, average_precision, error_types
-from ttfnet_tf.report.scenes import scenes_of
+from ttfnet_tf.report.evaluated_images import scenes_of
 
 A, B = [0, 0, 10, 10], [50, 50, 10, 10]
 NEAR_A = [5, 0, 10, 10]  # overlaps A by 5 / 15

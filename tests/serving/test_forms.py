@@ -12,7 +12,7 @@ from served_answers import outputs_for
 from tensorflow_serving.apis import prediction_log_pb2
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.export import card
+from ttfnet_tf.export import model_card
 from ttfnet_tf.export.warmup import prediction_log
 from ttfnet_tf.serving.answers import detections_of, image_size, read_class_names
 from ttfnet_tf.serving.grpc_client import predict_request
@@ -23,7 +23,7 @@ TARGET = Target("mine", "127.0.0.1", 8500, "grpc")
 
 
 def test_outputs_are_those_of_the_export():
-    assert tuple(card.OUTPUTS) == OUTPUTS
+    assert tuple(model_card.OUTPUTS) == OUTPUTS
 
 
 def test_rest_request():

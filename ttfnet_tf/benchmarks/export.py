@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ttfnet_tf import build
-from ttfnet_tf.benchmarks.matrix import conditions, megabytes
+from ttfnet_tf.benchmarks.conformance_matrix import conditions, megabytes
 from ttfnet_tf.benchmarks.timing import time_in_turn
 from ttfnet_tf.config import Config
 from ttfnet_tf.export.saved_model import export_saved_model

@@ -57,10 +57,10 @@ def run(args: argparse.Namespace) -> None:
         print(table)
         return
 
-    from ttfnet_tf.benchmarks.network import benchmark_detection, benchmark_training, network_cost
-
     height, width = config.data.image_size
     if args.what == "size":
+        from ttfnet_tf.benchmarks.cost import network_cost
+
         print(f"{args.config}, {num_classes} classes, {height} x {width}")
         print(network_cost(config, num_classes=num_classes))
         return
@@ -77,8 +77,12 @@ def run(args: argparse.Namespace) -> None:
         print(f"measuring: {stage}", file=sys.stderr, flush=True)
 
     if args.what == "train":
+        from ttfnet_tf.benchmarks.train import benchmark_training
+
         stages, peak = benchmark_training(config, repeats=repeats, on_stage=tell)
     else:
+        from ttfnet_tf.benchmarks.detect import benchmark_detection
+
         stages, peak = benchmark_detection(config, num_classes=num_classes, repeats=repeats, on_stage=tell)
     print(f"{args.config}, {args.what} at {height} x {width}, {repeats} repeats: median (10th .. 90th percentile)")
     for stage in stages:

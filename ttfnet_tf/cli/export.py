@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
         _export(loaded, args, name, out, formats, precisions)
         return
 
-    from ttfnet_tf.benchmarks.matrix import conformance_matrix, validation_images, write_matrix
+    from ttfnet_tf.benchmarks.conformance_matrix import conformance_matrix, validation_images, write_matrix
     from ttfnet_tf.benchmarks.timing import best_runtime
 
     split = validation_images(loaded, limit)  # what is wrong with it shows before the work

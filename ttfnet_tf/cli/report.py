@@ -9,7 +9,7 @@ from pathlib import Path
 from ttfnet_tf.cli import parser
 from ttfnet_tf.cli.parser import positive
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.evaluation.measure import evaluation_settings
+from ttfnet_tf.evaluation.evaluate_run import evaluation_settings
 
 
 def add_verb(verbs) -> None:
@@ -51,7 +51,7 @@ def report(args: argparse.Namespace) -> None:
     from ttfnet_tf.progress import working
 
     with working("starting TensorFlow"):
-        from ttfnet_tf.report.write import write_report
+        from ttfnet_tf.report.write_report import write_report
 
     file = write_report(runs, args.out, overrides, score_threshold=args.score_threshold, images=args.images, batch_size=batch_size)
     print(f"written: {file}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ttfnet_tf.cli.parser import RUN_HELP, add_verb, positive
 from ttfnet_tf.config import load_config
-from ttfnet_tf.evaluation.measure import measure
+from ttfnet_tf.evaluation.evaluate_run import measure
 
 
 def add_verbs(verbs) -> None:
@@ -57,7 +57,7 @@ def train(args: argparse.Namespace) -> None:
     if result.finished:
         print(f"{work_dir}: done, {result.step} steps; next: ttfnet report {work_dir}, or ttfnet predict {work_dir} IMAGE --out DIR")
         if config.train.report and result.writes:
-            from ttfnet_tf.report.write import write_report
+            from ttfnet_tf.report.write_report import write_report
 
             print(f"written: {write_report([work_dir])}")
     else:

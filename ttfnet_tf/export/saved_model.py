@@ -21,8 +21,7 @@ import tensorflow as tf
 
 from ttfnet_tf import build
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.export import card, warmup
-from ttfnet_tf.export import images as image_ops
+from ttfnet_tf.export import image_decoder, model_card, warmup
 from ttfnet_tf.files import cannot_write
 from ttfnet_tf.runs.checkpoint import LoadedRun
 
@@ -64,10 +63,10 @@ def export_saved_model(run: LoadedRun, out: Path, *, name: str, version: int | N
         score_threshold=settings.decode.score_threshold,
         max_pixels=settings.export.max_pixels,
     )
-    about = card.model_card(run, name=name, version=version, kind="saved_model", inputs=_inputs(size, settings.export.max_pixels))
+    about = model_card.model_card(run, name=name, version=version, kind="saved_model", inputs=_inputs(size, settings.export.max_pixels))
     partial = folder / f".{version}.partial-{os.getpid()}"
     try:
-        _save(partial, run.model, functions, card.texts(about))
+        _save(partial, run.model, functions, model_card.texts(about))
         warmup.write_warmup(partial / warmup.FILE, name, _warmup_requests(size))
         os.rename(partial, target)
     except tf.errors.OpError as error:
@@ -108,7 +107,7 @@ def serving_functions(
         serving_default: uint8 [N, any, any, 3] "input_tensor".
         image_bytes: string [N] "image_bytes", JPEG and PNG files of any sizes.
         preprocessed: float32 [N, H, W, 3] "images", RGB 0..255.
-        Each gives what `card.OUTPUTS` describes. Boxes are corners of the last pixel that they reach, as everywhere in this package:
+        Each gives what `model_card.OUTPUTS` describes. Boxes are corners of the last pixel that they reach, as everywhere in this package:
         times width and height they are the pixels that `Detector` gives.
     """
     height, width = image_size
@@ -131,12 +130,12 @@ def serving_functions(
     def serving_default(input_tensor):
         shape = tf.shape(input_tensor)
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(shape[1:3] > 0), ["input_tensor is an empty image", shape])]):
-            images = image_ops.resize(tf.identity(input_tensor), image_size)
+            images = image_decoder.resize(tf.identity(input_tensor), image_size)
         return preprocessed(tf.cast(images, tf.float32))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def image_bytes(image_bytes):
-        images = image_ops.decode_and_resize(image_bytes, image_size, max_pixels=max_pixels)
+        images = image_decoder.decode_and_resize(image_bytes, image_size, max_pixels=max_pixels)
         return preprocessed(tf.cast(images, tf.float32))
 
     return {"serving_default": serving_default, "image_bytes": image_bytes, "preprocessed": preprocessed}

@@ -38,7 +38,7 @@ def with_task_metadata(content: bytes, card: dict[str, Any]) -> bytes:
 
     Args:
         content: a .tflite model with the signature that `tflite.export_tflite` describes, without files behind it.
-        card: see `card.model_card`.
+        card: see `model_card.model_card`.
     """
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     tensor_of = {entry.name.decode(): entry.tensorIndex for entry in model.signatureDefs[0].outputs}
@@ -61,7 +61,7 @@ def labels_by_id(card: dict[str, Any]) -> str | None:
 
 
 def task_metadata(card: dict[str, Any]) -> bytes:
-    """The table about a model, see `card.model_card`; a FlatBuffer of the schema's `ModelMetadata`."""
+    """The table about a model, see `model_card.model_card`; a FlatBuffer of the schema's `ModelMetadata`."""
     height, width = card["image_size"]
     normalization = card["normalization"]
     image = _tensor(

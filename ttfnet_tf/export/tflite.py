@@ -32,7 +32,7 @@ from ttfnet_tf import build
 from ttfnet_tf.data.images import read_rgb
 from ttfnet_tf.data.transforms import resize
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.export import card
+from ttfnet_tf.export import model_card
 from ttfnet_tf.export.task_metadata import LABELS_BY_ID, labels_by_id, with_task_metadata
 from ttfnet_tf.export.tflite_graph import without_needless_rounding
 from ttfnet_tf.files import cannot_write
@@ -90,7 +90,7 @@ def export_tflite(run: LoadedRun, folder: Path, *, precision: str = "fp32", repr
                 f"TFLite does not have ({_first_line(error)}); export it as saved_model"
             ) from None
     about = _card(run, precision, len(images))
-    texts = card.texts(about)
+    texts = model_card.texts(about)
     if labels := labels_by_id(about):
         texts[LABELS_BY_ID] = labels
     path = Path(folder) / f"model_{precision}.tflite"
@@ -236,7 +236,7 @@ def _convert(saved: str, precision: str, images: list[np.ndarray], stays_float: 
 def _card(run: LoadedRun, precision: str, num_images: int) -> dict:
     height, width = run.config.data.image_size
     about = f"image: uint8 [1, {height}, {width}, 3], RGB, 0..255, resized to this size; normalised inside"
-    found = card.model_card(run, name="model", kind="tflite", inputs={"serving_default": about}, precision=precision)
+    found = model_card.model_card(run, name="model", kind="tflite", inputs={"serving_default": about}, precision=precision)
     found["normalization"] = {"mean": list(MEAN), "std": list(STD), "inside": True}
     if precision == "int8":
         found["representative_images"] = num_images

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.evaluation.evaluate import METRIC_NAMES, coco_evaluation
-from ttfnet_tf.report.classes import ClassFigures, PrecisionCurve, class_figures, precision_curves
-from ttfnet_tf.report.confusion import Confusion, confuse
-from ttfnet_tf.report.data_summary import unique_names
+from ttfnet_tf.report.class_metrics import ClassFigures, PrecisionCurve, class_figures, precision_curves
+from ttfnet_tf.report.confusion_matrix import Confusion, confuse
+from ttfnet_tf.report.dataset_summary import unique_names
 from ttfnet_tf.report.error_types import ErrorTypes, error_types
-from ttfnet_tf.report.images import ImageScore, score_images
-from ttfnet_tf.report.scenes import scenes_of
+from ttfnet_tf.report.evaluated_images import scenes_of
+from ttfnet_tf.report.example_images import ImageScore, score_images
 
 
 @dataclass(frozen=True, eq=False)

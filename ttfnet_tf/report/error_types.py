@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ttfnet_tf.report.scenes import Scene, match
+from ttfnet_tf.report.evaluated_images import Scene, match
 
 FOUND, NEAR = 0.5, 0.1  # overlap from which an object is found, and below which a detection has nothing to do with it
 # Kind -> what it is, for readers. A detection is "wrong" that has found no object of its class.

@@ -41,7 +41,7 @@ class Target:
 class Reply(NamedTuple):
     """What a server says about a few images."""
 
-    outputs: dict[str, np.ndarray]  # the four of export.card.OUTPUTS, a row for each image
+    outputs: dict[str, np.ndarray]  # the four of export.model_card.OUTPUTS, a row for each image
     version: int | None  # that answered; REST does not tell
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ttfnet_tf.benchmarks.differences import Differences, differences
+from ttfnet_tf.benchmarks.box_differences import Differences, differences
 
 SIZES = {1: (100, 200), 2: (64, 64)}  # height, width of the images
 

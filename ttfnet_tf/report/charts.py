@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from ttfnet_tf.report.classes import PrecisionCurve
+from ttfnet_tf.report.class_metrics import PrecisionCurve
 
 COLOURS = ("#2f7ed8", "#e07b00", "#3a9d5d", "#c44e9c", "#8a6fd1", "#d64541", "#4aa3b5", "#a08030")  # of middling lightness
 POINTS = 400  # of a line at most; longer ones are thinned out

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ttfnet_tf.config import load_config
-from ttfnet_tf.report.record import Record
+from ttfnet_tf.report.run_record import Record
 from ttfnet_tf.reproduce.cells import PUBLISHED, Cell, read_published
 from ttfnet_tf.runs.run_folder import flatten
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ttfnet_tf.report.scenes import Scene, pair
+from ttfnet_tf.report.evaluated_images import Scene, pair
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 
-from ttfnet_tf.report.figures import POINTS, Line, bar_chart, heat_map, line_chart, thin_out
+from ttfnet_tf.report.charts import POINTS, Line, bar_chart, heat_map, line_chart, thin_out
 
 
 def test_curves_take_the_colour_of_the_page():

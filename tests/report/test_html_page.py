@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ttfnet_tf import cli
-from ttfnet_tf.report.page import differing_settings
+from ttfnet_tf.report.html_page import differing_settings
 
 A, B = [10, 10, 20, 20], [40, 40, 20, 20]
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -129,7 +129,7 @@ def test_the_page_of_a_run(report, run_folder):
 
 def test_time_is_that_of_the_logged_speed(report, run_folder):
     """10 steps of 8 images at 8 a second and 10 at 4: 10 + 20 s."""
-    from ttfnet_tf.report.record import read_record
+    from ttfnet_tf.report.run_record import read_record
 
     record = read_record(run_folder)
     assert record.hours == pytest.approx(30 / 3600)
@@ -139,7 +139,7 @@ def test_time_is_that_of_the_logged_speed(report, run_folder):
 
 
 def test_time_is_the_logged_one_where_there_is_one(make_run):
-    from ttfnet_tf.report.record import read_record
+    from ttfnet_tf.report.run_record import read_record
 
     lines = [
         {"step": step, "epoch": step / 10, "loss": 1.0, "lr": 0.1, "images_per_second": 8.0, "training_seconds": seconds}
@@ -229,7 +229,7 @@ def test_names_are_text_and_not_markup(report, make_run, write_coco):
 def test_stored_detections_of_other_annotations_are_not_used(report, run_folder, data, monkeypatch):
     """The figures stored beside them tell."""
     from ttfnet_tf.errors import UserError
-    from ttfnet_tf.report import write
+    from ttfnet_tf.report import write_report
 
     content = json.loads(data[0].read_text())
     content["annotations"][0]["bbox"] = [60, 10, 20, 20]
@@ -238,7 +238,7 @@ def test_stored_detections_of_other_annotations_are_not_used(report, run_folder,
     def measure(run, overrides, *, batch_size):
         raise UserError(f"{run}: holds no checkpoint")
 
-    monkeypatch.setattr(write, "measure", measure)
+    monkeypatch.setattr(write_report, "measure", measure)
     page, _ = report(run_folder)
     assert page.says(f"Could not be measured: {run_folder}: holds no checkpoint.")
     assert page.row("AP")[1] == "37.5"  # as logged
@@ -286,8 +286,8 @@ def test_published_figures(report, make_run, data):
 
 
 def test_published_figures_of_other_settings(make_run):
-    from ttfnet_tf.report.published import find_reference
-    from ttfnet_tf.report.record import read_record
+    from ttfnet_tf.report.published_results import find_reference
+    from ttfnet_tf.report.run_record import read_record
 
     names, ids = [f"kind {number}" for number in range(80)], list(range(80))
     command = ["ttfnet", "train", "configs/ttfnet_r18_1x.yaml"]
@@ -406,11 +406,11 @@ def test_an_exported_model(report, run_folder, tmp_path):
 
 @pytest.mark.parametrize(("setting", "writes", "expected"), [("true", True, 1), ("true", False, 0), ("false", True, 0)])
 def test_training_writes_it_when_it_is_wanted(monkeypatch, capsys, write_yaml, setting, writes, expected):
-    from ttfnet_tf.report import write
+    from ttfnet_tf.report import write_report
     from ttfnet_tf.training import loop as train
 
     monkeypatch.setattr(train, "run_training", lambda config, work_dir: SimpleNamespace(finished=True, step=12, writes=writes))
-    monkeypatch.setattr(write, "write_report", lambda runs: f"{runs[0]}/report.html")
+    monkeypatch.setattr(write_report, "write_report", lambda runs: f"{runs[0]}/report.html")
     assert cli.main(["train", str(write_yaml("mine.yaml", f"train: {{report: {setting}}}"))]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "next: ttfnet report runs/mine" in lines[0]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ttfnet_tf.report.images import RIGHT, SIDE, WRONG, best_and_worst, draw_score, score_images
+from ttfnet_tf.report.example_images import RIGHT, SIDE, WRONG, best_and_worst, draw_score, score_images
 
 A, B, C = [0, 0, 10, 10], [50, 50, 10, 10], [80, 0, 10, 10]
 

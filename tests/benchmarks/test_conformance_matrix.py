@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 
 from ttfnet_tf import build, cli
-from ttfnet_tf.benchmarks import matrix
+from ttfnet_tf.benchmarks import conformance_matrix
 from ttfnet_tf.benchmarks.timing import Times
 from ttfnet_tf.config import load_config
 from ttfnet_tf.data.shapes import draw_shapes
-from ttfnet_tf.export import card
+from ttfnet_tf.export import model_card
 from ttfnet_tf.inference.detector import Detector
 from ttfnet_tf.inference.exported import find_exported
 from ttfnet_tf.inference.tflite_metadata import read_card
@@ -50,7 +50,7 @@ MATRIX = {
 
 
 def test_table_for_people():
-    lines = card.matrix_table(MATRIX).splitlines()
+    lines = model_card.matrix_table(MATRIX).splitlines()
     assert lines[2] == "| checkpoint | 0.5000 | 0.7500 | - |  |  |  | 10.0 (9.0 .. 12.0) | 57.0 |"
     assert lines[3] == "| tflite int8 | 0.4955 | 0.7500 | - | 3.800, 0.400 | 0.2700, 0.0200 | 11 of 12 | 4.0 (3.0 .. 5.0) | 15.1 |"
     about = lines[5]
@@ -85,7 +85,7 @@ def written(trained, data):
 
     out = trained.parent / "matrix"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matrix, "time_in_turn", times)
+        patch.setattr(conformance_matrix, "time_in_turn", times)
         arguments = ["--precision", "fp32", "--threads", "1", "--limit", "2", "--runtime", "tensorflow"]
         assert cli.main(["export", str(trained), "--out", str(out), "--matrix", *arguments, *data]) == 0
     return out / "tiny"

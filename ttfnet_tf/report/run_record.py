@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.evaluation.measure import evaluation_folder, evaluation_settings
+from ttfnet_tf.evaluation.evaluate_run import evaluation_folder, evaluation_settings
 from ttfnet_tf.runs.run_folder import flatten, read_labels, read_metrics, work_directory
 
 _PART_NAMES = ("AP", "AP50", "AP75")

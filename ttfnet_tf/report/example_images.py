@@ -15,7 +15,7 @@ from ttfnet_tf.boxes import resize_boxes, xywh_to_xyxy
 from ttfnet_tf.data.images import read_rgb
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.draw import draw_boxes
-from ttfnet_tf.report.scenes import Scene, pair
+from ttfnet_tf.report.evaluated_images import Scene, pair
 
 RIGHT, WRONG, CROWD = (40, 130, 255), (255, 110, 0), (150, 150, 150)  # RGB of boxes, told apart by most eyes
 SIDE = 420  # px of the longer side of a drawing

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
-from ttfnet_tf.report.confusion import Confusion
+from ttfnet_tf.report.confusion_matrix import Confusion
 
 _OVERLAPS = {"AP50": 0.5, "AP75": 0.75}
 _SIZES = {"APs": 1, "APm": 2, "APl": 3}  # place in COCOeval's areas

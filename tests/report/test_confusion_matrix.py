@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ttfnet_tf.report.confusion import confuse
+from ttfnet_tf.report.confusion_matrix import confuse
 
 A, B, C = [0, 0, 10, 10], [50, 50, 10, 10], [80, 0, 10, 10]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ttfnet_tf.report.scenes import MAX_DETECTIONS, match, pair
+from ttfnet_tf.report.evaluated_images import MAX_DETECTIONS, match, pair
 
 HERE = [0, 0, 10, 10]
 

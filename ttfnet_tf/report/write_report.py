@@ -14,15 +14,15 @@ from ttfnet_tf.config import Config, dump_config
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.doctor.quick import quick_check
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.evaluation.measure import evaluation_settings, measure
+from ttfnet_tf.evaluation.evaluate_run import evaluation_settings, measure
 from ttfnet_tf.files import write_text
 from ttfnet_tf.report.analysis import Analysis, analyse
-from ttfnet_tf.report.data_summary import summarise
-from ttfnet_tf.report.images import Drawing, best_and_worst, draw_scores
-from ttfnet_tf.report.page import Contents, comparison_page, run_page
-from ttfnet_tf.report.published import find_reference
-from ttfnet_tf.report.record import Record, read_detections, read_record
-from ttfnet_tf.report.remarks import remarks
+from ttfnet_tf.report.dataset_summary import summarise
+from ttfnet_tf.report.example_images import Drawing, best_and_worst, draw_scores
+from ttfnet_tf.report.html_page import Contents, comparison_page, run_page
+from ttfnet_tf.report.published_results import find_reference
+from ttfnet_tf.report.run_record import Record, read_detections, read_record
+from ttfnet_tf.report.run_warnings import remarks
 
 SCORE_THRESHOLD = 0.3  # of confusion matrix and images, as in prediction
 IMAGES = 6  # best and worst ones each

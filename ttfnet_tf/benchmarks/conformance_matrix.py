@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from ttfnet_tf import build
-from ttfnet_tf.benchmarks.differences import differences
+from ttfnet_tf.benchmarks.box_differences import differences
 from ttfnet_tf.benchmarks.timing import time_in_turn
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.evaluate import check_classes, evaluate
-from ttfnet_tf.export import card
+from ttfnet_tf.export import model_card
 from ttfnet_tf.files import write_json, write_text
 from ttfnet_tf.inference.exported import CARD, find_exported
 from ttfnet_tf.inference.predictor import predict_function
@@ -148,12 +148,12 @@ def write_matrix(matrix: dict[str, Any], folder: Path, models: Mapping[str, Path
             for name, text in _card_texts(about).items():
                 write_text(path / "assets" / name, text)
     write_json(folder / "matrix.json", matrix)
-    write_text(folder / "matrix.md", card.matrix_table(matrix))
+    write_text(folder / "matrix.md", model_card.matrix_table(matrix))
     return folder / "matrix.md"
 
 
 def _card_texts(about):
-    return {name: text for name, text in card.texts(about).items() if name in (CARD, card.PAGE)}
+    return {name: text for name, text in model_card.texts(about).items() if name in (CARD, model_card.PAGE)}
 
 
 def _exported(path):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ttfnet_tf.report.analysis import Analysis
-from ttfnet_tf.report.published import Reference
-from ttfnet_tf.report.record import Record
+from ttfnet_tf.report.published_results import Reference
+from ttfnet_tf.report.run_record import Record
 
 FALL = 0.02  # of AP since the best evaluation, above what neighbouring epochs differ by
 FEW = 20  # objects of a class, below which its AP says little

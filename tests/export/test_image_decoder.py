@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ttfnet_tf.data.images import read_rgb
-from ttfnet_tf.export.images import decode, decode_and_resize, resize
+from ttfnet_tf.export.image_decoder import decode, decode_and_resize, resize
 
 RNG = np.random.default_rng(0)
 RGB = cv2.resize(RNG.integers(0, 256, (7, 9, 3), np.uint8), (61, 45), interpolation=cv2.INTER_CUBIC)

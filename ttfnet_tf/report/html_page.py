@@ -12,15 +12,15 @@ import jinja2
 from markupsafe import Markup
 
 from ttfnet_tf import __version__
-from ttfnet_tf.report import figures
+from ttfnet_tf.report import charts
 from ttfnet_tf.report.analysis import Analysis
-from ttfnet_tf.report.classes import strongest_and_weakest
-from ttfnet_tf.report.data_summary import SIZES, SplitSummary
+from ttfnet_tf.report.charts import Line
+from ttfnet_tf.report.class_metrics import strongest_and_weakest
+from ttfnet_tf.report.dataset_summary import SIZES, SplitSummary
 from ttfnet_tf.report.error_types import KINDS
-from ttfnet_tf.report.figures import Line
-from ttfnet_tf.report.images import Drawing
-from ttfnet_tf.report.published import Reference
-from ttfnet_tf.report.record import Record
+from ttfnet_tf.report.example_images import Drawing
+from ttfnet_tf.report.published_results import Reference
+from ttfnet_tf.report.run_record import Record
 
 CURVES = 12  # precision-recall curves at most
 MATRIX = 15  # classes up to which the confusion matrix is a table
@@ -103,7 +103,7 @@ def comparison_page(runs: Sequence[Contents]) -> str:
         title=f"{len(runs)} runs side by side",
         runs=runs,
         names=names,
-        colours=figures.COLOURS,
+        colours=charts.COLOURS,
         charts=_curves([run.record for run in runs]),
         classes=classes,
         differing=differing_settings([run.record.settings for run in runs]),
@@ -164,7 +164,7 @@ def _curves(records: Sequence[Record]) -> dict[str, Markup]:
         ),
         "speed": (logged("images_per_second"), {"x_label": "epoch", "y_label": "images a second", "from_zero": True}),
     }
-    return {name: figures.line_chart(name, lines, **look) for name, (lines, look) in wanted.items() if lines}
+    return {name: charts.line_chart(name, lines, **look) for name, (lines, look) in wanted.items() if lines}
 
 
 def _points(lines: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
@@ -187,7 +187,7 @@ def _figure_rows(contents: Contents) -> list[dict[str, Any]]:
 
 def _precision(analysis: Analysis) -> list[Markup]:
     chosen = strongest_and_weakest(analysis.curves, CURVES)
-    return [figures.precision_chart(f"precision-{number}", curve) for number, curve in enumerate(chosen)]
+    return [charts.precision_chart(f"precision-{number}", curve) for number, curve in enumerate(chosen)]
 
 
 def _matrix(analysis: Analysis) -> dict[str, Any]:
@@ -204,14 +204,14 @@ def _matrix(analysis: Analysis) -> dict[str, Any]:
     return {
         "columns": column_names,
         "rows": rows if is_table else (),
-        "image": None if is_table else figures.heat_map("confusion", shares, row_names, column_names),
+        "image": None if is_table else charts.heat_map("confusion", shares, row_names, column_names),
         "mix_ups": () if is_table else [(names[i], names[j], count, float(shares[i, j])) for i, j, count in confusion.mix_ups(MIX_UPS)],
     }
 
 
 def _error_chart(names: Sequence[str], analyses: Sequence[Analysis]) -> Markup:
     bars = {kind: [100 * analysis.errors.types[number].gain for analysis in analyses] for number, kind in enumerate(KINDS)}
-    return figures.bar_chart("errors", bars, names, x_label="points of AP50 that mending brings")
+    return charts.bar_chart("errors", bars, names, x_label="points of AP50 that mending brings")
 
 
 def _render(template: str, **values: Any) -> str:

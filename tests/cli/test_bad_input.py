@@ -258,7 +258,7 @@ TABLE = {
     "no usable image": (
         TRAIN,
         coco("train.json", annotations=[]),
-        "{tmp}/train.json: 0 images, 0 boxes, 2 classes; left out: 2 images without a usable box; no image is left to train on",
+        "{tmp}/train.json: 0 images, 0 boxes, 2 classes; dropped: 2 images without a usable box; no image is left to train on",
     ),
     "other validation categories": (
         f"{TRAIN} train.evaluate_every=1",
@@ -284,31 +284,25 @@ TABLE = {
     "image empty": (
         EVALUATE,
         text("images/8.jpg", ""),
-        "{tmp}/images/8.jpg (image id 8): is empty; an image was expected; mend or remove it, or set data.broken_images=skip",
+        "{tmp}/images/8.jpg (image id 8): is empty; an image was expected; fix or remove it, or set data.broken_images=skip",
     ),
     "image is text": (
         EVALUATE,
         text("images/8.jpg", "<html>not found</html>"),
         (
             "{tmp}/images/8.jpg (image id 8): is no image that can be read; expected JPEG, PNG, BMP, WebP, TIFF or GIF; "
-            "mend or remove it, or set data.broken_images=skip"
+            "fix or remove it, or set data.broken_images=skip"
         ),
     ),
     "JPEG cut short": (
         EVALUATE,
         image("8.jpg", "JPEG", 0.6),
-        (
-            "{tmp}/images/8.jpg (image id 8): is a damaged image (image file is truncated); mend or remove it, or set "
-            "data.broken_images=skip"
-        ),
+        ("{tmp}/images/8.jpg (image id 8): is a damaged image (image file is truncated); fix or remove it, or set data.broken_images=skip"),
     ),
     "PNG cut short": (
         EVALUATE,
         image("9.png", "PNG", 0.6),
-        (
-            "{tmp}/images/9.png (image id 9): is a damaged image (image file is truncated); mend or remove it, or set "
-            "data.broken_images=skip"
-        ),
+        ("{tmp}/images/9.png (image id 9): is a damaged image (image file is truncated); fix or remove it, or set data.broken_images=skip"),
     ),
     # Pretrained weights.
     "no such weights": (

@@ -1,11 +1,12 @@
-"""Annotations: what is used, what is left out and why, and the line that each wrong file gives."""
+"""Annotations: what is used, what is dropped and why, and the line that each wrong file gives."""
 
 import json
 
 import numpy as np
 import pytest
 
-from ttfnet_tf.data.coco import load_coco, read_coco
+from ttfnet_tf.data.coco import load_coco
+from ttfnet_tf.data.coco_file import read_coco
 from ttfnet_tf.errors import UserError
 
 
@@ -43,7 +44,7 @@ def load(write, tmp_path):
     return load
 
 
-def test_boxes_are_inclusive_corners_and_labels_count_rising_category_ids(load, tmp_path):
+def test_boxes_are_inclusive_corners_and_labels_count_ascending_category_ids(load, tmp_path):
     split = load(_content(annotations=[_box(1, category=8), _box(2, category=3, bbox=(0.5, 4, 3, 2))]))
     (image,) = split.images
     assert (image.id, image.path, image.size) == (7, tmp_path / "7.jpg", (40, 60))
@@ -68,7 +69,7 @@ def test_boxes_are_inclusive_corners_and_labels_count_rising_category_ids(load, 
     ],
 )
 @pytest.mark.parametrize("training", [True, False])
-def test_unusable_boxes_are_left_out_and_counted(load, changes, reason, training):
+def test_unusable_boxes_are_dropped_and_counted(load, changes, reason, training):
     split = load(_content(annotations=[_box(1), {**_box(2), **changes}]), training=training)
     assert [len(image.boxes) for image in split.images] == [1]
     assert split.dropped == {reason: 1}
@@ -101,7 +102,7 @@ def test_min_box_size_is_a_setting(load):
     assert len(load(content, min_box_size=0).images[0].boxes) == 2
 
 
-def test_training_leaves_out_small_and_empty_images(load):
+def test_training_drops_small_and_empty_images(load):
     content = _content(
         images=[_image(7), _image(2, height=31), _image(5), _image(4), _image(9, width=32, height=32)],
         annotations=[_box(1), _box(2, image=2), _box(3, image=4, iscrowd=1), _box(4, image=9)],
@@ -110,7 +111,7 @@ def test_training_leaves_out_small_and_empty_images(load):
     assert [image.id for image in split.images] == [7, 9]
     assert split.dropped == {"images below min_image_size": 1, "crowd boxes": 1, "images without a usable box": 2}
     assert split.summary().endswith(
-        "a.json: 2 images, 2 boxes, 2 classes; left out: 1 images below min_image_size, 2 images without a usable box, 1 crowd boxes"
+        "a.json: 2 images, 2 boxes, 2 classes; dropped: 1 images below min_image_size, 2 images without a usable box, 1 crowd boxes"
     )
     kept = load(content, empty_images="keep", min_image_size=0)
     assert [image.id for image in kept.images] == [7, 2, 5, 4, 9]
@@ -201,7 +202,7 @@ WRONG_FILES = {
     "area of text": (_content(annotations=[_box(4, area="big")]), '{path}: annotation id 4 has area "big", which is not a finite number'),
     "nothing to train on": (
         _content(annotations=[_box(1, iscrowd=1)]),
-        "{path}: 0 images, 0 boxes, 2 classes; left out: 1 crowd boxes, 1 images without a usable box; no image is left to train on",
+        "{path}: 0 images, 0 boxes, 2 classes; dropped: 1 crowd boxes, 1 images without a usable box; no image is left to train on",
     ),
 }
 

@@ -1,6 +1,7 @@
 """Batches: order, resumption, shards, targets, and what becomes of images that cannot be read."""
 
 import dataclasses
+import pathlib
 
 import cv2
 import numpy as np
@@ -246,7 +247,7 @@ def test_a_broken_image_stops_with_one_line(make_split, build, data, reason, cap
         list(iterate(dataset.take(3)))
     line = str(caught.value)
     assert line.startswith(f"{path} (image id 104): {reason or 'is a damaged image (image file is truncated'}")
-    assert line.endswith("; mend or remove it, or set data.broken_images=skip")
+    assert line.endswith("; fix or remove it, or set data.broken_images=skip")
     assert "\n" not in line
     assert "Traceback" not in capfd.readouterr().err
     assert caught.value.__suppress_context__
@@ -284,6 +285,17 @@ def test_a_missing_image_is_found_before_the_first_step(make_split):
         with pytest.raises(UserError) as caught:
             build(split)
         assert str(caught.value) == expected
+
+
+def test_each_file_is_looked_for_once_however_many_datasets_are_built(make_split, monkeypatch):
+    split = make_split(3)
+    asked, is_file = [], pathlib.Path.is_file
+    monkeypatch.setattr(pathlib.Path, "is_file", lambda path: asked.append(path) or is_file(path))
+    pipeline.check_files(split, "raise")
+    _train(split)
+    for _ in range(2):
+        build_eval_dataset(split, image_size=SIZE, batch_size=2)
+    assert asked == [image.path for image in split.images]
 
 
 def test_skipping_takes_the_next_of_the_order_and_names_each_image_once(make_split):
@@ -326,8 +338,9 @@ def test_no_readable_image_at_all(make_split):
     assert str(caught.value).startswith(f"{split.annotations}: none of its 2 images can be read; the first: {split.images[0].path.parent}")
     for image in split.images:
         image.path.unlink()
+    read_again = dataclasses.replace(split)
     with pytest.raises(UserError, match=r"and 1 more of 2: no such file"):
-        _train(split, broken_images="skip")
+        _train(read_again, broken_images="skip")
 
 
 def test_another_size_than_annotated_is_noted(make_split):
@@ -337,6 +350,43 @@ def test_another_size_than_annotated_is_noted(make_split):
     batch = _take(_train(split, batch_size=2, notes=notes), 1)[0]
     assert batch["original_size"][batch["image_id"] == 101].tolist() == [[40, 48]]
     assert notes.new_lines() == [f"{split.images[1].path} (image id 101): is 48x40, not 40x48 as annotated; its boxes may not fit"]
+
+
+# OpenCV's threads.
+
+
+def test_opencv_has_one_thread_while_batches_are_read_and_its_own_number_before_and_after(make_split):
+    split = make_split(2)
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        dataset = _train(split, batch_size=1)
+        assert cv2.getNumThreads() == 2
+        first, second = iterate(dataset), iterate(dataset)
+        next(first)
+        next(second)
+        assert cv2.getNumThreads() == 1
+        first.close()
+        assert cv2.getNumThreads() == 1  # the other still reads
+        second.close()
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
+
+
+@pytest.mark.parametrize("augment", [AUGMENTED, Augmentation(affine=True, lighting=True)], ids=["10x", "centernet"])
+def test_pixels_do_not_depend_on_the_threads_of_opencv(make_split, augment):
+    split = make_split(3, size=(480, 640))
+    before = cv2.getNumThreads()
+    results = []
+    try:
+        for threads in (1, 4):
+            cv2.setNumThreads(threads)
+            iterator = iter(_train(split, batch_size=3, augment=augment))
+            results.append({name: value.numpy() for name, value in next(iterator).items()})
+    finally:
+        cv2.setNumThreads(before)
+    _assert_equal(*results)
 
 
 # Evaluation.

@@ -292,7 +292,7 @@ def test_the_command_prints_and_writes(capsys, tmp_path):
     out = tmp_path / "figures" / "a.json"
     code, text, _ = _stats(capsys, file, "data.image_size=[32,32]", "--json", out, "targets.kernel=cornernet")
     assert code == 0
-    assert f"{file}: 1 images, 2 boxes, 2 classes; left out: nothing" in text
+    assert f"{file}: 1 images, 2 boxes, 2 classes; dropped: nothing" in text
     assert "32 x 32 px; alpha 0.54, beta 0.54, area gaussian, kernel cornernet, box_per_class False, stride 4" in text
     assert "2 in 1 images, at most 2 in one" in text
     content = json.loads(out.read_text())

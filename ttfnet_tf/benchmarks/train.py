@@ -13,6 +13,7 @@ import tensorflow as tf
 from ttfnet_tf import build
 from ttfnet_tf.benchmarks.stages import OnStage, Stage, peak_memory_gb, time_stage
 from ttfnet_tf.config import Config
+from ttfnet_tf.data.pipeline import single_threaded_opencv
 from ttfnet_tf.data.shapes import draw_shapes
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.training import build as training_build
@@ -20,6 +21,7 @@ from ttfnet_tf.training.devices import build_strategy
 from ttfnet_tf.training.step import build_train_function
 
 
+@single_threaded_opencv()
 def benchmark_training(config: Config, *, repeats: int, on_stage: OnStage = None) -> tuple[list[Stage], float]:
     """Times whole training steps, then their parts.
 

@@ -1,15 +1,15 @@
-"""Batches for training and evaluation: tf.data around one NumPy function an image.
+"""Batches for training and evaluation: order -> samples -> batches, in tf.data.
 
-Order and randomness are functions of (seed, epoch, index): the batch of step s never depends on what was read before, so a run may
-start at any step and goes on bit for bit. The dictionaries that come out are described at the `build_*` functions and in
-docs/data_contract.md.
+Order and randomness are functions of (seed, epoch, index): the batch of a step does not depend on the steps before it, so that a run
+can start at any step and resumes bit for bit. `data.order` says which image comes when, `data.samples` makes one row.
 
-A mistake of the user inside tf.data (an image that is missing or broken) travels as one marked line in TensorFlow's error; `iterate` and
+A UserError inside tf.data (an image that is missing or broken) travels as one marked line in TensorFlow's error; `iterate` and
 `reraise` turn it back into the UserError.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,58 +18,16 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from ttfnet_tf.data.augment import Augmentation, augment_image
-from ttfnet_tf.data.coco import AnnotatedImage, CocoSplit
-from ttfnet_tf.data.images import read_rgb
-from ttfnet_tf.data.transforms import image_rng, resize
+from ttfnet_tf.data.augment import Augmentation
+from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.data.order import epoch_order, steps_per_epoch
+from ttfnet_tf.data.samples import Example, ImageNotes, eval_sample, example_signature, train_sample
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.base import Method
 
 _MARK, _END = "UserError<<", ">>UserError"  # around a UserError's line inside a TensorFlow error
 _FLIP = Augmentation(flip=0.5)
 _PREFETCH = 2  # batches; a batch of 512 px targets with 80 classes is 85 MB at 16 images
-
-
-class ImageNotes:
-    """What was noticed about images while reading them; each image is counted and named once. Safe across threads."""
-
-    def __init__(self) -> None:
-        self.broken: dict[int, str] = {}  # image id -> line
-        self.resized: dict[int, str] = {}  # image id -> line; images of another size than the annotations say
-        self._unread: list[str] = []
-        self._lock = threading.Lock()
-
-    def add_broken(self, image: AnnotatedImage, line: str) -> None:
-        self._add(self.broken, image, line)
-
-    def add_resized(self, image: AnnotatedImage, size: tuple[int, int]) -> None:
-        expected, found = (f"{width}x{height}" for height, width in (image.size, size))
-        where = f"{image.path} (image id {image.id})"
-        self._add(self.resized, image, f"{where}: is {found}, not {expected} as annotated; its boxes may not fit")
-
-    def new_lines(self) -> list[str]:
-        """Lines that no earlier call returned, one an image."""
-        with self._lock:
-            lines, self._unread = self._unread, []
-        return lines
-
-    def _add(self, group: dict[int, str], image: AnnotatedImage, line: str) -> None:
-        with self._lock:
-            if image.id not in group:
-                group[image.id] = line
-                self._unread.append(line)
-
-
-def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """Batches until every image was seen; the last one is filled up from the start of the epoch's order."""
-    return -(-num_images // batch_size)
-
-
-def epoch_order(seed: tf.Tensor, epoch: tf.Tensor, positions: tf.Tensor, num_images: int) -> tf.Tensor:
-    """Indices of the images at `positions` (int64 [P], from 0, taken modulo `num_images`) of the permutation of (seed, epoch)."""
-    key = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
-    last = tf.constant(num_images - 1, tf.int64)
-    return tf.random.experimental.index_shuffle(tf.math.floormod(positions, last + 1), key, last)
 
 
 def build_train_dataset(
@@ -96,14 +54,14 @@ def build_train_dataset(
         batch_size: B images of a global batch, a multiple of `num_shards`.
         seed: of order and augmentation.
         method: draws the targets; made for `image_size` and the classes of the split.
-        augment: what is changed at random between decoding and batching.
-        backend: "py_function" paints targets in NumPy and "graph" in TensorFlow, both here; "device" leaves them to the training step.
-        broken_images: "raise" stops at an image that cannot be read; "skip" takes the next of the epoch's order that can, and notes it.
-        workers: images in work at a time; 0 lets tf.data choose.
+        augment: the random changes between decoding and batching.
+        backend: where targets are drawn: "py_function" in NumPy and "graph" in TensorFlow, both here; "device" in the training step.
+        broken_images: "raise" stops at an image that cannot be read; "skip" takes the next one of the order and notes it.
+        workers: images processed at a time; 0 lets tf.data choose.
         start_step: first step.
         num_shards: input pipelines that share a global batch.
         shard_index: k takes the rows k B / num_shards up to (k + 1) B / num_shards.
-        notes: collects what is noticed about images.
+        notes: collects problems of images.
 
     Returns:
         Dataset of dictionaries of static shape, with b = B / num_shards and M = `split.max_boxes`:
@@ -115,38 +73,21 @@ def build_train_dataset(
         UserError: an image file is missing (unless skipped), or no image of the split exists.
         ValueError: an argument outside its choices.
     """
-    _check_choice("backend", backend, ("py_function", "graph", "device"))
-    _check_choice("broken_images", broken_images, ("raise", "skip"))
-    if batch_size % num_shards or not 0 <= shard_index < num_shards:
-        raise ValueError(f"batch_size {batch_size} must be a multiple of num_shards {num_shards}, and shard_index {shard_index} below it")
-    notes = notes or ImageNotes()
+    _check_train_arguments(backend, broken_images, batch_size, num_shards, shard_index)
     check_files(split, broken_images)
-    count = len(split.images)
-    epoch_steps = steps_per_epoch(count, batch_size)
+    paint, maps = (method.paint, method.target_shapes) if backend == "py_function" else (None, {})
+    settings = {"image_size": image_size, "seed": seed, "augmentation": augment, "broken_images": broken_images}
+    settings.update(notes=notes or ImageNotes(), paint=paint)
+
+    def sample(epoch, position, index):
+        return train_sample(split, int(epoch), int(position), int(index), **settings)
+
     rows = batch_size // num_shards
-
-    def shard_of_step(step):
-        epoch, step_in_epoch = step // epoch_steps, step % epoch_steps
-        positions = step_in_epoch * batch_size + shard_index * rows + tf.range(rows, dtype=tf.int64)
-        return tf.fill([rows], epoch), positions, epoch_order(seed, epoch, positions, count)
-
-    def make_example(epoch, position, index):
-        """One row of the batch, in NumPy."""
-        image, annotated, index = _read(split, int(epoch), int(position), int(index), seed=seed, policy=broken_images, notes=notes)
-        original_size = image.shape[:2]
-        rng = image_rng(seed, int(epoch), index)
-        image, boxes, labels = augment_image(image, annotated.boxes, annotated.labels, image_size, augment, rng)
-        example = _example(image, boxes, labels, annotated.id, original_size, split.max_boxes)
-        if backend == "py_function":
-            example.update(method.paint(boxes, labels))
-        return example
-
-    signature = _signature(split, image_size)
-    if backend == "py_function":
-        signature.update({name: tf.TensorSpec(shape, tf.float32) for name, shape in method.target_shapes.items()})
     dataset = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
-    dataset = dataset.map(shard_of_step).unbatch()
-    dataset = dataset.map(_in_graph(make_example, signature), num_parallel_calls=workers or tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(_rows_of_step(seed, len(split.images), batch_size, rows, shard_index * rows)).unbatch()
+    dataset = dataset.map(
+        _in_graph(sample, example_signature(split, image_size, maps)), num_parallel_calls=workers or tf.data.AUTOTUNE, deterministic=True
+    )
     dataset = dataset.batch(rows, drop_remainder=True)
     if backend == "graph":
         dataset = dataset.map(lambda batch: {**batch, **method.render(batch["boxes"], batch["labels"])})
@@ -164,8 +105,8 @@ def build_eval_dataset(
 ) -> tf.data.Dataset:
     """Every image of the split once, in its order.
 
-    The last batch is filled up with black rows of image_id -1. So is, with broken_images="skip", the row of an image that cannot
-    be read: it counts in the evaluation as one without detections.
+    The last batch is filled up with black rows of image_id -1. With broken_images="skip" the row of an image that cannot be read is
+    such a row too: the image counts in the evaluation as one without detections.
 
     Args and Returns are those of `build_train_dataset` with backend="device".
 
@@ -173,41 +114,52 @@ def build_eval_dataset(
         UserError: an image file is missing (unless skipped), or no image of the split exists.
     """
     _check_choice("broken_images", broken_images, ("raise", "skip"))
-    notes = notes or ImageNotes()
     check_files(split, broken_images)
-    black, no_boxes, no_labels = np.zeros([*image_size, 3], np.uint8), np.zeros([0, 4], np.float32), np.zeros([0], np.int32)
-    padding = _example(black, no_boxes, no_labels, -1, image_size, split.max_boxes)
+    notes = notes or ImageNotes()
 
-    def make_example(index):
-        if index >= len(split.images):
-            return padding
-        annotated = split.images[int(index)]
-        image = _read_image(annotated, broken_images, notes)
-        if image is None:
-            return padding
-        resized, boxes = resize(image, annotated.boxes, image_size)
-        return _example(resized, boxes, annotated.labels, annotated.id, image.shape[:2], split.max_boxes)
+    def sample(index):
+        return eval_sample(split, int(index), image_size=image_size, broken_images=broken_images, notes=notes)
 
     dataset = tf.data.Dataset.range(steps_per_epoch(len(split.images), batch_size) * batch_size)
-    dataset = dataset.map(_in_graph(make_example, _signature(split, image_size)), num_parallel_calls=workers or tf.data.AUTOTUNE)
+    dataset = dataset.map(_in_graph(sample, example_signature(split, image_size)), num_parallel_calls=workers or tf.data.AUTOTUNE)
     return _finish(dataset.batch(batch_size, drop_remainder=True))
 
 
+def check_files(split: CocoSplit, broken_images: str) -> None:
+    """Finds missing files before the first step instead of hours later.
+
+    Each file of a split is looked for once: later calls, such as that of a second dataset, take the answer of the first.
+
+    Args:
+        split: whose images to look for.
+        broken_images: "raise", or "skip" to accept missing files as long as one exists.
+
+    Raises:
+        UserError: names the first one that is missing.
+    """
+    missing = split.missing_images
+    if missing and (broken_images == "raise" or len(missing) == len(split.images)):
+        first, others = missing[0], len(missing) - 1
+        more = f" and {others} more of {len(split.images)}" if others else ""
+        raise UserError(f"{first.path} (image id {first.id}){more}: no such file; check the images folder of {split.annotations}")
+
+
 def iterate(dataset: tf.data.Dataset) -> Iterator[Any]:
-    """The elements of `dataset`; an error of its images comes as the UserError it was.
+    """The elements of `dataset`; a UserError inside it comes out as it was.
 
     Raises:
         UserError: an image cannot be read.
     """
-    iterator = iter(dataset)
-    while True:
-        try:
-            batch = next(iterator)
-        except StopIteration:
-            return
-        except tf.errors.OpError as error:
-            raise reraise(error) from None
-        yield batch
+    with single_threaded_opencv():
+        iterator = iter(dataset)
+        while True:
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            except tf.errors.OpError as error:
+                raise reraise(error) from None
+            yield batch
 
 
 def reraise(error: BaseException) -> BaseException:
@@ -217,58 +169,42 @@ def reraise(error: BaseException) -> BaseException:
     return UserError(line) if mark and end else error
 
 
-def _read(split: CocoSplit, epoch: int, position: int, index: int, *, seed: int, policy: str, notes: ImageNotes):
-    """(image, image, index) at `position`, or with policy "skip" of the next position whose image can be read."""
-    count = len(split.images)
-    for step in range(count):
-        if step:
-            index = int(epoch_order(seed, epoch, tf.constant(position + step, tf.int64), count))
-        annotated = split.images[index]
-        image = _read_image(annotated, policy, notes)
-        if image is not None:
-            return image, annotated, index
-    raise UserError(f"{split.annotations}: none of its {count} images can be read; the first: {next(iter(notes.broken.values()))}")
+_opencv_lock = threading.Lock()
+_opencv_users: list[int] = []  # threads that OpenCV had when each of the open blocks began
 
 
-def _read_image(annotated: AnnotatedImage, policy: str, notes: ImageNotes) -> np.ndarray | None:
-    """uint8 [H, W, 3], or None for an image to skip."""
+@contextlib.contextmanager
+def single_threaded_opencv() -> Iterator[None]:
+    """OpenCV uses one thread inside the block; the last of several open blocks gives back what the first one found.
+
+    The setting belongs to the process, so whoever reads batches sets it, here and nowhere else: `iterate` for itself, training for its
+    whole loop. tf.data works on several images at a time, and threads inside one resize would only compete. Pixels do not depend on it.
+    """
+    with _opencv_lock:
+        _opencv_users.append(cv2.getNumThreads() if not _opencv_users else _opencv_users[0])
+        cv2.setNumThreads(1)
     try:
-        image = read_rgb(annotated.path, name=f"{annotated.path} (image id {annotated.id})")
-    except UserError as error:
-        if policy == "raise":
-            raise UserError(f"{error}; mend or remove it, or set data.broken_images=skip") from None
-        notes.add_broken(annotated, str(error))
-        return None
-    if image.shape[:2] != annotated.size:
-        notes.add_resized(annotated, image.shape[:2])
-    return image
+        yield
+    finally:
+        with _opencv_lock:
+            before = _opencv_users.pop()
+            if not _opencv_users:
+                cv2.setNumThreads(before)
 
 
-def _example(
-    image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, image_id: int, size: tuple[int, int], max_boxes: int
-) -> dict[str, np.ndarray]:
-    padded_boxes, padded_labels = np.zeros([max_boxes, 4], np.float32), np.full([max_boxes], -1, np.int32)
-    padded_boxes[: len(boxes)], padded_labels[: len(boxes)] = boxes, labels
-    return {
-        "image": image,
-        "boxes": padded_boxes,
-        "labels": padded_labels,
-        "image_id": np.int64(image_id),
-        "original_size": np.array(size, np.int32),
-    }
+def _rows_of_step(seed: int, num_images: int, batch_size: int, rows: int, first_row: int) -> Callable:
+    """step -> (epoch, position in its order, image index), int64 [rows] each, of the rows of a global batch from `first_row` on."""
+    epoch_steps = steps_per_epoch(num_images, batch_size)
+
+    def rows_of_step(step):
+        epoch, step_in_epoch = step // epoch_steps, step % epoch_steps
+        positions = step_in_epoch * batch_size + first_row + tf.range(rows, dtype=tf.int64)
+        return tf.fill([rows], epoch), positions, epoch_order(seed, epoch, positions, num_images)
+
+    return rows_of_step
 
 
-def _signature(split: CocoSplit, image_size: tuple[int, int]) -> dict[str, tf.TensorSpec]:
-    return {
-        "image": tf.TensorSpec([*image_size, 3], tf.uint8),
-        "boxes": tf.TensorSpec([split.max_boxes, 4], tf.float32),
-        "labels": tf.TensorSpec([split.max_boxes], tf.int32),
-        "image_id": tf.TensorSpec([], tf.int64),
-        "original_size": tf.TensorSpec([2], tf.int32),
-    }
-
-
-def _in_graph(make_example: Callable[..., dict[str, np.ndarray]], signature: dict[str, tf.TensorSpec]) -> Callable:
+def _in_graph(sample: Callable[..., Example], signature: dict[str, tf.TensorSpec]) -> Callable:
     """The NumPy function as a function of tensors with static shapes.
 
     A UserError comes out as a string and is raised by an assertion: an exception would bring its stack trace into the log.
@@ -277,7 +213,7 @@ def _in_graph(make_example: Callable[..., dict[str, np.ndarray]], signature: dic
 
     def run(*arguments):
         try:
-            example = make_example(*arguments)
+            example = sample(*arguments)
         except UserError as error:
             return [str(error).encode(), *nothing]
         return [b"", *(example[key] for key in signature)]
@@ -296,28 +232,17 @@ def _in_graph(make_example: Callable[..., dict[str, np.ndarray]], signature: dic
 
 
 def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    cv2.setNumThreads(1)  # tf.data works on several images at a time; threads of one resize would only compete
     options = tf.data.Options()
     # Shards are cut by index, and a second cut would lose rows.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return dataset.prefetch(_PREFETCH).with_options(options)
 
 
-def check_files(split: CocoSplit, policy: str) -> None:
-    """Finds missing files before the first step instead of hours later.
-
-    Args:
-        split: whose images to look for.
-        policy: "raise", or "skip" to be content with one that is there.
-
-    Raises:
-        UserError: names the first one that is missing.
-    """
-    missing = [image for image in split.images if not image.path.is_file()]
-    if missing and (policy == "raise" or len(missing) == len(split.images)):
-        first, others = missing[0], len(missing) - 1
-        more = f" and {others} more of {len(split.images)}" if others else ""
-        raise UserError(f"{first.path} (image id {first.id}){more}: no such file; check the images folder of {split.annotations}")
+def _check_train_arguments(backend: str, broken_images: str, batch_size: int, num_shards: int, shard_index: int) -> None:
+    _check_choice("backend", backend, ("py_function", "graph", "device"))
+    _check_choice("broken_images", broken_images, ("raise", "skip"))
+    if batch_size % num_shards or not 0 <= shard_index < num_shards:
+        raise ValueError(f"batch_size {batch_size} must be a multiple of num_shards {num_shards}, and shard_index {shard_index} below it")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

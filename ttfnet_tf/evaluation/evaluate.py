@@ -14,7 +14,8 @@ from pycocotools.cocoeval import COCOeval
 
 from ttfnet_tf.boxes import xyxy_to_xywh
 from ttfnet_tf.data import pipeline
-from ttfnet_tf.data.coco import CocoSplit, read_coco
+from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.data.coco_file import read_coco
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.matches import Matches, match
 from ttfnet_tf.files import write_json

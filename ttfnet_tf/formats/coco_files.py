@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttfnet_tf.data.coco import read_coco
+from ttfnet_tf.data.coco_file import read_coco
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.formats.records import (
     Box,

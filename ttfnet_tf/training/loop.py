@@ -51,6 +51,7 @@ class TrainingResult:
     writes: bool  # whether this process writes the work directory; False for workers other than the chief
 
 
+@pipeline.single_threaded_opencv()
 def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
     """Trains until `train.epochs` or a signal; goes on by itself where `work_dir` holds the same run.
 

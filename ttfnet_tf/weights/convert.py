@@ -9,7 +9,7 @@ from pathlib import Path
 from ttfnet_tf import build
 from ttfnet_tf.config import Config
 from ttfnet_tf.data import coco_classes
-from ttfnet_tf.data.coco import read_coco
+from ttfnet_tf.data.coco_file import read_coco
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.runs.checkpoint import CheckpointStore, load_run
 from ttfnet_tf.runs.run_folder import Labels, RunFolder

@@ -1,0 +1,58 @@
+"""Which annotated boxes are used: the rules for crowd, ignored, empty, small and outside boxes.
+
+`data.coco` drops boxes by these rules, and the data check reports by the same ones what training will drop.
+
+Reference: mmdetection 1.0 `CocoDataset._parse_ann_info`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_GEOMETRY_REASONS = {
+    "negative": "boxes without area",
+    "zero": "boxes without area",
+    "area": "boxes without area",
+    "small": "boxes below min_box_size",
+    "outside": "boxes outside their image",
+}
+
+
+def reason_to_drop(annotation: dict, size: tuple[float, float], *, crowd: str, min_box_size: float) -> str | None:
+    """Why a box is not used, in the words of `CocoSplit.dropped`; None for a box that is.
+
+    Args:
+        annotation: of COCO, with a sound "bbox" and "area".
+        size: (height, width) of its image in pixels.
+        crowd: "background" drops boxes with iscrowd, "object" uses them like any other.
+        min_box_size: pixels of the original image; a box with a shorter side is dropped.
+    """
+    if annotation.get("ignore"):
+        return "boxes marked ignore"
+    if annotation.get("iscrowd") and crowd == "background":
+        return "crowd boxes"
+    return _GEOMETRY_REASONS.get(geometry_fault(annotation["bbox"], annotation.get("area"), size, min_box_size))
+
+
+def geometry_fault(bbox: Sequence[float], area: float | None, size: tuple[float, float], min_box_size: float) -> str | None:
+    """What makes the shape of a box unusable: "negative", "zero", "area", "small", "outside", or None.
+
+    Args:
+        bbox: COCO x, y, width, height in pixels.
+        area: as annotated, or None.
+        size: (height, width) of the image in pixels.
+        min_box_size: pixels; the least side of a box that is used.
+    """
+    x, y, width, height = bbox
+    if width < 0 or height < 0:
+        return "negative"
+    if width == 0 or height == 0:
+        return "zero"
+    if area is not None and area <= 0:
+        return "area"
+    if width < min_box_size or height < min_box_size:
+        return "small"
+    # The reference keeps these and trains on what clipping leaves of them, a sliver on the border (docs/deviations.md).
+    if x >= size[1] or y >= size[0] or x + width <= 0 or y + height <= 0:
+        return "outside"
+    return None

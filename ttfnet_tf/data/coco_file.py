@@ -1,0 +1,115 @@
+"""One COCO instances JSON, read through pycocotools and checked first; the first fault stops with one line that names its id."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pycocotools.coco import COCO
+
+from ttfnet_tf.errors import UserError
+
+
+def read_coco(path: str | Path) -> COCO:
+    """The checked annotations as a pycocotools object, without its prints; also what COCOeval takes as ground truth.
+
+    An annotation with id 0 gets another id in memory: COCOeval marks "no match" by 0 and would count its detection as wrong.
+
+    Raises:
+        UserError: the file cannot be read or is not a COCO instances file; names the id or the position of the wrong entry.
+    """
+    path = Path(path)
+    content = _read_json(path)
+    _check_content(content, path)
+    for annotation in content["annotations"]:
+        if annotation["id"] == 0:
+            annotation["id"] = 1 + max(a["id"] for a in content["annotations"])
+    coco = COCO()
+    coco.dataset = content
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name a COCO instances JSON") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not JSON text; name a COCO instances JSON") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: is not JSON ({error.msg} at line {error.lineno}); name a COCO instances JSON") from None
+
+
+def _check_content(content: Any, path: Path) -> None:
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: is not a COCO instances file (it holds a {type(content).__name__}, not an object)")
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list):
+            raise UserError(f"{path}: is not a COCO instances file (it has no list '{key}')")
+    categories = _checked_ids(content["categories"], "category", path)
+    image_ids = _checked_ids(content["images"], "image", path)
+    _checked_ids(content["annotations"], "annotation", path)
+    for key in ("categories", "images"):
+        if not content[key]:
+            raise UserError(f"{path}: its list '{key}' is empty")
+
+    for category in content["categories"]:
+        if not isinstance(category.get("name"), str) or not category["name"]:
+            raise UserError(f"{path}: category id {category['id']} has no name")
+    for image in content["images"]:
+        if image["id"] < 0:
+            raise UserError(f"{path}: image id {image['id']} is negative; ids must be 0 or more")
+        if not isinstance(image.get("file_name"), str) or not image["file_name"]:
+            raise UserError(f"{path}: image id {image['id']} has no file_name")
+        if not all(_is_number(image.get(side)) and image[side] >= 1 for side in ("width", "height")):
+            raise UserError(f"{path}: image id {image['id']} ({image['file_name']}) has no width and height in pixels")
+    for annotation in content["annotations"]:
+        _check_annotation(annotation, image_ids, categories, path)
+
+
+def _check_annotation(annotation: dict, image_ids: set[int], categories: set[int], path: Path) -> None:
+    where = f"{path}: annotation id {annotation['id']}"
+    image, category, box = (annotation.get(key) for key in ("image_id", "category_id", "bbox"))
+    if not _is_integer(image) or image not in image_ids:
+        raise UserError(f"{where} belongs to image id {image}, which is not in 'images'")
+    if not _is_integer(category) or category not in categories:
+        raise UserError(f"{where} has category id {category}, which is not in 'categories' (known: {_some(categories)})")
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(side) for side in box):
+        raise UserError(f"{where} has bbox {json.dumps(box)}, which is not four finite numbers x, y, width, height")
+    area = annotation.get("area")
+    if area is not None and not _is_number(area):
+        raise UserError(f"{where} has area {json.dumps(area)}, which is not a finite number")
+
+
+def _checked_ids(entries: list, kind: str, path: Path) -> set[int]:
+    """The ids of a list of objects, all of them different integers."""
+    ids: set[int] = set()
+    for position, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise UserError(f"{path}: {kind} number {position} (from 0) is not an object: {json.dumps(entry)[:60]}")
+        identity = entry.get("id")
+        if not _is_integer(identity):
+            raise UserError(f"{path}: {kind} number {position} (from 0) has id {json.dumps(identity)}, which is not an integer")
+        if identity in ids:
+            raise UserError(f"{path}: {kind} id {identity} is given twice")
+        ids.add(identity)
+    return ids
+
+
+def _is_integer(value: Any) -> bool:
+    return type(value) is int  # as JSON gives it; True is no id
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 2**53  # neither NaN nor infinite
+
+
+def _some(ids: Iterable[int], limit: int = 5) -> str:
+    ordered = sorted(ids)
+    return ", ".join(str(i) for i in ordered[:limit]) + (f", ... {len(ordered)} in all" if len(ordered) > limit else "")

@@ -1,0 +1,157 @@
+"""One row of a batch, in NumPy: read the image, augment or resize it, pad its boxes.
+
+A sample is a function of (seed, epoch, index): any row of any batch can be made again by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from ttfnet_tf.data.augment import Augmentation, augment_image
+from ttfnet_tf.data.coco import AnnotatedImage, CocoSplit
+from ttfnet_tf.data.images import read_rgb
+from ttfnet_tf.data.order import epoch_order
+from ttfnet_tf.data.transforms import image_rng, resize
+from ttfnet_tf.errors import UserError
+
+Example = dict[str, np.ndarray]
+Paint = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]  # boxes [N, 4], labels [N] -> target maps of one image
+
+
+class ImageNotes:
+    """Problems seen while reading images; each image is counted and named once. Safe across threads."""
+
+    def __init__(self) -> None:
+        self.broken: dict[int, str] = {}  # image id -> line; images that were skipped
+        self.resized: dict[int, str] = {}  # image id -> line; images of another size than annotated
+        self._unread: list[str] = []
+        self._lock = threading.Lock()
+
+    def add_broken(self, image: AnnotatedImage, line: str) -> None:
+        self._add(self.broken, image, line)
+
+    def add_resized(self, image: AnnotatedImage, size: tuple[int, int]) -> None:
+        annotated, actual = (f"{width}x{height}" for height, width in (image.size, size))
+        where = f"{image.path} (image id {image.id})"
+        self._add(self.resized, image, f"{where}: is {actual}, not {annotated} as annotated; its boxes may not fit")
+
+    def new_lines(self) -> list[str]:
+        """Lines that no earlier call returned, one for each image."""
+        with self._lock:
+            lines, self._unread = self._unread, []
+        return lines
+
+    def _add(self, group: dict[int, str], image: AnnotatedImage, line: str) -> None:
+        with self._lock:
+            if image.id not in group:
+                group[image.id] = line
+                self._unread.append(line)
+
+
+def train_sample(
+    split: CocoSplit,
+    epoch: int,
+    position: int,
+    index: int,
+    *,
+    image_size: tuple[int, int],
+    seed: int,
+    augmentation: Augmentation,
+    broken_images: str,
+    notes: ImageNotes,
+    paint: Paint | None,
+) -> Example:
+    """The augmented image at a position of an epoch, with its boxes, and with its targets if `paint` draws them.
+
+    Args:
+        split: the images.
+        epoch: from 0.
+        position: of the image in the order of the epoch; where the search for the next readable image starts.
+        index: of the image in `split.images`.
+        image_size: (H, W) of the result in pixels.
+        seed: of order and augmentation.
+        augmentation: the random changes.
+        broken_images: "raise", or "skip" to take the next image of the order.
+        notes: collects problems.
+        paint: draws the target maps.
+    """
+    image, index = _read_or_next(split, epoch, position, index, seed, broken_images, notes)
+    annotated, original_size = split.images[index], image.shape[:2]
+    rng = image_rng(seed, epoch, index)
+    image, boxes, labels = augment_image(image, annotated.boxes, annotated.labels, image_size, augmentation, rng)
+    example = _example(image, boxes, labels, annotated.id, original_size, split.max_boxes)
+    if paint is not None:
+        example.update(paint(boxes, labels))
+    return example
+
+
+def eval_sample(split: CocoSplit, index: int, *, image_size: tuple[int, int], broken_images: str, notes: ImageNotes) -> Example:
+    """Image `index` resized, with its boxes; beyond the last image, and for an image that is skipped, a black row of image id -1."""
+    annotated = split.images[index] if index < len(split.images) else None
+    image = None if annotated is None else _read(annotated, broken_images, notes)
+    if image is None:
+        black = np.zeros([*image_size, 3], np.uint8)
+        return _example(black, np.zeros([0, 4], np.float32), np.zeros([0], np.int32), -1, image_size, split.max_boxes)
+    resized, boxes = resize(image, annotated.boxes, image_size)
+    return _example(resized, boxes, annotated.labels, annotated.id, image.shape[:2], split.max_boxes)
+
+
+def example_signature(
+    split: CocoSplit, image_size: tuple[int, int], target_shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> dict[str, tf.TensorSpec]:
+    """Shapes and types of a sample in the order of its keys; `target_shapes` are those of the maps that it has."""
+    return {
+        "image": tf.TensorSpec([*image_size, 3], tf.uint8),
+        "boxes": tf.TensorSpec([split.max_boxes, 4], tf.float32),
+        "labels": tf.TensorSpec([split.max_boxes], tf.int32),
+        "image_id": tf.TensorSpec([], tf.int64),
+        "original_size": tf.TensorSpec([2], tf.int32),
+        **{name: tf.TensorSpec(shape, tf.float32) for name, shape in (target_shapes or {}).items()},
+    }
+
+
+def _example(
+    image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, image_id: int, original_size: tuple[int, int], max_boxes: int
+) -> Example:
+    """The dictionary of `example_signature`: boxes padded with zeros and labels with -1 up to `max_boxes` rows."""
+    padded_boxes, padded_labels = np.zeros([max_boxes, 4], np.float32), np.full([max_boxes], -1, np.int32)
+    padded_boxes[: len(boxes)], padded_labels[: len(boxes)] = boxes, labels
+    return {
+        "image": image,
+        "boxes": padded_boxes,
+        "labels": padded_labels,
+        "image_id": np.int64(image_id),
+        "original_size": np.array(original_size, np.int32),
+    }
+
+
+def _read_or_next(
+    split: CocoSplit, epoch: int, position: int, index: int, seed: int, broken_images: str, notes: ImageNotes
+) -> tuple[np.ndarray, int]:
+    """The image `index` and `index`; where it is skipped, those of the next position whose image can be read."""
+    count = len(split.images)
+    for step in range(count):
+        if step:
+            index = int(epoch_order(seed, epoch, tf.constant(position + step, tf.int64), count))
+        image = _read(split.images[index], broken_images, notes)
+        if image is not None:
+            return image, index
+    raise UserError(f"{split.annotations}: none of its {count} images can be read; the first: {next(iter(notes.broken.values()))}")
+
+
+def _read(annotated: AnnotatedImage, broken_images: str, notes: ImageNotes) -> np.ndarray | None:
+    """uint8 [h, w, 3], or None for a broken image that is skipped."""
+    try:
+        image = read_rgb(annotated.path, name=f"{annotated.path} (image id {annotated.id})")
+    except UserError as error:
+        if broken_images == "raise":
+            raise UserError(f"{error}; fix or remove it, or set data.broken_images=skip") from None
+        notes.add_broken(annotated, str(error))
+        return None
+    if image.shape[:2] != annotated.size:
+        notes.add_resized(annotated, image.shape[:2])
+    return image

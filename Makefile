@@ -21,14 +21,14 @@ env: .venv/installed ## the environment in .venv/, once
 	@touch $@
 
 demo: env ## synthetic images -> trained detector -> measured -> drawings -> SavedModel, in demo/
-	$(BIN)/python tools/data.py shapes $(DEMO)/shapes --train 400 --size 128 128 --overwrite
-	$(BIN)/python tools/train.py configs/demo.yaml --work-dir $(DEMO)/run \
+	$(BIN)/ttfnet data shapes $(DEMO)/shapes --train 400 --size 128 128 --overwrite
+	$(BIN)/ttfnet train configs/demo.yaml --work-dir $(DEMO)/run \
 	  data.train.annotations=$(DEMO)/shapes/annotations/train.json data.train.images=$(DEMO)/shapes/train \
 	  data.val.annotations=$(DEMO)/shapes/annotations/val.json data.val.images=$(DEMO)/shapes/val
-	$(BIN)/python tools/evaluate.py $(DEMO)/run
-	$(BIN)/python tools/report.py $(DEMO)/run
-	$(BIN)/python tools/predict.py $(DEMO)/run $(DEMO)/shapes/val --out $(DEMO)/drawings
-	$(BIN)/python tools/export.py $(DEMO)/run --out $(DEMO)/models --name shapes
+	$(BIN)/ttfnet evaluate $(DEMO)/run
+	$(BIN)/ttfnet report $(DEMO)/run
+	$(BIN)/ttfnet predict $(DEMO)/run $(DEMO)/shapes/val --out $(DEMO)/drawings
+	$(BIN)/ttfnet export $(DEMO)/run --out $(DEMO)/models --name shapes
 	@echo "Look at $(DEMO)/run/report.html, the drawings in $(DEMO)/drawings and the curves with: $(BIN)/tensorboard --logdir $(DEMO)/run"
 
 # Two processes: importing and tracing take one thread each. A file stays in one of them, for its fixtures are shared.

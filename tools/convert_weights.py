@@ -1,4 +1,4 @@
-"""The same as `ttfnet convert`; see `python tools/convert_weights.py --help`."""
+"""The same as `ttfnet weights`; see `python tools/convert_weights.py --help`."""
 
 import sys
 from pathlib import Path
@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this clone's pac
 from ttfnet_tf.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["convert", *sys.argv[1:]]))
+    sys.exit(main(["weights", *sys.argv[1:]]))

@@ -16,7 +16,7 @@ from ttfnet_tf.config import load_config
 from ttfnet_tf.data.shapes import draw_shapes
 from ttfnet_tf.export import model_card
 from ttfnet_tf.inference.detector import Detector
-from ttfnet_tf.inference.exported import find_exported
+from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.inference.tflite_metadata import read_card
 from ttfnet_tf.runs.checkpoint import CheckpointStore
 from ttfnet_tf.runs.run_folder import Labels, RunFolder

@@ -434,7 +434,7 @@ TABLE = {
         f"STEP=real {TRAIN} losses.heatmap_weight=3e38",
         None,
         (
-            "{tmp}/new: the loss is inf at step 1, image ids 7, 8; see it again: python tools/replay.py {tmp}/new/divergence/step-1; "
+            "{tmp}/new: the loss is inf at step 1, image ids 7, 8; see it again: ttfnet replay {tmp}/new/divergence/step-1; "
             "lower optim.lr (now 0.0032) or raise optim.warmup_steps and start with another --work-dir, or go on with "
             "train.on_divergence=skip or rollback"
         ),

@@ -12,7 +12,8 @@ from PIL import Image
 
 from ttfnet_tf import cli
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.inference.predict import drawing_path, find_images, prepare_output
+from ttfnet_tf.inference.image_files import find_images
+from ttfnet_tf.inference.predict_images import drawing_path, prepare_output
 
 
 def _fails(capsys, *argv):
@@ -37,7 +38,9 @@ WRONG_ARGUMENTS = [
     (["check"], "unknown verb 'check'; did you mean ttfnet data check?; see ttfnet --help"),
     (["data", "predict"], "unknown verb 'predict'; did you mean ttfnet predict?; see ttfnet data --help"),
     (["data", "convrt"], "unknown verb 'convrt'; did you mean ttfnet data convert?; see ttfnet data --help"),
-    (["help", "convrt"], "unknown verb 'convrt'; did you mean ttfnet convert?; see ttfnet --help"),
+    (["help", "convrt"], "unknown verb 'convrt'; did you mean ttfnet data convert?; see ttfnet --help"),
+    (["convert", "a.pth"], "there is no verb 'convert'; ttfnet weights converts weights, ttfnet data convert converts annotations"),
+    (["help", "convert"], "there is no verb 'convert'; ttfnet weights converts weights, "),
     (["xyzzy"], "unknown verb 'xyzzy'; see ttfnet --help"),
     (["train"], "the following arguments are required: CONFIG; see ttfnet train --help"),
     (["train", "a.yaml", "--workdir", "x"], "unknown argument --workdir; did you mean --work-dir?; see ttfnet train --help"),
@@ -117,14 +120,14 @@ def test_prediction_refuses_a_wrong_threshold(capsys, run_dir, value):
         (UserError("x.json: is empty"), 2, "ttfnet: x.json: is empty"),
         (KeyboardInterrupt(), 130, "ttfnet: interrupted"),
         (MemoryError(), 2, "ttfnet: out of memory; lower train.batch_size (or --batch-size) or data.image_size, or free some memory"),
-        (ValueError("two\nlines"), 1, "ttfnet: ValueError: two lines; this is a fault of ttfnet, --debug shows where"),
+        (ValueError("two\nlines"), 1, "ttfnet: ValueError: two lines; this is a bug in ttfnet, --debug shows where"),
     ],
 )
 def test_exit_codes(monkeypatch, capsys, write_yaml, error, code, line):
     def load_config(*_):
         raise error
 
-    monkeypatch.setattr(cli.runs, "load_config", load_config)
+    monkeypatch.setattr(cli.train, "load_config", load_config)
     assert cli.main(["train", "a.yaml"]) == code
     assert capsys.readouterr().err.splitlines() == [line]
 
@@ -152,7 +155,7 @@ def test_train_names_the_run_after_its_config(monkeypatch, capsys, write_yaml, t
     assert calls == [(5, "runs/mine"), (0, str(tmp_path / "x"))]
     first, second = capsys.readouterr().out.splitlines()
     assert "runs/mine: done, 12 steps" in first
-    assert "stopped and saved at step 12; the same command goes on" in second
+    assert "stopped and saved at step 12; the same command resumes it" in second
 
 
 @pytest.mark.parametrize("tool", ["train", "evaluate", "report", "predict", "data"])

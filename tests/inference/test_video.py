@@ -15,8 +15,10 @@ import pytest
 from ttfnet_tf import cli
 from ttfnet_tf.config import Config, dump_config
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.inference import video
-from ttfnet_tf.inference.overlap import Ahead, Behind
+from ttfnet_tf.inference.video import writer
+from ttfnet_tf.inference.video.annotate import annotate_video
+from ttfnet_tf.inference.video.source import VideoSource, camera_number
+from ttfnet_tf.inference.video.threads import BackgroundWorker, Prefetcher
 
 FPS, FRAMES = 10, 10
 
@@ -129,15 +131,15 @@ def test_videos_of_one_name_a_second_call_and_files_of_others(predict, film, fra
     (tmp_path / "out/film.jsonl").write_text("mine")
     predict(other)
     assert (tmp_path / "out/film.jsonl").read_text() == "mine"
-    assert video.output_paths(other.parent, "film", str(other))[0].name == "film_2.mp4"  # never the source
+    assert writer.output_paths(other.parent, "film", str(other))[0].name == "film_2.mp4"  # never the source
 
 
 @pytest.mark.parametrize(
     ("name", "content", "line"),
     [
         ("gone.mp4", None, "gone.mp4: no such file; name a video or a camera"),
-        ("broken.mp4", b"no video", "broken.mp4: is broken or empty, or of a codec that OpenCV cannot read; "),
-        ("empty.mkv", b"", "empty.mkv: is broken or empty, or of a codec that OpenCV cannot read; "),
+        ("broken.mp4", b"no video", "broken.mp4: is broken, empty or of a codec that OpenCV cannot read; "),
+        ("empty.mkv", b"", "empty.mkv: is broken, empty or of a codec that OpenCV cannot read; "),
         ("camera:x", None, "camera:x: must be camera: and a number, such as camera:0; "),
         ("camera:63", None, "camera:63: there is no such camera, or another program uses it; "),
     ],
@@ -157,7 +159,7 @@ def test_nothing_of_ffmpeg_stands_around_the_line(tmp_path, root):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        f"ttfnet: {tmp_path}/broken.mp4: is broken or empty, or of a codec that OpenCV cannot read; turn it into an H.264 .mp4 first"
+        f"ttfnet: {tmp_path}/broken.mp4: is broken, empty or of a codec that OpenCV cannot read; convert it to an H.264 .mp4 first"
     ]
 
 
@@ -174,7 +176,7 @@ def test_a_video_that_is_cut_short_is_told_and_kept(predict, tmp_path, frames):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("a.mp4", "b.jpg"), "a.mp4 is a video and b.jpg is not; name images and videos in calls of their own"),
+        (("a.mp4", "b.jpg"), "a.mp4 is a video and b.jpg is not; run predict on images and on videos separately"),
         (("b.jpg", "--show"), "--show is for videos and cameras"),
         (("a.mp4", "--class-threshold", "0.5"), "--class-threshold 0.5 must be the name of a class and its threshold, e.g. RBC=0.5"),
         (("a.mp4", "--class-threshold", "a=1"), "--class-threshold a=1 must lie in 0..1, 1 excluded"),
@@ -191,7 +193,7 @@ def test_a_file_in_the_way_of_the_folder(predict, film, tmp_path):
 
 
 def test_ctrl_c_leaves_a_video_that_reads(predict, film, frames, tmp_path, monkeypatch):
-    real = video._Sink.__call__
+    real = writer.VideoWriter.__call__
 
     def slow(sink, work):
         real(sink, work)
@@ -199,13 +201,13 @@ def test_ctrl_c_leaves_a_video_that_reads(predict, film, frames, tmp_path, monke
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         time.sleep(0.05)
 
-    monkeypatch.setattr(video._Sink, "__call__", slow)
+    monkeypatch.setattr(writer.VideoWriter, "__call__", slow)
     _write(film, frames * 10, codec="MJPG")
     told = predict(film)
     count = len(_records(tmp_path / "out/film.jsonl"))
     assert 3 <= count < 30
     assert len(_read(tmp_path / "out/film.mp4")[0]) == count
-    assert "stopped; the video so far is whole" in told.out
+    assert "stopped; the video so far is complete" in told.out
 
 
 # Cameras: one that gives 50 frames a second for a moment.
@@ -231,14 +233,14 @@ class Camera:
 
 @pytest.mark.parametrize(("source", "number"), [("camera:0", 0), ("3", 3), ("camera:x", None), ("film.mp4", None), ("12.mp4", None)])
 def test_names_of_cameras(source, number):
-    assert video.camera_number(source) == number
+    assert camera_number(source) == number
 
 
 def test_a_file_whose_name_is_a_number_is_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "0").write_bytes(b"")
-    assert video.camera_number("0") is None
-    assert video.camera_number("camera:0") == 0
+    assert camera_number("0") is None
+    assert camera_number("camera:0") == 0
 
 
 def test_a_slow_network_sees_the_newest_frames_of_a_camera_and_the_video_keeps_the_time(finder, frames, tmp_path):
@@ -249,9 +251,9 @@ def test_a_slow_network_sees_the_newest_frames_of_a_camera_and_the_video_keeps_t
         time.sleep(0.1)
         return detector.timed(images, batch_size=1)
 
-    source = video.VideoSource("camera:0", open_capture=lambda number: Camera(frames * 5))
+    source = VideoSource("camera:0", open_capture=lambda number: Camera(frames * 5))
     start = time.monotonic()
-    result = video.annotate_video(slow, source, tmp_path, colour_of={3: 0, 8: 1})
+    result = annotate_video(slow, source, tmp_path, colour_of={3: 0, 8: 1})
     seconds = time.monotonic() - start
     records = _records(tmp_path / "camera0.jsonl")
     assert result.frames == len(records) < 15  # of 50
@@ -270,7 +272,7 @@ def test_ahead_keeps_the_order_and_hands_on_errors():
         yield from range(20)
         raise UserError("at the end")
 
-    with Ahead(items()) as ahead:
+    with Prefetcher(items()) as ahead:
         iterator = iter(ahead)
         assert [next(iterator) for _ in range(20)] == list(range(20))
         with pytest.raises(UserError, match="at the end"):
@@ -279,14 +281,14 @@ def test_ahead_keeps_the_order_and_hands_on_errors():
 
 def test_leaving_early_ends_the_thread_ahead():
     before = threading.active_count()
-    with Ahead(iter(int, 1)) as ahead:
+    with Prefetcher(iter(int, 1)) as ahead:
         assert next(iter(ahead)) == 0
     assert threading.active_count() == before
 
 
 def test_behind_works_everything_off_and_hands_on_errors():
     seen = []
-    with Behind(seen.append) as behind:
+    with BackgroundWorker(seen.append) as behind:
         for item in range(20):
             behind(item)
     assert seen == list(range(20))
@@ -295,7 +297,7 @@ def test_behind_works_everything_off_and_hands_on_errors():
         raise UserError("disk full")
 
     def work():
-        with Behind(fail) as behind:
+        with BackgroundWorker(fail) as behind:
             for item in range(100):
                 behind(item)
 
@@ -311,7 +313,7 @@ def test_stages_overlap():
         return value
 
     start = time.monotonic()
-    with Ahead(slow(k) for k in range(10)) as ahead, Behind(slow) as behind:
+    with Prefetcher(slow(k) for k in range(10)) as ahead, BackgroundWorker(slow) as behind:
         for item in ahead:
             behind(slow(item))
     assert time.monotonic() - start < 0.45

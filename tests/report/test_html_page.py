@@ -118,7 +118,7 @@ def test_the_page_of_a_run(report, run_folder):
     assert page.row("classification")[1:4] == ["58.3", "1", "1"]
     assert [row for row in page.rows if row[:1] == ["background"]][1][1:4] == ["0.0", "0", "0"]  # the first is the matrix's
     assert page.row("missed")[1:4] == ["0.0", "0", "–"]
-    assert page.says("python tools/train.py configs/mine.yaml optim.lr=0.1")
+    assert page.says("ttfnet train configs/mine.yaml optim.lr=0.1")
     assert page.says("at commit abc1234")
     assert page.says(f"ttfnet report {run_folder}")
     assert page.says("epoch 2, after 0 min")

@@ -21,9 +21,9 @@ def _fails(capsys, *argv):
 
 def test_mistakes_are_one_line(capsys, shapes, tmp_path):
     assert _fails(capsys, "tabel1") == "ttfnet: unknown table 'tabel1'; did you mean 'table1'?"
-    assert "of the paper's figures there are figure1 and figure4" in _fails(capsys, "figure2")
+    assert "of the paper's figures only figure1 and figure4 can be reproduced" in _fails(capsys, "figure2")
     assert _fails(capsys, "table4", "--cells", "3-2-2") == "ttfnet: table4 has no cell '3-2-2'; did you mean '3-2-1'?"
-    assert "instances_train2017.json is not there; name the set by --data FOLDER" in _fails(capsys, "table4", "--out", tmp_path)
+    assert "instances_train2017.json does not exist; name the data set by --data FOLDER" in _fails(capsys, "table4", "--out", tmp_path)
     assert "has no annotations/train.json" in _fails(capsys, "table4", "--data", tmp_path)
     assert "--scale depends on the number of images" in _fails(capsys, "table4", "--scale", "0.5")
     assert "--own goes with figure4" in _fails(capsys, "table4", "--own", "a.yaml")
@@ -41,11 +41,10 @@ def test_list_prints_targets_and_commands_without_tensorflow(root):
     lines = done.stdout.splitlines()
     assert lines[-1] == "0 False"
     assert "0-0-0: AP 29.0 +- 0.4, fps 58.7" in lines
-    commands = [line.strip() for line in lines if line.startswith("  python tools/train.py")]
+    commands = [line.strip() for line in lines if line.startswith("  ttfnet train")]
     assert len(commands) == 12
     assert commands[0] == (
-        "python tools/train.py configs/ablations/table4.yaml --work-dir runs/reproduce/table4/0-0-0/seed0 "
-        "'model.shortcut=[0,0,0]' train.seed=0"
+        "ttfnet train configs/ablations/table4.yaml --work-dir runs/reproduce/table4/0-0-0/seed0 'model.shortcut=[0,0,0]' train.seed=0"
     )
 
 

@@ -18,14 +18,14 @@ def test_runs_have_their_settings_folders_and_commands(table, tmp_path):
     assert last.settings == ("targets.beta=0.1", "optim.lr=0.5", "train.seed=1")
     assert (last.config.targets.beta, last.config.optim.lr, last.config.train.seed) == (0.1, 0.5, 1)
     words = shlex.split(last.command)
-    assert words[:2] == ["python", "tools/train.py"]
+    assert words[:2] == ["ttfnet", "train"]
     assert words[3:] == ["--work-dir", str(last.folder), *last.settings]
     # The command by hand is the same run.
     assert load_config(words[2], words[5:]) == last.config
 
 
 def test_seeds_and_what_cells_differ_in_cannot_be_overridden(table, tmp_path):
-    with pytest.raises(UserError, match=r"^targets.beta is what cells of t differ in"):
+    with pytest.raises(UserError, match=r"^targets.beta is what the cells of t differ in"):
         plan(table, table.cells, out=tmp_path, overrides=["targets.beta=0.3"])
     assert plan(table, table.cells[:1], out=tmp_path, overrides=["targets.beta=0.3"])[0].config.targets.beta == 0.3
     with pytest.raises(UserError, match=r"^train.seed is set by --seeds N"):
@@ -138,10 +138,10 @@ def test_data_folders(shapes, tmp_path):
 
 
 def test_missing_files_are_told_before_the_first_run(table, shapes, tmp_path):
-    with pytest.raises(UserError, match=r"^data.train.annotations= is not there; name the set by --data FOLDER"):
+    with pytest.raises(UserError, match=r"^data.train.annotations= does not exist; name the data set by --data FOLDER"):
         check_data(plan(table, table.cells, out=tmp_path))
     data = data_folder(shapes).settings
     check_data(plan(table, table.cells, out=tmp_path, data=data))
-    with pytest.raises(UserError, match=r"^model.pretrained=gone.npz is not there; name a file of resnet18"):
+    with pytest.raises(UserError, match=r"^model.pretrained=gone.npz does not exist; name weights of resnet18"):
         check_data(plan(table, table.cells, out=tmp_path, data=data, overrides=["model.pretrained=gone.npz"]))
     check_data(plan(table, table.cells, out=tmp_path, data=data, overrides=["model.pretrained=timm/resnet18.tv_in1k"]))

@@ -8,7 +8,7 @@ from stub_training import Trainer
 
 from ttfnet_tf import cli
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.reproduce import plots, results
+from ttfnet_tf.reproduce import figure4, plots
 from ttfnet_tf.reproduce.cells import Detector, Published
 from ttfnet_tf.runs.run_folder import read_metrics
 
@@ -48,7 +48,7 @@ def test_matplotlib_is_asked_for_when_it_is_needed(monkeypatch, capsys, shapes, 
 
 def test_trade_offs_have_every_detector_with_hours_or_speed(published, tmp_path, is_drawn):
     points = {
-        name: (family, figures) for family, name, figures in results.trade_off_points(published, [{"name": "mine", "AP": 30, "fps": 9}])
+        name: (family, figures) for family, name, figures in figure4.trade_off_points(published, [{"name": "mine", "AP": 30, "fps": 9}])
     }
     # 13 other detectors, five systems, and six recipes of the repository; DLA-34 has no figures.
     assert len(points) == 13 + 5 + 6 + 1
@@ -58,6 +58,6 @@ def test_trade_offs_have_every_detector_with_hours_or_speed(published, tmp_path,
     )
     assert points["mine"] == ("ours", {"AP": 30.0, "fps": 9.0})
     small = Published({}, {name: published.tables[name] for name in ("table6", "repository")}, (Detector("x", "X", (9, 9), {"AP": 1.0}),))
-    assert "x" not in {name for _, name, _ in results.trade_off_points(small)}
-    plots.trade_offs(tmp_path / "figure4.png", results.trade_off_points(published))
+    assert "x" not in {name for _, name, _ in figure4.trade_off_points(small)}
+    plots.trade_offs(tmp_path / "figure4.png", figure4.trade_off_points(published))
     assert is_drawn(tmp_path / "figure4.png")

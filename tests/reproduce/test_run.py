@@ -4,7 +4,7 @@ import pytest
 from stub_training import PRECISION, Trainer
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.reproduce import results
+from ttfnet_tf.reproduce import results, tables
 from ttfnet_tf.reproduce.plan import plan
 from ttfnet_tf.reproduce.run import RESULT, is_done, run_all
 
@@ -15,14 +15,14 @@ def test_finished_runs_are_not_made_again_and_stopped_ones_go_on(table, tmp_path
     first = Trainer(PRECISION, stop_at="b1")
     assert run_all(runs, first, said.append) is False
     assert first.calls == ["a0", "a1", "b0", "b1"]
-    assert said[-1] == "[4/6] b seed 1: stopped and saved at step 10; the same command goes on from there"
+    assert said[-1] == "[4/6] b seed 1: stopped and saved at step 10; the same command resumes it"
     states = [[run.state for run in result.runs] for result in results.collect(runs)]
     assert states == [["done", "done"], ["done", "unfinished"], ["missing", "missing"]]
     assert results.collect(runs)[1].mean == pytest.approx(31.4)  # the one that is done
     second = Trainer(PRECISION)
     assert run_all(runs, second, said.append) is True
     assert second.calls == ["b1", "c0", "c1"]
-    assert f"[1/6] a seed 0: done before, {runs[0].folder}" in said
+    assert f"[1/6] a seed 0: already done, {runs[0].folder}" in said
 
 
 def test_other_settings_are_another_run(table, tmp_path):
@@ -41,7 +41,7 @@ def test_a_diverged_run_is_a_result_and_others_go_on(table, tmp_path):
     found = {result.cell.name: result for result in results.collect(runs)}
     assert [found[name].runs[0].state for name in "abc"] == ["done", "failed", "done"]
     assert found["b"].mean is None
-    page = results.markdown(table, list(found.values()), results.Circumstances(True, None, None, ()))
+    page = tables.as_markdown(table, list(found.values()), tables.Conditions(True, None, None, ()))
     assert f"Failed: b seed 0: {runs[1].folder}: the loss is nan at step 20; lower optim.lr" in page
     again = Trainer(PRECISION)
     run_all(runs, again, said.append)

@@ -7,7 +7,7 @@ import pytest
 from served_answers import outputs_for
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.inference.predict import Failure
+from ttfnet_tf.inference.image_files import Failure
 from ttfnet_tf.serving.ask import ask_about
 from ttfnet_tf.serving.load import Load, Timing, run_jobs
 from ttfnet_tf.serving.target import Refused, Reply, Unanswered

@@ -7,7 +7,7 @@ import pytest
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.detections import Detections
-from ttfnet_tf.inference.predict import Failure
+from ttfnet_tf.inference.image_files import Failure
 from ttfnet_tf.serving.verify import compare, verify
 
 

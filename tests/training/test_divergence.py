@@ -94,7 +94,7 @@ def test_an_image_that_is_not_a_number_stops_the_run_and_is_named_and_replayed(t
     assert code == 2
     assert len(lines) == 1
     assert f"ttfnet: {tmp_path}/run: the loss is nan at step 5, and of its 4 images image id {third} has a loss that is not fin" in lines[0]
-    assert f"; see it again: python tools/replay.py {record}; lower optim.lr (now 0.002)" in lines[0]
+    assert f"; see it again: ttfnet replay {record}; lower optim.lr (now 0.002)" in lines[0]
     # Nothing of the step is in what was kept; the call went on to the sixth.
     assert [line["step"] for line in metrics(tmp_path / "run")] == [3]
     assert len(set(report["image_ids"])) == 4
@@ -107,10 +107,10 @@ def test_an_image_that_is_not_a_number_stops_the_run_and_is_named_and_replayed(t
     assert layers["bbox_head.wh.1.bias"]["gradient_not_finite"] == 0  # a branch of its own
     assert all(layer["weights_not_finite"] == 0 for layer in layers.values())
 
-    command = shlex.split(lines[0].split("python tools/")[1].split(";")[0])
+    command = shlex.split(lines[0].split("see it again: ttfnet ")[1].split(";")[0])
     assert cli.main(["replay", *command[1:]]) == 0
     out = capfd.readouterr().out
-    assert out.splitlines()[-1] == "the same figures as when it happened"
+    assert out.splitlines()[-1] == "the same figures as in training"
     assert f"  image id {third}: nan (heatmap_loss nan, box_loss " in out
 
 
@@ -139,7 +139,7 @@ def test_a_learning_rate_a_thousand_times_too_high_is_caught_before_its_effect_s
     norms = [layer["gradient_norm"] for layer in report["found"]["layers"]]
     assert np.linalg.norm(norms) == pytest.approx(report["in_training"]["gradient_norm"], rel=1e-3)
     assert cli.main(["replay", str(record)]) == 0
-    assert capfd.readouterr().out.splitlines()[-1] == "the same figures as when it happened"
+    assert capfd.readouterr().out.splitlines()[-1] == "the same figures as in training"
     # In another precision: the figures differ a little, and that is told.
     assert cli.main(["replay", str(record), "losses.box_weight=10"]) == 0
     assert capfd.readouterr().out.splitlines()[-1] == "other figures than when it happened (settings were changed)"
@@ -164,7 +164,7 @@ def test_weights_that_are_not_numbers_are_named(train, monkeypatch, tmp_path, ca
     out = capfd.readouterr().out.splitlines()
     assert out[1].startswith("the network cannot be computed: ")
     assert re.fullmatch(r"  bbox_head\.deconv_layers\.1\.0\.conv_offset_mask\.bias +nan +-  1, -", out[3])
-    assert out[-1] == "the same figures as when it happened"
+    assert out[-1] == "the same figures as in training"
 
 
 def _assert_equal_runs(first, second):

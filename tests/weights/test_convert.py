@@ -1,4 +1,4 @@
-"""`ttfnet convert`: weights of others into files and runs that evaluation takes, ours into the official form, one line for each mistake."""
+"""`ttfnet weights`: weights of others into files and runs that evaluation takes, ours into the official form, one line for each mistake."""
 
 import json
 
@@ -183,7 +183,7 @@ def test_mistakes(fails, official, tmp, write_coco):
     (tmp / "used" / "a.txt").write_text("mine")
     (tmp / "file").write_text("mine")
     table = {
-        "two.npz": "the following arguments are required: --out; see ttfnet convert --help",
+        "two.npz": "the following arguments are required: --out; see ttfnet weights --help",
         "two.npz --out x.npz": "--config is missing; name the configuration that two.npz is for, e.g. configs/ttfnet_r18_1x.yaml",
         "two.npz --config a.yaml --out x.npz model.box_head.depth=-1": "a.yaml: model.box_head.depth=-1 must be 0 or more",
         "two.npz --config a.yaml --out x.npz --classes 0": "--classes 0 must be 1 or more",
@@ -211,7 +211,7 @@ def test_mistakes(fails, official, tmp, write_coco):
         "x --to official --out x.npz --config a.yaml": "--config does not go with --to official, which takes everything from the run",
         "x --to official --out x.h5": "--out x.h5 must end in .npz, .safetensors, .pth; the official code reads .pth",
         "x --to official --out x.npz": "x: is neither a work directory nor a checkpoint such as runs/x/checkpoints/step-370",
-        "two.npz --config a.yaml --out x.npz --labels a.json --strange": "unknown argument --strange; see ttfnet convert --help",
+        "two.npz --config a.yaml --out x.npz --labels a.json --strange": "unknown argument --strange; see ttfnet weights --help",
     }
     for command, line in table.items():
         assert fails(command) == line, command

@@ -22,7 +22,7 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.evaluate import check_classes, evaluate
 from ttfnet_tf.export import model_card
 from ttfnet_tf.files import write_json, write_text
-from ttfnet_tf.inference.exported import CARD, find_exported
+from ttfnet_tf.inference.exported_model import CARD, find_exported
 from ttfnet_tf.inference.predictor import predict_function
 from ttfnet_tf.inference.tflite_metadata import read_card, replace_files
 from ttfnet_tf.progress import ProgressMeter

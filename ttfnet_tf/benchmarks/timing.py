@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.inference.exported import find_exported
+from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.inference.tflite_predictor import RUNTIMES, interpreter_class
 
 WARM_UP = 3  # first calls: they optimise the graph, pack weights and fill caches

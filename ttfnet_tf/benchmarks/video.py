@@ -14,7 +14,8 @@ import numpy as np
 from ttfnet_tf import build
 from ttfnet_tf.config import Config
 from ttfnet_tf.inference.detector import Detector
-from ttfnet_tf.inference.video import VideoSource, annotate_video
+from ttfnet_tf.inference.video.annotate import annotate_video
+from ttfnet_tf.inference.video.source import VideoSource
 
 BOXES = 20  # drawn in each frame
 SECONDS = 10  # of the video

@@ -1,7 +1,8 @@
-"""The command line: `ttfnet VERB ...`, the same as `python -m ttfnet_tf VERB ...`; the files in tools/ are the same verbs.
+"""The command line: `ttfnet VERB ...`, the same as `python -m ttfnet_tf VERB ...`. Each verb is a file of its name in this folder.
 
-Arguments and settings are checked before TensorFlow is imported, so that a typing error answers at once.
-Exit codes: 0 success; 2 a mistake of the user, told in one line; 130 interrupted; 1 a fault of ours (`--debug` shows where).
+A verb parses its arguments, calls the package and prints. Arguments and settings are checked before TensorFlow is imported, so that a
+typing error answers at once.
+Exit codes: 0 success; 2 a mistake that the user can fix, in one line; 130 interrupted; 1 a bug of ours (`--debug` shows the stack trace).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 
 from ttfnet_tf import __version__
-from ttfnet_tf.cli import benchmark, data, export, predict, replay, report, reproduce, runs, serving, weights
+from ttfnet_tf.cli import benchmark, data, evaluate, export, predict, replay, report, reproduce, serve_client, train, weights
 from ttfnet_tf.cli.parser import Parser
 from ttfnet_tf.errors import UserError
 
@@ -23,9 +24,10 @@ SECTIONS = (
     ("data", ("data check", "data convert", "data show", "data stats", "data shapes")),
     ("training", ("train", "evaluate", "report", "replay")),
     ("use", ("predict", "export", "serve-client")),
-    ("weights, speed, published figures", ("convert", "benchmark", "reproduce")),
+    ("weights, speed, published figures", ("weights", "benchmark", "reproduce")),
 )
-_BROKEN_PIPE = 141  # what a shell shows of a program that SIGPIPE ended
+_FORMER_VERBS = {"convert": "ttfnet weights converts weights, ttfnet data convert converts annotations"}
+_BROKEN_PIPE = 141  # what a shell shows for a program that SIGPIPE ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(argv)
         finally:
-            sys.stdout.flush()  # here, where a reader that has gone can be told from a fault
+            sys.stdout.flush()  # here, so that a closed pipe is seen below
     except BrokenPipeError:  # `ttfnet ... | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
@@ -46,7 +48,7 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="ttfnet",
         description="TTFNet object detection on TensorFlow 2: from boxes to a served model.",
-        epilog="ttfnet help VERB explains a verb; --debug shows where an error comes from.",
+        epilog="ttfnet help VERB explains a verb; --debug shows the stack trace of an error.",
     )
     parser.add_argument("--version", action="version", version=f"ttfnet-tf {__version__}")
     parser.examples = (
@@ -54,18 +56,11 @@ def build_parser() -> Parser:
         "ttfnet train configs/demo.yaml --work-dir demo/run",
         "ttfnet predict demo/run demo/shapes/val --out demo/drawings",
     )
+    parser.sections, parser.former_verbs = SECTIONS, _FORMER_VERBS
     verbs = parser.add_verbs()
-    data.add_verbs(verbs)
-    runs.add_verbs(verbs)
-    report.add_verb(verbs)
-    replay.add_verb(verbs)
-    predict.add_verb(verbs)
-    export.add_verb(verbs)
-    serving.add_verb(verbs)
-    weights.add_verb(verbs)
-    benchmark.add_verb(verbs)
-    reproduce.add_verb(verbs)
-    parser.sections = SECTIONS
+    data.add_group(verbs)
+    for verb in (train, evaluate, report, replay, predict, export, serve_client, weights, benchmark, reproduce):
+        verb.add_to(verbs)
     return parser
 
 
@@ -73,10 +68,7 @@ def _run(argv: list[str]) -> int:
     debug = "--debug" in argv
     try:
         args = parse([argument for argument in argv if argument != "--debug"])
-        # Before TensorFlow is imported: its start-up notes, some of them at error level on every machine without a GPU, hide our
-        # lines. What goes wrong still arrives as an exception.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
-        logging.getLogger("tensorflow").setLevel(logging.INFO if debug else logging.ERROR)
+        _quiet_tensorflow(debug)
         return args.command(args) or 0
     except BrokenPipeError:
         raise
@@ -86,27 +78,36 @@ def _run(argv: list[str]) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        line, code = _told(error)
-        hint = "" if debug or code == 2 else "; this is a fault of ttfnet, --debug shows where"
+        line, code = _error_line(error)
+        hint = "" if debug or code == 2 else "; this is a bug in ttfnet, --debug shows where"
         print(f"ttfnet: {line}{hint}", file=sys.stderr)
         return code
 
 
-def _told(error: Exception) -> tuple[str, int]:
-    """The line about an error, and the exit code."""
+def _quiet_tensorflow(debug: bool) -> None:
+    """Hides TensorFlow's start-up messages, some at error level on every machine without a GPU.
+
+    Call it before TensorFlow is imported. What really goes wrong still arrives as an exception.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
+    logging.getLogger("tensorflow").setLevel(logging.INFO if debug else logging.ERROR)
+
+
+def _error_line(error: Exception) -> tuple[str, int]:
+    """What to print about an error, and the exit code."""
     if isinstance(error, UserError):
         return str(error), 2
-    # TensorFlow's class goes by its name here: no mistake that is told before it is needed waits for its import.
+    # TensorFlow's class is compared by name: importing TensorFlow here would delay every other message by seconds.
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return "out of memory; lower train.batch_size (or --batch-size) or data.image_size, or free some memory", 2
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", 1
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """The arguments of one command line; `command` among them is the function to call with them.
+    """The parsed arguments of one command line; `command` among them is the function to call with them.
 
     Raises:
-        UserError: a mistake, with a hint.
+        UserError: a wrong verb, option or value; the message has a hint.
         SystemExit: help was asked for and printed.
     """
     if argv[:1] == ["help"]:

@@ -1,4 +1,4 @@
-"""`ttfnet export`: a run as files for other runtimes. `add_verb` puts it beside the other verbs."""
+"""`ttfnet export`: writes a run as SavedModel or as TFLite, and measures what each form costs."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import dataclasses
 import os
 from pathlib import Path
 
-from ttfnet_tf.cli import parser
-from ttfnet_tf.cli.parser import PRECISIONS, RUNTIMES, positive
+from ttfnet_tf.cli.options import positive, refuse_other_keys
+from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.config import load_config
-from ttfnet_tf.errors import UserError
+from ttfnet_tf.export.forms import FORMATS, PRECISIONS
+from ttfnet_tf.inference.tflite_predictor import RUNTIMES
+from ttfnet_tf.runs.run_folder import work_directory
 
-# What may differ from the run: the rest is part of the trained network.
+# Settings that may differ from those of the run.
 _KEYS = ("decode.", "export.", "data.train.", "data.val.")
-_TAKES = "export takes decode.*, export.*, data.train.* and data.val.* keys"
-FORMATS = ("saved_model", "tflite")
 
 
-def add_verb(verbs) -> None:
-    """Adds `export` to the sub-commands of a parser; its function is `args.command`, to be called with `args`."""
-    verb = parser.add_verb(
+def add_to(verbs) -> None:
+    """Adds the verb to a parser."""
+    verb = add_verb(
         verbs,
         "export",
         run,
         "a run as SavedModel for TensorFlow Serving, or as TFLite",
         "key=value",
-        description=run.__doc__,
+        description="Writes a trained run as a model that other programs load.",
         epilog="Settings follow as key=value, e.g. decode.score_threshold=0.05; docs/export.md says more.",
         examples=(
             "ttfnet export runs/demo --out models",
@@ -39,24 +39,19 @@ def add_verb(verbs) -> None:
     verb.add_argument("--format", nargs="+", choices=FORMATS, help="default saved_model; with --matrix both")
     verb.add_argument("--name", metavar="NAME", help="of the model; default the name of the work directory")
     verb.add_argument("--version", type=int, metavar="N", help="of the SavedModel; default the next free number")
-    verb.add_argument(
-        "--precision", nargs="+", choices=PRECISIONS, help="of the TFLite files, one each; default fp32; with --matrix all of them"
-    )
-    matrix = verb.add_argument_group("matrix", "what each form costs in AP, boxes, time and size: a table, and in the model cards")
-    matrix.add_argument("--matrix", action="store_true", help="measure what is exported beside the checkpoint, on data.val")
-    matrix.add_argument("--limit", type=int, metavar="N", help="the first N images of data.val; default all")
-    matrix.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="when timing; default one for each core")
+    verb.add_argument("--precision", nargs="+", choices=PRECISIONS, help="one TFLite file for each; default fp32, with --matrix all")
+    matrix = verb.add_argument_group("matrix", "AP, boxes, time and size of each exported form, as a table and in the model cards")
+    matrix.add_argument("--matrix", action="store_true", help="compare what is exported with the checkpoint, on data.val")
+    matrix.add_argument("--limit", type=int, metavar="N", help="use the first N images of data.val; default all")
+    matrix.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="for timing; default one for each core")
     matrix.add_argument("--repeats", type=int, default=30, metavar="N", help="timed calls of each model; default 30")
-    matrix.add_argument("--runtime", choices=RUNTIMES, help="that .tflite files are timed in; default litert where it is installed")
+    matrix.add_argument("--runtime", choices=RUNTIMES, help="for timing .tflite files; default litert if it is installed")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Writes a trained run as a model that other programs load, and says where."""
-    from ttfnet_tf.runs.run_folder import work_directory
-
-    for override in args.rest:
-        if not override.startswith(_KEYS):
-            raise UserError(f"override '{override}': {_TAKES}; the rest is part of the trained model")
+    """Exports the forms asked for, measures them if wanted, and prints where they are."""
+    takes = "export takes decode.*, export.*, data.train.* and data.val.* keys"
+    refuse_other_keys(args.rest, _KEYS, f"{takes}; the rest is part of the trained model")
     folder = work_directory(args.run)
     config = load_config(folder / "config.yaml", args.rest)
     if args.version is not None:
@@ -80,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
     from ttfnet_tf.benchmarks.conformance_matrix import conformance_matrix, validation_images, write_matrix
     from ttfnet_tf.benchmarks.timing import best_runtime
 
-    split = validation_images(loaded, limit)  # what is wrong with it shows before the work
+    split = validation_images(loaded, limit)  # first: a mistake in it should show before the work
     models = _export(loaded, args, name, out, formats, precisions)
     runtime = args.runtime or best_runtime()
     matrix = conformance_matrix(loaded, args.run, models, split, threads=threads, repeats=repeats, runtime=runtime)
@@ -90,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _export(loaded, args, name, out, formats, precisions) -> dict[str, Path]:
-    """Name -> path of each model written."""
+    """Writes the models; returns name -> path of each."""
     from ttfnet_tf.progress import working
 
     written = {}

@@ -1,4 +1,4 @@
-"""`ttfnet predict`: a trained model on images, videos and cameras. `add_verb` puts it beside the other verbs."""
+"""`ttfnet predict`: draws the detections of a run or exported model on images, videos and cameras."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ttfnet_tf.cli import parser
-from ttfnet_tf.cli.parser import RUN_HELP, positive
+from ttfnet_tf.cli.options import RUN_HELP, positive, threshold
+from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.inference.exported import find_exported
+from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.runs.run_folder import work_directory
 
 
-def add_verb(verbs) -> None:
-    """Adds `predict` to the sub-commands of a parser; its function is `args.command`, to be called with `args`."""
-    verb = parser.add_verb(
+def add_to(verbs) -> None:
+    """Adds the verb to a parser."""
+    verb = add_verb(
         verbs,
         "predict",
-        predict,
+        run,
         "draw the detections on images and videos",
         "SOURCE",
         description="Draws the detections on images, with one detections.json, or on videos, with a line of JSON for each frame.",
@@ -40,22 +40,22 @@ def add_verb(verbs) -> None:
     verb.add_argument(
         "--class-threshold", action="append", default=[], metavar="NAME=S", help="another threshold for one class; may be repeated"
     )
-    verb.add_argument("--batch-size", type=int, metavar="N", help="images of one call; default 8, of videos 1")
+    verb.add_argument("--batch-size", type=int, metavar="N", help="images of one call; default 8, for videos 1")
     verb.add_argument("--show", action="store_true", help="show a video while it is made; q or Esc ends it")
 
 
-def predict(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Detects on images or on videos."""
     if not find_exported(args.run):
         load_config(work_directory(args.run) / "config.yaml")
     batch_size = None if args.batch_size is None else positive(args.batch_size, "--batch-size")
     thresholds = {
-        "score_threshold": _checked(f"--score-threshold {args.score_threshold:g}", args.score_threshold),
+        "score_threshold": threshold(args.score_threshold, f"--score-threshold {args.score_threshold:g}"),
         "class_thresholds": _class_thresholds(args.class_threshold),
     }
     sources = [*args.sources, *args.rest]
 
-    from ttfnet_tf.inference.video import is_video
+    from ttfnet_tf.inference.video.source import is_video
 
     videos = [source for source in sources if is_video(source)]
     if not videos:
@@ -64,13 +64,14 @@ def predict(args: argparse.Namespace) -> None:
         _on_images(args, sources, batch_size or 8, thresholds)
     elif len(videos) < len(sources):
         other = next(source for source in sources if source not in videos)
-        raise UserError(f"{videos[0]} is a video and {other} is not; name images and videos in calls of their own")
+        raise UserError(f"{videos[0]} is a video and {other} is not; run predict on images and on videos separately")
     else:
         _on_videos(args, videos, batch_size or 1, thresholds)
 
 
 def _on_images(args: argparse.Namespace, sources: Sequence[str], batch_size: int, thresholds: dict[str, Any]) -> None:
-    from ttfnet_tf.inference.predict import find_images, predict_files, prepare_output
+    from ttfnet_tf.inference.image_files import find_images
+    from ttfnet_tf.inference.predict_images import predict_images, prepare_output
     from ttfnet_tf.progress import ProgressMeter
 
     images, failures = find_images(sources)
@@ -82,7 +83,7 @@ def _on_images(args: argparse.Namespace, sources: Sequence[str], batch_size: int
     prepare_output(args.out)
     detector, colour_of = _load(args.run, thresholds)
     with ProgressMeter("predict", len(images)) as meter:
-        done, found = predict_files(
+        done, detections = predict_images(
             detector.batch,
             images,
             args.out,
@@ -94,57 +95,63 @@ def _on_images(args: argparse.Namespace, sources: Sequence[str], batch_size: int
             on_batch=meter.update,
         )
     failed = len(images) - done + len(failures)
-    print(f"{done} images, {found} detections, {failed} failed; drawings and detections.json in {args.out}")
+    print(f"{done} images, {detections} detections, {failed} failed; drawings and detections.json in {args.out}")
     if not done:
         raise UserError("none of the images could be read")
 
 
 def _on_videos(args: argparse.Namespace, sources: Sequence[str], batch_size: int, thresholds: dict[str, Any]) -> None:
-    from ttfnet_tf.inference.predict import make_folder
-    from ttfnet_tf.inference.video import VideoSource, annotate_video, open_window, quiet_opencv
+    from ttfnet_tf.inference.detections_json import make_folder
+    from ttfnet_tf.inference.video.source import VideoSource, quiet_opencv
+    from ttfnet_tf.inference.video.window import open_window
+
+    with quiet_opencv():
+        window = open_window() if args.show else None
+        make_folder(args.out)
+        for source in sources:  # before the network is loaded, which takes seconds
+            VideoSource(source).close()
+        detector, colour_of = _load(args.run, thresholds)
+        detector.warm_up(batch_size)  # or the first frame would seem to take as long as compiling
+
+        from ttfnet_tf.training.devices import StopRequest
+
+        written: list[Path] = []
+        with StopRequest() as stop:
+            for source in sources:
+                result = _annotate(VideoSource(source), detector, args.out, colour_of, batch_size, stop, window, written)
+                written.append(result.video)
+                if stop.requested:
+                    print("stopped; the video so far is complete")
+                    break
+
+
+def _annotate(video, detector, out: str, colour_of: dict[int, int], batch_size: int, stop, window, written: Sequence[Path]):
+    """Annotates one video with a progress line, and prints what was written."""
+    from ttfnet_tf.inference.video.annotate import annotate_video
     from ttfnet_tf.progress import ProgressMeter, duration
 
-    quiet_opencv()
-    window = open_window() if args.show else None
-    make_folder(args.out)
-    for source in sources:  # before the network is loaded, which takes seconds
-        VideoSource(source).close()
-    detector, colour_of = _load(args.run, thresholds)
-    detector.warm_up(batch_size)  # or the first frame would seem to take as long as compiling
-
-    from ttfnet_tf.training.devices import StopRequest
-
-    written: list[Path] = []
-    with StopRequest() as stop:
-        for source in sources:
-            video = VideoSource(source)
-            with ProgressMeter("predict", video.expected) as meter:
-                result = annotate_video(
-                    functools.partial(detector.timed, batch_size=batch_size),
-                    video,
-                    args.out,
-                    colour_of=colour_of,
-                    batch_size=batch_size,
-                    should_stop=lambda: stop.requested or (window is not None and window.closed),
-                    on_frame=meter.update,
-                    show=None if window is None else window.show,
-                    keep=written,
-                )
-                if result.note:
-                    meter.message(f"ttfnet: {result.note}")
-            written.append(result.video)
-            speeds = f"network {result.network_fps:.1f} fps, end to end {result.fps:.1f} fps"
-            print(
-                f"{source}: {result.frames} frames, {result.detections} detections in {duration(result.seconds)}; {speeds}; "
-                f"{result.video} and {result.record.name}"
-            )
-            if stop.requested:
-                print("stopped; the video so far is whole")
-                break
+    with ProgressMeter("predict", video.expected) as meter:
+        result = annotate_video(
+            functools.partial(detector.timed, batch_size=batch_size),
+            video,
+            out,
+            colour_of=colour_of,
+            batch_size=batch_size,
+            should_stop=lambda: stop.requested or (window is not None and window.closed),
+            on_frame=meter.update,
+            show=None if window is None else window.show,
+            keep=written,
+        )
+        if result.note:
+            meter.message(f"ttfnet: {result.note}")
+    speeds = f"network {result.network_fps:.1f} fps, end to end {result.fps:.1f} fps"
+    counts = f"{result.frames} frames, {result.detections} detections in {duration(result.seconds)}"
+    print(f"{video.name}: {counts}; {speeds}; {result.video} and {result.record.name}")
+    return result
 
 
 def _load(run: str, thresholds: dict[str, Any]):
-    """The detector, and the position of each category's class, which decides its colour."""
+    """The detector, and category id -> index of the class, which decides its colour."""
     from ttfnet_tf.progress import working
 
     with working(f"loading {run}"):
@@ -155,6 +162,7 @@ def _load(run: str, thresholds: dict[str, Any]):
 
 
 def _class_thresholds(pairs: Sequence[str]) -> dict[str, float]:
+    """{name: threshold} from NAME=S of the command line."""
     thresholds = {}
     for pair in pairs:
         name, _, value = pair.rpartition("=")
@@ -164,11 +172,5 @@ def _class_thresholds(pairs: Sequence[str]) -> dict[str, float]:
             name = ""
         if not name:
             raise UserError(f"--class-threshold {pair} must be the name of a class and its threshold, e.g. RBC=0.5")
-        thresholds[name] = _checked(f"--class-threshold {pair}", number)
+        thresholds[name] = threshold(number, f"--class-threshold {pair}")
     return thresholds
-
-
-def _checked(option: str, value: float) -> float:
-    if not 0 <= value < 1:
-        raise UserError(f"{option} must lie in 0..1, 1 excluded")
-    return value

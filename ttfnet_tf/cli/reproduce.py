@@ -1,56 +1,53 @@
-"""`ttfnet reproduce`: the paper's tables and figures as runs. `add_verb` puts it beside the other verbs."""
+"""`ttfnet reproduce`: runs the paper's tables and figures, and compares with what was published."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from ttfnet_tf.cli import parser
+from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.reproduce import plots, results
+from ttfnet_tf.reproduce import figure4, plots, tables
 from ttfnet_tf.reproduce.cells import Cell, Published, Table, read_published, select
 from ttfnet_tf.reproduce.plan import Run, check_data, data_folder, plan
+from ttfnet_tf.reproduce.results import collect
 from ttfnet_tf.reproduce.run import is_done, run_all
 
 _FIGURE4 = "figure4"
 _INTERRUPTED = 130
 
 
-def add_verb(verbs) -> None:
-    """Adds `reproduce` to the sub-commands of a parser; its function is `args.command`, to be called with `args`."""
-    verb = parser.add_verb(
+def add_to(verbs) -> None:
+    """Adds the verb to a parser."""
+    verb = add_verb(
         verbs,
         "reproduce",
         run,
-        "the paper's tables as runs, measured beside published",
+        "run the paper's tables, compare with the published figures",
         "key=value",
-        description=run.__doc__,
-        epilog="Settings follow as key=value and count for every cell, e.g. train.batch_size=16; docs/ablations.md explains everything.",
+        description="Runs the cells of a table one after the other and compares them with what was published; the same command resumes.",
+        epilog="Settings follow as key=value and apply to every cell, e.g. train.batch_size=16; docs/ablations.md explains everything.",
         examples=("ttfnet reproduce table2 --list", "ttfnet reproduce table2 --data COCO --scale 0.25"),
     )
     verb.add_argument("table", metavar="TABLE", help="table1 ... table6, figure1, figure4, repository or bccd")
-    verb.add_argument("--list", action="store_true", help="print the cells, what was published, and the command of each; run nothing")
-    verb.add_argument("--collect", action="store_true", help="write the tables and the plot of what has been run; run nothing")
+    verb.add_argument("--list", action="store_true", help="print the cells, the published figures and the commands; run nothing")
+    verb.add_argument("--collect", action="store_true", help="write table and plot of the runs so far; run nothing")
     verb.add_argument("--cells", nargs="+", default=(), metavar="NAME", help="only these cells")
     verb.add_argument(
-        "--data", metavar="FOLDER", help="COCO-format set: annotations/{train,val}.json with images/ or train/ and val/; or COCO"
+        "--data", metavar="FOLDER", help="data set: annotations/{train,val}.json with images/ or train/ and val/; or COCO 2017"
     )
     verb.add_argument("--scale", type=float, metavar="S", help="0..1: smaller images, batches and networks, fewer epochs, to see the trend")
     verb.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each cell, with seeds 0 to N - 1; default 1")
     verb.add_argument("--out", default="runs/reproduce", metavar="DIR", help="runs go to DIR/TABLE/CELL/seed<k>; default runs/reproduce")
-    verb.add_argument("--own", metavar="FILE", help="figure4: YAML list of {name, AP, hours, fps} to draw beside the published points")
-    verb.add_argument("--no-plot", action="store_true", help="do without matplotlib")
+    verb.add_argument("--own", metavar="FILE", help="for figure4: YAML list of {name, AP, hours, fps} to draw beside the published points")
+    verb.add_argument("--no-plot", action="store_true", help="draw no plot; matplotlib is not needed")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the cells of a table or figure one after the other and holds them against what was published. The same command goes on
-    where it was stopped."""
+    """Runs what is not done, writes and prints the table; returns the exit code."""
     published = read_published()
-    # What follows --cells NAME ... on the line arrives there.
+    # argparse gives key=value after --cells NAME ... to --cells.
     overrides = [*(name for name in args.cells if "=" in name), *args.rest]
     names = [name for name in args.cells if "=" not in name]
     if args.own is not None and args.table != _FIGURE4:
@@ -72,13 +69,13 @@ def run(args: argparse.Namespace) -> int:
         _print_list(table, runs)
         return 0
     is_published_set = folder is None or folder.is_coco
-    about = results.Circumstances(is_published_set and args.scale is None, args.data, args.scale, tuple(overrides))
+    about = tables.Conditions(is_published_set and args.scale is None, args.data, args.scale, tuple(overrides))
     if not args.no_plot:
         plots.require_matplotlib()
     finished = args.collect or _train(runs)
-    found = results.collect(runs)
-    files = results.write(table, found, about, Path(args.out) / table.name, plot=not args.no_plot)
-    print(results.markdown(table, found, about), end="")
+    found = collect(runs)
+    files = tables.write_results(table, found, about, Path(args.out) / table.name, plot=not args.no_plot)
+    print(tables.as_markdown(table, found, about), end="")
     print(f"written: {', '.join(map(str, files))}")
     return 0 if finished else _INTERRUPTED
 
@@ -86,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 def _train(runs: Sequence[Run]) -> bool:
     check_data(runs)
     if all(map(is_done, runs)):
-        return run_all(runs, lambda config, folder: None)  # says so, and starts no TensorFlow
+        return run_all(runs, lambda config, folder: None)  # prints that, without starting TensorFlow
 
     from ttfnet_tf.training.loop import run_training
 
@@ -95,7 +92,7 @@ def _train(runs: Sequence[Run]) -> bool:
 
 def _table(published: Published, name: str) -> Table:
     if name not in published.tables and name.startswith("figure"):
-        raise UserError(f"unknown table '{name}'; of the paper's figures there are figure1 and {_FIGURE4}")
+        raise UserError(f"unknown table '{name}'; of the paper's figures only figure1 and {_FIGURE4} can be reproduced")
     return published.table(name)
 
 
@@ -109,9 +106,9 @@ def _print_list(table: Table, runs: Sequence[Run]) -> None:
 
 
 def _target(cell: Cell) -> str:
-    """AP with its tolerance, and the other figures."""
+    """AP with its tolerance, and the other published figures."""
     if not cell.published:
-        return "nothing was published"
+        return "no published figures"
     figures = dict(cell.published)
     parts = [f"AP {figures.pop('AP'):.1f}" + ("" if cell.tolerance is None else f" +- {cell.tolerance:g}")] if "AP" in figures else []
     return ", ".join(parts + [f"{name} {value:g}" for name, value in figures.items()])
@@ -121,12 +118,12 @@ def _figure4(args: argparse.Namespace, published: Published, names: Sequence[str
     for option, value in (("--cells", names), ("--data", args.data), ("--scale", args.scale), ("key=value", overrides)):
         if value:
             raise UserError(
-                f"{option} does not go with {_FIGURE4}, which runs nothing: it draws published figures and those of --own and --out"
+                f"{option} does not go with {_FIGURE4}, which runs nothing: it draws the published figures and those of --own and --out"
             )
-    own = _read_own(args.own) if args.own else []
-    for name in ("table6", "repository"):
-        own += results.own_points(Path(args.out) / name)
-    points = results.trade_off_points(published, own)
+    own = figure4.read_own_points(args.own) if args.own else []
+    for name in figure4.TABLES:
+        own += figure4.own_points(Path(args.out) / name)
+    points = figure4.trade_off_points(published, own)
     for family, name, figures in points:
         print(f"{family:10} {name:22} " + "  ".join(f"{key} {figures[key]:g}" for key in ("AP", "hours", "fps") if key in figures))
     if not args.list and not args.no_plot:
@@ -134,17 +131,3 @@ def _figure4(args: argparse.Namespace, published: Published, names: Sequence[str
         plots.trade_offs(file, points)
         print(f"written: {file}")
     return 0
-
-
-def _read_own(file: str) -> list[dict[str, Any]]:
-    try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"--own {file}: cannot be read ({' '.join(str(error).split())[:120]})") from None
-    if not isinstance(content, list):
-        raise UserError(f"--own {file}: must be a list such as - {{name: mine, AP: 30.1, hours: 2.0, fps: 100}}")
-    for entry in content:
-        numbers = isinstance(entry, Mapping) and all(isinstance(entry.get(key, 0), (int, float)) for key in ("AP", "hours", "fps"))
-        if not numbers or "name" not in entry or "AP" not in entry or not {"hours", "fps"} & set(entry):
-            raise UserError(f"--own {file}: {entry} must have name, AP in percent, and hours or fps")
-    return content

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ttfnet_tf.config import Config, config_of, load_config
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.inference.exported import Exported, find_exported
+from ttfnet_tf.inference.exported_model import ExportedModel, find_exported
 from ttfnet_tf.runs.run_folder import work_directory
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Measurement:
     skipped: int  # images that could not be read; they count as images without detections
 
 
-def evaluation_settings(run: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, Exported | None]:
+def evaluation_settings(run: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, ExportedModel | None]:
     """Settings of a run, checkpoint or exported model with overrides that an evaluation may take; and the model, if it is exported.
 
     Raises:
@@ -88,12 +88,12 @@ def measure(run: str | Path, overrides: Sequence[str] = (), *, batch_size: int =
     return Measurement(result, split, step, result.write(out or folder), len(notes.broken))
 
 
-def evaluation_folder(exported: Exported) -> Path:
+def evaluation_folder(exported: ExportedModel) -> Path:
     """Where the evaluation of an exported model goes: not into the version folder, which a server may be reading."""
     return exported.path.parent / "eval" / exported.path.name
 
 
-def _prepare(run: str | Path, exported: Exported | None, config: Config, batch_size: int):
+def _prepare(run: str | Path, exported: ExportedModel | None, config: Config, batch_size: int):
     """The images, the function that detects on a batch of them, the step of its weights, and the folder for the result."""
     from ttfnet_tf import build
     from ttfnet_tf.evaluation.evaluate import check_classes
@@ -114,7 +114,7 @@ def _prepare(run: str | Path, exported: Exported | None, config: Config, batch_s
     return split, predict, loaded.step, loaded.folder / "eval" / str(loaded.step)
 
 
-def _settings_of(exported: Exported, overrides: Sequence[str]) -> Config:
+def _settings_of(exported: ExportedModel, overrides: Sequence[str]) -> Config:
     """The settings of an exported model; what is built into its graph cannot be set any more."""
     config = config_of(exported.card["config"], overrides, source=str(exported.path))
     for key, is_possible in (

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ttfnet_tf.inference.exported import CARD
+from ttfnet_tf.inference.exported_model import CARD
 from ttfnet_tf.runs.checkpoint import LoadedRun
 from ttfnet_tf.runs.run_folder import read_metrics
 

@@ -33,6 +33,7 @@ from ttfnet_tf.data.images import read_rgb
 from ttfnet_tf.data.transforms import resize
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.export import model_card
+from ttfnet_tf.export.forms import PRECISIONS
 from ttfnet_tf.export.task_metadata import LABELS_BY_ID, labels_by_id, with_task_metadata
 from ttfnet_tf.export.tflite_graph import without_needless_rounding
 from ttfnet_tf.files import cannot_write
@@ -41,7 +42,6 @@ from ttfnet_tf.layers.deform_conv import DeformableConv2D
 from ttfnet_tf.models.detector import MEAN, STD
 from ttfnet_tf.runs.checkpoint import LoadedRun
 
-PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
 REPRESENTATIVE_COUNT = 100  # images; more move the scales little and take their time
 Images = Union[Iterable[np.ndarray], Callable[[], Iterable[np.ndarray]]]
 # Last convolutions of the heads: "bbox_head.hm.2/", not "bbox_head.hm.0.conv/".

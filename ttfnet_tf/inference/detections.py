@@ -1,4 +1,4 @@
-"""What a detector finds in an image, whoever asked: the objects with their names, as arrays, one by one, as COCO results and as JSON."""
+"""The detections of an image: boxes, scores and classes as arrays, one by one, as COCO results and as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ttfnet_tf.boxes import xyxy_to_xywh
 
 @dataclass(frozen=True)
 class Detection:
-    """One object."""
+    """One detected object."""
 
     box: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the image
     score: float  # 0..1
@@ -22,10 +22,10 @@ class Detection:
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """The objects of one image, best first; `len()`, iteration and indexing give `Detection`s."""
+    """The detections of one image, the highest score first; a sequence of `Detection`."""
 
     boxes: np.ndarray  # float32 [N, 4] xyxy in pixels of the image, inclusive corners
-    scores: np.ndarray  # float32 [N], falling
+    scores: np.ndarray  # float32 [N], descending
     class_ids: np.ndarray  # int32 [N], category ids of the training annotations
     class_names: tuple[str, ...]  # [N]
     size: tuple[int, int]  # (height, width) of the image
@@ -41,18 +41,18 @@ class Detections:
         return (self[index] for index in range(len(self)))
 
     def above(self, score: float) -> Detections:
-        """Those with a score above `score`."""
+        """The detections with a score above `score`."""
         keep = np.flatnonzero(self.scores > score)
         names = tuple(self.class_names[index] for index in keep)
         return Detections(self.boxes[keep], self.scores[keep], self.class_ids[keep], names, self.size)
 
     def to_coco(self, image_id: int) -> list[dict]:
-        """COCO results: image_id, category_id, bbox [x, y, width, height], score."""
+        """As COCO results: image_id, category_id, bbox [x, y, width, height], score."""
         return [
             {"image_id": image_id, "category_id": int(class_id), "bbox": [float(v) for v in box], "score": float(score)}
             for box, score, class_id in zip(xyxy_to_xywh(self.boxes), self.scores, self.class_ids)
         ]
 
     def to_json(self) -> list[dict]:
-        """Plain lists and numbers for `json.dumps`: box [x1, y1, x2, y2], score, class_id, class_name."""
+        """As lists and numbers for `json.dumps`: box [x1, y1, x2, y2], score, class_id, class_name."""
         return [{"box": list(one.box), "score": one.score, "class_id": one.class_id, "class_name": one.class_name} for one in self]

@@ -1,4 +1,4 @@
-"""Detection in Python: a trained run or an exported model in, boxes of any image out."""
+"""The Python API: `Detector` loads a trained run or an exported model and detects on images of any size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ttfnet_tf import build
 from ttfnet_tf.data.images import read_rgb
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.detections import Detections
-from ttfnet_tf.inference.exported import find_exported
+from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.inference.predictor import predict_function, to_original
 from ttfnet_tf.methods import decode
 from ttfnet_tf.runs.checkpoint import load_run
@@ -26,19 +26,22 @@ ImageLike = Union[str, Path, bytes, np.ndarray]
 
 
 class Detector:
-    """A model with what it takes to go from images to named boxes in their own pixels.
+    """From images to named boxes in pixels of each image.
 
     `detector(image)` takes a file name, the bytes of an image file or a uint8 [H, W, 3] RGB array. The first call compiles.
 
     Args:
-        model: see `model.build_model`; None where `make_predict` is given.
+        model: see `build_model`; None with `make_predict`.
         class_names: of the heatmap's channels, in order.
         category_ids: of the same.
-        decode: from the model's maps to boxes, see `methods.Method.decode`; None where `make_predict` is given.
+        decode: from the model's maps to boxes, see `methods.Method.decode`; None with `make_predict`.
         image_size: (H, W) in pixels that images are resized to.
         score_threshold: only scores above it are returned.
-        class_thresholds: by class name, in place of `score_threshold`.
-        make_predict: from a batch size to a function as `inference.predict_function` gives; None compiles `model` and `decode`.
+        class_thresholds: class name -> threshold in place of `score_threshold`.
+        make_predict: from a batch size to a function like that of `predictor.predict_function`; None compiles `model` and `decode`.
+
+    Raises:
+        UserError: `class_thresholds` names a class that the model does not have.
     """
 
     def __init__(
@@ -67,15 +70,15 @@ class Detector:
 
     @classmethod
     def load(cls, run: str | Path, *, score_threshold: float = 0.3, class_thresholds: Mapping[str, float] | None = None) -> Detector:
-        """Reads a work directory that training has written (its best checkpoint, else the latest), one checkpoint of it, or an export.
+        """Loads a run (its best checkpoint, else the latest), one checkpoint of it, or an exported model.
 
         Args:
             run: e.g. `runs/my_run`, `runs/my_run/checkpoints/step-370`, `models/my_run`, `models/my_run/3` or a .tflite file.
-            score_threshold: only scores above it are returned; evaluation uses 0.01, people like 0.3 and more.
-            class_thresholds: by class name, in place of `score_threshold`.
+            score_threshold: only scores above it are returned; evaluation uses 0.01, for looking at images 0.3 and more is usual.
+            class_thresholds: class name -> threshold in place of `score_threshold`.
 
         Raises:
-            UserError: there is no run, checkpoint or export, it does not fit its settings, an export was made with a higher
+            UserError: there is no run, checkpoint or exported model, it does not fit its settings, it was exported with a higher
                 threshold, or a class is not one of the model's.
         """
         exported = find_exported(run)
@@ -110,7 +113,7 @@ class Detector:
         """Detects on one image.
 
         Raises:
-            UserError: the image is missing, broken, or no uint8 RGB array.
+            UserError: the image is missing or broken, or is no uint8 RGB array.
         """
         return self.batch([image], batch_size=1)[0]
 
@@ -118,7 +121,7 @@ class Detector:
         """Detects on several images, `batch_size` at a time; each may have its own size.
 
         Raises:
-            UserError: an image is missing, broken, or no uint8 RGB array.
+            UserError: an image is missing or broken, or is no uint8 RGB array.
         """
         results: list[Detections] = []
         for start in range(0, len(images), batch_size):
@@ -129,14 +132,14 @@ class Detector:
         """Detects on up to `batch_size` images in one call, as `batch` does.
 
         Returns:
-            The detections, and the seconds that the network and its decoding took: not the reading, resizing and sorting out.
+            The detections, and the seconds that the network and its decoding took, without reading, resizing and thresholds.
         """
         if len(images) > batch_size:
             raise ValueError(f"expected up to batch_size={batch_size} images, received {len(images)}")
         return self._detect([_as_rgb(image) for image in images], batch_size)
 
     def warm_up(self, batch_size: int) -> None:
-        """Compiles for calls of `batch_size` images, so that the first one is as fast as the others."""
+        """Compiles for calls of `batch_size` images, so that the first is as fast as the others."""
         height, width = self.image_size
         self._detect([np.zeros([height, width, 3], np.uint8)], batch_size)
 
@@ -147,7 +150,7 @@ class Detector:
         if batch_size not in self._predict:
             self._predict[batch_size] = self._make_predict(batch_size)
         height, width = self.image_size
-        batch = np.zeros((batch_size, height, width, 3), np.uint8)  # rows beyond the images stay black and are not looked at
+        batch = np.zeros((batch_size, height, width, 3), np.uint8)  # rows beyond the images stay black and are ignored
         for row, image in enumerate(images):
             # The same resize as in training and evaluation, see data.transforms.resize.
             same = image.shape[:2] == (height, width)

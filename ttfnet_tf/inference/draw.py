@@ -1,4 +1,4 @@
-"""Boxes with labels on an image."""
+"""Draws boxes with labels on an image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 
 def class_colour(class_index: int) -> tuple[int, int, int]:
-    """RGB of a class: the golden angle spreads neighbouring indices over the colour circle."""
+    """RGB colour of a class; the golden angle keeps the hues of neighbouring indices apart."""
     hue = (class_index * 0.618033988749895) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
@@ -26,10 +26,10 @@ def draw_boxes(
 
     Args:
         image: [H, W, 3] uint8 RGB.
-        boxes: [N, 4] xyxy in pixels of the image; parts outside are cut. The first box is drawn last, so that in
-            detections sorted by score the best lie on top.
+        boxes: [N, 4] xyxy in pixels of the image; clipped to it. The first box is drawn last, so that of
+            detections sorted by score the best are on top.
         labels: N texts, e.g. "cat 0.93"; an empty text draws no label.
-        colours: N RGB triples, see `class_colour`.
+        colours: N RGB triples, e.g. from `class_colour`.
 
     Returns:
         [H, W, 3] uint8 RGB; line width and text grow with the image.
@@ -58,11 +58,11 @@ def draw_boxes(
 
 
 def draw_caption(image: np.ndarray, text: str) -> np.ndarray:
-    """Writes a line into the upper left corner of a copy of an image, white on black.
+    """Draws a line of text in the upper left corner of a copy of an image, white on black.
 
     Args:
         image: [H, W, 3] uint8 RGB.
-        text: one line; what does not fit is cut.
+        text: one line; clipped at the right edge.
     """
     drawing = Image.fromarray(image)
     canvas = ImageDraw.Draw(drawing)
@@ -73,7 +73,7 @@ def draw_caption(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def _draw_label(canvas, corner, label, colour, font, limit) -> None:
-    """Text on a filled strip: above the box where there is room, else inside it, and never off the right edge."""
+    """Draws text on a filled strip: above the box if there is room, else inside it, and never beyond the right edge."""
     left, top, right, bottom = canvas.textbbox((0, 0), label, font=font)
     width, height = right - left + 4, bottom - top + 4
     x = max(0, min(corner[0], int(limit[0]) - width))

@@ -1,6 +1,6 @@
-"""From images to boxes in one compiled call, and from input pixels back to those of the image.
+"""The network and its decoding in one compiled call, and boxes from input pixels to pixels of the image.
 
-Evaluation and the Python API share these, so that what is measured is what is used.
+Evaluation and the Python API share both, so that what is measured is what is used.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 def predict_function(
     model: tf.keras.Model, decode: Callable, *, image_size: tuple[int, int], batch_size: int, weights: str = "variables"
 ) -> Callable:
-    """Compiles model and decoding into one graph of fixed shapes.
+    """Compiles a model and its decoding into one graph of fixed shapes.
 
     Args:
-        model: takes uint8 or float32 [B, H, W, 3] RGB 0..255, gives the maps that `decode` takes, see `model.build_model`.
+        model: from uint8 or float32 [B, H, W, 3] RGB 0..255 to the maps that `decode` takes, see `build_model`.
         decode: `methods.Method.decode`.
         image_size: (H, W) of the model's input in pixels.
-        weights: "variables" are read at each call, so that one function serves a whole training run; "constants" are those of now,
-            which spares a CPU an eighth of its work, for the kernels are put into its order of memory once.
-        batch_size: B; a fixed one is traced once, where the short last batch of a data set would trace again.
+        batch_size: B; it is fixed, because the short last batch of a data set would be traced again.
+        weights: "variables" are read at each call, so that one function serves a whole training run; "constants" keep their present
+            values, which saves a CPU an eighth of its time: kernels are brought into its memory layout only once.
 
     Returns:
-        Function of uint8 [B, H, W, 3] -> {"boxes": float32 [B, K, 4] xyxy input pixels, "scores": float32 [B, K] falling,
+        Function of uint8 [B, H, W, 3] -> {"boxes": float32 [B, K, 4] xyxy input pixels, "scores": float32 [B, K] descending,
         "classes": int32 [B, K] 0-based}.
 
     Raises:
@@ -44,7 +44,7 @@ def predict_function(
 
 
 def _with_constants(function):
-    """The function with the values of its variables built in."""
+    """The function with its variables as constants."""
     frozen = convert_variables_to_constants_v2(function)
     structure = function.structured_outputs
     return lambda images: tf.nest.pack_sequence_as(structure, frozen(tf.convert_to_tensor(images)))

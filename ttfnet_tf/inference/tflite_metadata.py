@@ -1,6 +1,6 @@
-"""Files inside a .tflite file: labels and the model card travel with the model.
+"""Text files inside a .tflite file: its labels and its model card.
 
-They form a zip archive behind the model, as TFLite's own metadata tools leave them: interpreters read from the front and do not see it,
+They are a zip archive appended to the model, as TFLite's own metadata tools write it: interpreters read from the front and ignore it,
 `unzip -p model_int8.tflite labels.txt` reads from the end.
 """
 
@@ -16,12 +16,12 @@ from typing import Any
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_bytes
 
-CARD = "model_card.json"  # see `card.texts`
-_STAMP = (1980, 1, 1, 0, 0, 0)  # of every file, so that equal models are equal files
+CARD = "model_card.json"  # see `export.card.texts`
+_STAMP = (1980, 1, 1, 0, 0, 0)  # date of every file, so that equal models are equal files
 
 
 def with_files(content: bytes, texts: Mapping[str, str]) -> bytes:
-    """A model with text files behind it.
+    """Appends text files to a model.
 
     Args:
         content: a .tflite model without files.
@@ -35,14 +35,14 @@ def with_files(content: bytes, texts: Mapping[str, str]) -> bytes:
 
 
 def replace_files(path: str | Path, texts: Mapping[str, str]) -> None:
-    """Writes the files behind a model anew; those that `texts` does not name stay.
+    """Replaces text files of a model; those that `texts` does not name stay.
 
     Args:
-        path: a .tflite file with files behind it; a reader finds the old one or the new one.
+        path: a .tflite file with text files; a reader sees the old model or the new one.
         texts: file name -> content.
 
     Raises:
-        UserError: there is no such file, it carries none, or it cannot be written.
+        UserError: there is no such file, it has no text files, or it cannot be written.
     """
     path = Path(path)
     merged = {**read_files(path), **texts}
@@ -52,10 +52,10 @@ def replace_files(path: str | Path, texts: Mapping[str, str]) -> None:
 
 
 def read_files(path: str | Path) -> dict[str, str]:
-    """The text files behind a model, name -> content.
+    """The text files of a model, name -> content.
 
     Raises:
-        UserError: there is no such file, or it carries none.
+        UserError: there is no such file, or it has none.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -63,14 +63,14 @@ def read_files(path: str | Path) -> dict[str, str]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (zipfile.BadZipFile, UnicodeDecodeError):
-        raise UserError(f"{path}: carries no labels; name a .tflite file that this package has exported") from None
+        raise UserError(f"{path}: has no labels; name a .tflite file that this package has exported") from None
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
-    """The model card behind a model, see `card.model_card`.
+    """The model card of a model, see `export.card.model_card`.
 
     Raises:
-        UserError: there is no such file, or it carries no card.
+        UserError: there is no such file, or it has no card.
     """
     try:
         card = json.loads(read_files(path)[CARD])
@@ -78,4 +78,4 @@ def read_card(path: str | Path) -> dict[str, Any]:
             raise ValueError
         return card
     except (KeyError, ValueError, TypeError):
-        raise UserError(f"{path}: carries no {CARD}; name a .tflite file that this package has exported") from None
+        raise UserError(f"{path}: has no {CARD}; name a .tflite file that this package has exported") from None

@@ -1,4 +1,4 @@
-"""Runs an exported .tflite file, under TensorFlow's interpreter or ai-edge-litert's; imports neither before it is asked to."""
+"""Runs an exported .tflite file with the interpreter of TensorFlow or of ai-edge-litert; each is imported when it is used."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.tflite_metadata import read_card
 
-RUNTIMES = ("tensorflow", "litert")
+RUNTIMES = ("litert", "tensorflow")
 
 
 class TFLitePredictor:
-    """A .tflite file in the place of `inference.predict_function`.
+    """A .tflite file in place of the function of `predictor.predict_function`.
 
     Args:
-        path: from `tflite.export_tflite`.
+        path: from `export.tflite.export_tflite`.
         runtime: `tensorflow`, or `litert` for the package ai-edge-litert, which needs no TensorFlow.
-        num_threads: of the interpreter; None is one for each processor.
+        num_threads: of the interpreter; None: one for each processor.
 
     Attributes:
-        card: see `card.model_card`.
+        card: see `export.card.model_card`.
         image_size: (H, W) in pixels of the input.
         class_names, category_ids: of the classes, in order.
 
@@ -52,8 +52,8 @@ class TFLitePredictor:
             images: uint8 [B, H, W, 3] RGB.
 
         Returns:
-            "boxes": float32 [B, K, 4] xyxy input pixels. "scores": float32 [B, K], falling, 0 beyond the detections.
-            "classes": int32 [B, K] from 0.
+            "boxes": float32 [B, K, 4] xyxy input pixels. "scores": float32 [B, K], descending, 0 beyond the detections.
+            "classes": int32 [B, K] 0-based.
         """
         found = [self._run(image=image[None]) for image in np.asarray(images)]
         boxes, scores, category_ids = (
@@ -68,7 +68,12 @@ class TFLitePredictor:
         }
 
 
-def interpreter_class(runtime):
+def interpreter_class(runtime: str):
+    """The interpreter class of a runtime.
+
+    Raises:
+        UserError: ai-edge-litert is not installed.
+    """
     if runtime == "tensorflow":
         import tensorflow as tf
 

@@ -62,7 +62,12 @@ class Record:
         if not words:
             return None
         program = Path(words[0])
-        start = ["python", f"tools/{program.name}"] if program.suffix == ".py" else [program.name]
+        if program.parent.name == "tools":  # the same as the verb of that name
+            start = ["ttfnet", program.stem]
+        elif program.name == "__main__.py":  # python -m ttfnet_tf
+            start = ["ttfnet"]
+        else:
+            start = ["python", program.name] if program.suffix == ".py" else [program.name]
         return shlex.join([*start, *words[1:]])
 
     @property

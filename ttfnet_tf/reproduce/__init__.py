@@ -1,1 +1,1 @@
-"""The published tables: their cells, runs of them, and what these came to beside what was published."""
+"""Reproduces the published tables: their cells, training runs of them, and measured beside published figures."""

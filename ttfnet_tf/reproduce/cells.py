@@ -1,6 +1,6 @@
-"""Published figures, cell by cell, and the settings that stand for each: `configs/published.yaml` as frozen dataclasses.
+"""Published figures, cell by cell, with the settings of each: `configs/published.yaml` as frozen dataclasses.
 
-Needs neither TensorFlow nor the settings' schema; `plan` makes runs of the cells.
+Needs neither TensorFlow nor `config`; `plan` turns cells into runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Cell:
     config: Path  # run configuration
     settings: tuple[str, ...]  # key=value, on top of it
     published: Mapping[str, float]  # keys of FIGURES; empty where nothing was published
-    tolerance: float | None  # points of AP that another run may differ by; None: a single run says nothing
+    tolerance: float | None  # points of AP by which another run may differ; None: a single run proves nothing
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class Published:
-    """Everything in the file."""
+    """The whole file."""
 
     sources: Mapping[str, str]
     tables: Mapping[str, Table]
@@ -64,7 +64,7 @@ class Published:
         """The table of that name.
 
         Raises:
-            UserError: there is none; names the nearest.
+            UserError: there is none; the message names the nearest.
         """
         if name not in self.tables:
             raise UserError(f"unknown table '{name}'; {_nearest(name, self.tables)}")
@@ -75,7 +75,7 @@ def read_published(path: Path = PUBLISHED) -> Published:
     """Reads the file of published figures.
 
     Raises:
-        UserError: it is missing, is not YAML, or has keys or names that are missing, unknown or twice there.
+        UserError: it is missing or is not YAML, or a key or name in it is missing, unknown or repeated.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -90,10 +90,10 @@ def read_published(path: Path = PUBLISHED) -> Published:
 
 
 def select(table: Table, names: Sequence[str]) -> tuple[Cell, ...]:
-    """The cells of these names in the order of the table; all if there are no names.
+    """The cells of these names in the order of the table; all cells if no name is given.
 
     Raises:
-        UserError: an unknown name; says the nearest.
+        UserError: an unknown name; the message names the nearest.
     """
     known = {cell.name: cell for cell in table.cells}
     for name in names:
@@ -114,7 +114,7 @@ def _table(name: str, entry: Any, path: Path) -> Table:
         _check(given, f"{where}: cell {given}", ("name",), ("config", "settings", "tolerance", *FIGURES))
         config = given.get("config", entry.get("config"))
         if config is None:
-            raise UserError(f"{where}: cell {given['name']} has no config, and the table has none either")
+            raise UserError(f"{where}: cell {given['name']} has no config, nor has the table")
         if given["name"] in {cell.name for cell in cells}:
             raise UserError(f"{where}: has two cells {given['name']}")
         tolerance = given["tolerance"] if "tolerance" in given else entry["tolerance"]

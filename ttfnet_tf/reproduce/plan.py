@@ -1,4 +1,4 @@
-"""From published cells to runs: which settings, and in which folder.
+"""Turns published cells into training runs: which settings, in which folder.
 
 A run is a cell with a seed, in DIR/<table>/<cell>/seed<k>.
 """
@@ -20,10 +20,10 @@ from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.reproduce.cells import Cell, Table
 
-SMALL = 0.5  # scales up to this one take the smallest backbone, from no pretrained weights
+SMALL = 0.5  # up to this scale the smallest backbone is used, without pretrained weights
 LEAST_SIDE = 64  # px
 LEAST_BATCH = 4
-STEPS_OF_AN_EPOCH = 50  # a scaled run makes at least so many for each published epoch, if that takes no more epochs than published
+STEPS_OF_AN_EPOCH = 50  # a scaled run takes at least so many steps for each published epoch, but no more epochs than published
 _SPLITS = (("train", "train2017"), ("val", "val2017"))
 
 
@@ -34,14 +34,14 @@ class Run:
     cell: Cell
     seed: int
     config: Config
-    settings: tuple[str, ...]  # key=value on top of the cell's configuration file; `config` is the result
+    settings: tuple[str, ...]  # key=value on top of the cell's configuration file, which together give `config`
     folder: Path  # work directory
 
     @property
     def command(self) -> str:
-        """The same run by hand."""
+        """The command that makes this run alone."""
         config = os.path.relpath(self.cell.config)
-        return shlex.join(["python", "tools/train.py", config, "--work-dir", str(self.folder), *self.settings])
+        return shlex.join(["ttfnet", "train", config, "--work-dir", str(self.folder), *self.settings])
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,17 @@ class DataFolder:
     """A COCO-format set in the layout that `ttfnet data shapes` writes, or COCO's own."""
 
     settings: tuple[str, ...]  # data.* settings
-    is_coco: bool  # COCO 2017 by its file names, so that published figures may be compared
+    is_coco: bool  # COCO 2017 by its file names: published figures can be compared
 
 
 def data_folder(folder: str | Path) -> DataFolder:
-    """Finds annotations and images in a folder.
+    """Finds the annotations and images in a folder.
 
     `annotations/train.json` and `annotations/val.json` with images in `train/` and `val/` or all in `images/`; or
     `annotations/instances_train2017.json`, ..., with images in `train2017/` and `val2017/`.
 
     Raises:
-        UserError: they are not there.
+        UserError: a file or folder is missing.
     """
     folder = Path(folder)
     settings = []
@@ -67,7 +67,7 @@ def data_folder(folder: str | Path) -> DataFolder:
     for split, coco_name in _SPLITS:
         annotations = folder / "annotations" / (f"instances_{coco_name}.json" if is_coco else f"{split}.json")
         if not annotations.is_file():
-            raise UserError(f"--data {folder}: has no {annotations.relative_to(folder)}; it must hold annotations/train.json and val.json")
+            raise UserError(f"--data {folder}: has no {annotations.relative_to(folder)}; it must have annotations/train.json and val.json")
         places = [folder / coco_name] if is_coco else [folder / split, folder / "images"]
         images = next((place for place in places if place.is_dir()), None)
         if images is None:
@@ -86,22 +86,22 @@ def plan(
     scale: float | None = None,
     overrides: Sequence[str] = (),
 ) -> tuple[Run, ...]:
-    """The runs of some cells.
+    """Plans the runs of some cells.
 
-    Settings are the cell's, then `data`, then what `scale` makes of them, then `overrides`, then the seed.
+    Later settings win: the cell's, `data`, those of `scale`, `overrides`, the seed.
 
     Args:
-        table: where the cells are from.
+        table: of the cells.
         cells: to run.
-        out: folder of all tables.
+        out: parent folder of all tables.
         seeds: number of runs of each cell, with `train.seed` 0, 1, ...
         data: data.* settings.
         scale: 0 < scale <= 1, see `scaled_settings`; None leaves the recipes as they are.
         overrides: key=value for every run.
 
     Raises:
-        UserError: a setting that does not load, an override of what the cells differ in, a number out of range, or, with `scale`,
-            data that are not there.
+        UserError: a setting is wrong, an override would make cells alike, a number is out of range, or, with `scale`, the data are
+            missing.
     """
     if seeds < 1:
         raise UserError(f"--seeds {seeds} must be 1 or more")
@@ -119,7 +119,7 @@ def plan(
         settings += tuple(overrides)
         config = load_config(cell.config, settings)
         for seed in range(seeds):
-            # The one difference between seeds, set here instead of reading everything again.
+            # Only the seed differs: set here rather than reading everything again.
             seeded = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
             runs.append(Run(cell, seed, seeded, (*settings, f"train.seed={seed}"), out / table.name / cell.name / f"seed{seed}"))
     return tuple(runs)
@@ -128,19 +128,22 @@ def plan(
 def scaled_settings(
     config: Config, scale: float, num_images: int, *, swap_backbone: bool = True, given: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """key=value that make a recipe small enough for a laptop; docs/ablations.md says the same in words.
+    """key=value that shrink a recipe until it fits a laptop; docs/ablations.md explains it.
 
-    With S = `scale`: sides are S times as long (to a multiple of 32 px, at least 64), the batch has S^2 times the images (at least
-    4), the run S times the epochs, but as many as 50 steps for each published epoch need, and never more than published; drops of the
-    learning rate keep their share of the run. The learning rate follows the batch, divided by S for the shorter run: `lr_batch_size`
-    is S times the recipe's. Warm-up takes a fifth of the run at most. Every epoch is evaluated. Up to S = 0.5 nothing is pretrained.
+    With S = `scale`:
+        image sides are S times as long, rounded to 32 px, at least 64;
+        the batch has S^2 times the images, at least 4;
+        the run has S times the epochs, or enough for 50 steps for each published epoch, but no more epochs than published;
+        drops of the learning rate stay at the same fraction of the run;
+        `lr_batch_size` is S times as large: the learning rate follows the batch, and is divided by S for the shorter run;
+        warm-up takes at most a fifth of the run; every epoch is evaluated; up to S = 0.5 nothing is pretrained.
 
     Args:
         config: the recipe.
         scale: S in (0, 1].
         num_images: to train on.
-        swap_backbone: whether ResNet-18 takes the place of larger backbones up to S = 0.5.
-        given: key=value of the user, whose keys are left out, and which count where others follow from them.
+        swap_backbone: whether ResNet-18 replaces larger backbones up to S = 0.5.
+        given: key=value of the user; these keys are not set here, and others are derived from their values.
     """
     chosen = {key: yaml.safe_load(value) for key, _, value in (setting.partition("=") for setting in given)}
     recipe, optim = config.train, config.optim
@@ -170,34 +173,38 @@ def scaled_settings(
 
 
 def check_data(runs: Iterable[Run]) -> None:
-    """Looks for the files and folders that runs read before the first begins.
+    """Checks before the first run that the files and folders of all runs exist.
 
     Raises:
-        UserError: one is not there.
+        UserError: one is missing.
     """
     for run in runs:
         for name, split in (("train", run.config.data.train), ("val", run.config.data.val)):
             for key, path, is_there in (("annotations", split.annotations, os.path.isfile), ("images", split.images, os.path.isdir)):
                 if not is_there(path):
-                    raise UserError(f"data.{name}.{key}={path} is not there; name the set by --data FOLDER or by data.{name}.{key}=PATH")
+                    raise UserError(
+                        f"data.{name}.{key}={path} does not exist; name the data set by --data FOLDER or data.{name}.{key}=PATH"
+                    )
         weights = run.config.model.pretrained
         if weights and not weights.startswith("timm/") and Path(weights).suffix and not os.path.isfile(weights):
-            raise UserError(f"model.pretrained={weights} is not there; name a file of {run.config.model.backbone} by model.pretrained=FILE")
+            raise UserError(
+                f"model.pretrained={weights} does not exist; name weights of {run.config.model.backbone} by model.pretrained=FILE"
+            )
 
 
 def _refuse_flattening(table: Table, cells: Sequence[Cell], overrides: Sequence[str]) -> None:
-    """Overrides come last: one of a key that the cells set would make them all the same."""
+    """Refuses an override of a key in which the cells differ: it would make them all alike."""
     keys = {override.partition("=")[0] for override in overrides}
     if "train.seed" in keys:
         raise UserError("train.seed is set by --seeds N, which runs the seeds 0 to N - 1")
     taken = sorted(keys & {setting.partition("=")[0] for cell in cells for setting in cell.settings})
     if taken:
-        advice = "optim.lr_batch_size raises or lowers all learning rates alike" if taken[0] == "optim.lr" else "leave it out"
-        raise UserError(f"{taken[0]} is what cells of {table.name} differ in, so it cannot be one value for all; {advice}")
+        advice = "optim.lr_batch_size raises or lowers all learning rates alike" if taken[0] == "optim.lr" else "remove it"
+        raise UserError(f"{taken[0]} is what the cells of {table.name} differ in, so it cannot be set for all; {advice}")
 
 
 def _training_files(config: Config, overrides: Sequence[str]) -> tuple[str, str, str, float, int, str]:
-    """What the number of training images depends on; settings of the user count."""
+    """What the number of training images depends on, as set by the user or by the recipe."""
     data = {key: value for key, _, value in (override.partition("=") for override in overrides)}
     return (
         data.get("data.train.annotations", config.data.train.annotations),
@@ -212,7 +219,7 @@ def _training_files(config: Config, overrides: Sequence[str]) -> tuple[str, str,
 @functools.cache
 def _count_images(annotations: str, images: str, crowd: str, min_box_size: float, min_image_size: int, empty_images: str) -> int:
     if not Path(annotations).is_file():
-        raise UserError(f"{annotations}: is not there, and --scale depends on the number of images; name a set by --data FOLDER")
+        raise UserError(f"{annotations}: does not exist, but --scale needs the number of images; name a data set by --data FOLDER")
     split = load_coco(
         annotations,
         images,

@@ -1,4 +1,4 @@
-"""Images of training runs. matplotlib is imported when the first is drawn."""
+"""Plots of training runs. matplotlib is imported when the first is drawn."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.runs.run_folder import read_metrics
 
 Curve = Sequence[tuple[float, float]]  # (epoch, AP)
-LEGEND_ROWS = 14  # more curves than this are told apart by colour alone
+LEGEND_ROWS = 14  # more curves than this get no legend
 
 
 def require_matplotlib() -> None:
-    """Says early that no plot could be drawn.
+    """Checks that plots can be drawn.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -22,7 +22,7 @@ def require_matplotlib() -> None:
 
 
 def learning_curves(out: str | Path, runs: Mapping[str, str | Path]) -> None:
-    """AP and training loss against the epoch.
+    """Plots AP and training loss against the epoch.
 
     Args:
         out: image file.
@@ -49,14 +49,14 @@ def cells(
     finals: Mapping[str, Sequence[float]],
     published: Mapping[str, float],
 ) -> None:
-    """AP against the epoch for each cell of a table, and beside it AP at the end with what was published.
+    """Plots AP against the epoch for each cell of a table, and beside it the final and the published AP.
 
     Args:
         out: image file.
-        title: over both.
+        title: above both plots.
         curves: cell -> one curve for each seed, in percent.
-        finals: cell -> AP at the end of each seed, in percent.
-        published: cell -> AP in percent; the second part is left out where it is empty.
+        finals: cell -> final AP of each seed, in percent.
+        published: cell -> AP in percent; if empty, the second plot is omitted.
     """
     names = list(curves)
     height = max(3.4, 0.22 * len(names) + 1.2)
@@ -69,7 +69,7 @@ def cells(
             by_epoch.plot([epoch for epoch, _ in curve], [ap for _, ap in curve], marker=".", linewidth=1, color=colour, label=label)
     by_epoch.set(xlabel="epoch", ylabel="AP (%)", ylim=(0, None))
     if 0 < len(names) <= LEGEND_ROWS:
-        beside = {} if published else {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}  # where the second part would be
+        beside = {} if published else {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}  # where the second plot would be
         by_epoch.legend(fontsize=7, **beside)
     panels = [by_epoch]
     if at_end is not None:
@@ -78,7 +78,7 @@ def cells(
             at_end.plot(finals.get(name, ()), [row] * len(finals.get(name, ())), "o", color=colour, markersize=5)
         points = [(published[name], row) for row, name in zip(rows, names) if name in published]
         at_end.plot([x for x, _ in points], [y for _, y in points], "k|", markersize=12, label="published (COCO)")
-        at_end.set(yticks=list(rows), xlabel="AP at the end (%)")
+        at_end.set(yticks=list(rows), xlabel="final AP (%)")
         at_end.set_yticklabels(names, fontsize=7)
         at_end.invert_yaxis()
         at_end.legend(fontsize=7)
@@ -88,7 +88,7 @@ def cells(
 
 
 def trade_offs(out: str | Path, points: Sequence[tuple[str, str, Mapping[str, float]]]) -> None:
-    """The paper's Figure 4: AP against hours of training, and against images a second.
+    """Plots the paper's Figure 4: AP against hours of training, and against frames a second.
 
     Args:
         out: image file.
@@ -97,7 +97,7 @@ def trade_offs(out: str | Path, points: Sequence[tuple[str, str, Mapping[str, fl
     figure, axes = _figure(1, 2, 11, 4.6)
     families = list(dict.fromkeys(family for family, _, _ in points))
     colours = dict(zip(families, _colours(len(families))))
-    for panel, key, label in zip(axes, ("hours", "fps"), ("hours of training", "images a second")):
+    for panel, key, label in zip(axes, ("hours", "fps"), ("hours of training", "frames a second")):
         for family in families:
             shown = [(name, figures) for other, name, figures in points if other == family and key in figures and "AP" in figures]
             x, y = [figures[key] for _, figures in shown], [figures["AP"] for _, figures in shown]

@@ -1,8 +1,7 @@
-"""Runs made one after the other.
+"""Makes the planned runs one after the other.
 
-Training itself is a function that the caller hands in, so that planning and listing need no TensorFlow. A finished run leaves result.json
-and is not made again; any other goes on where it stopped, as `ttfnet train` does. `results` makes tables and plots of what lies in the
-folders.
+The caller passes the training function, so that planning and listing need no TensorFlow. A finished run leaves result.json and is not
+made again; an unfinished one is resumed, as `ttfnet train` does.
 """
 
 from __future__ import annotations
@@ -26,23 +25,23 @@ RESULT = "result.json"
 def run_all(runs: Sequence[Run], train: Callable[[Config, Path], Any], say: Callable[[str], None] = print) -> bool:
     """Makes the runs that are not done, one after the other.
 
-    A run that diverges is noted as failed, which is its result, and does not keep the others from running.
+    A run that diverges is recorded as failed, and the others still run.
 
     Args:
         runs: from `plan`.
-        train: `train.run_training`; its result has `finished` and `step`.
-        say: called with each line for people.
+        train: `training.loop.run_training`; its result has `finished` and `step`.
+        say: called with each line of progress.
 
     Returns:
-        False if a signal stopped one; the same call goes on there.
+        False if a signal stopped a run; the same call resumes it.
 
     Raises:
-        UserError: a run cannot start or go on.
+        UserError: a run cannot start or resume.
     """
     for number, run in enumerate(runs, start=1):
         title = f"[{number}/{len(runs)}] {run.cell.name} seed {run.seed}"
         if is_done(run):
-            say(f"{title}: done before, {run.folder}")
+            say(f"{title}: already done, {run.folder}")
             continue
         say(f"{title}: {run.folder}")
         try:
@@ -52,16 +51,16 @@ def run_all(runs: Sequence[Run], train: Callable[[Config, Path], Any], say: Call
             _write_result(run, failure=str(error))
             continue
         finally:
-            gc.collect()  # the last network, which reference cycles would keep
+            gc.collect()  # frees the last network, which reference cycles keep alive
         if not result.finished:
-            say(f"{title}: stopped and saved at step {result.step}; the same command goes on from there")
+            say(f"{title}: stopped and saved at step {result.step}; the same command resumes it")
             return False
         _write_result(run, failure=None)
     return True
 
 
 def is_done(run: Run) -> bool:
-    """Whether the folder holds the end of exactly this run, failed or not."""
+    """Whether the folder holds the result of exactly this run, failed or not."""
     return (content := read_result(run)) is not None and content["config"] == dataclasses.asdict(run.config)
 
 
@@ -78,7 +77,7 @@ def read_result(run: Run) -> dict[str, Any] | None:
         content = json.loads(file.read_text(encoding="utf-8"))
         return {"config": content["config"], "failure": content["failure"]}
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{file}: is damaged; delete it, then the run is looked at again") from None
+        raise UserError(f"{file}: is damaged; delete it, and the run is checked again") from None
 
 
 def _write_result(run: Run, failure: str | None) -> None:

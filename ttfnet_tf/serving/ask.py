@@ -11,7 +11,7 @@ import numpy as np
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.detections import Detections
-from ttfnet_tf.inference.predict import Failure
+from ttfnet_tf.inference.image_files import Failure
 from ttfnet_tf.serving.load import Load, run_jobs
 from ttfnet_tf.serving.target import Client, Refused, Target, Unanswered
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.detections import Detections
-from ttfnet_tf.inference.predict import Failure
+from ttfnet_tf.inference.image_files import Failure
 
 
 @dataclass(frozen=True)

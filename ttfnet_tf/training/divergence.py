@@ -158,7 +158,7 @@ class DivergenceGuard:
             write_record(folder, self.config, labels, self._copy(model), batch, report)
         except UserError as error:
             return who, f"it could not be written down ({error})"
-        return who, f"see it again: python tools/replay.py {shlex.quote(str(folder))}"
+        return who, f"see it again: ttfnet replay {shlex.quote(str(folder))}"
 
     def _batch(self, step: int) -> dict[str, np.ndarray]:
         """The global batch, read again: it is a function of the step alone."""

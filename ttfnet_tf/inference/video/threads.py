@@ -1,4 +1,4 @@
-"""Stages that run beside each other: one thread reads ahead, another works off what is done; short queues between them keep the order."""
+"""Threads around the network: one reads items ahead, another works off what is done. Short queues between them keep the order."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-_WAITING = 4  # items between two stages
+_QUEUE_LENGTH = 4  # items between two stages
 Item = TypeVar("Item")
 
 
-class Ahead:
-    """Iterates in a thread of its own, a few items before they are asked for. With `newest`, those that wait too long are dropped."""
+class Prefetcher:
+    """Iterates over items that a thread reads ahead.
+
+    Use it as a context manager; leaving it ends the thread.
+
+    Args:
+        items: iterated over in the thread; an error in it is raised at the next item here.
+        newest: keep only the newest item and drop those that nobody asked for in time.
+    """
 
     def __init__(self, items: Iterable[Item], *, newest: bool = False):
         self._items, self._newest = items, newest
-        self._queue: queue.Queue = queue.Queue(1 if newest else _WAITING)
+        self._queue: queue.Queue = queue.Queue(1 if newest else _QUEUE_LENGTH)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Ahead:
+    def __enter__(self) -> Prefetcher:
         self._thread.start()
         return self
 
@@ -45,7 +52,7 @@ class Ahead:
                 if not self._put(("item", item), drop=self._newest):
                     return
             self._put(("end", None))
-        except BaseException as error:  # goes to who asks for the next item
+        except BaseException as error:  # raised again in `__iter__`
             self._put(("error", error))
 
     def _put(self, entry, drop: bool = False) -> bool:
@@ -59,19 +66,23 @@ class Ahead:
         return False
 
 
-class Behind:
-    """Calls a function with one item after the other in a thread of its own; leaving the context waits for it to be done.
+class BackgroundWorker:
+    """Calls a function with one item after the other in a thread.
 
-    An error of the function is raised at the next item, or on leaving.
+    Use it as a context manager; leaving it waits until all items are done. An error of the function is raised at the next item, or on
+    leaving.
+
+    Args:
+        function: called in the thread, in the order of the items.
     """
 
     def __init__(self, function: Callable[[Item], None]):
         self._function = function
-        self._queue: queue.Queue = queue.Queue(_WAITING)
+        self._queue: queue.Queue = queue.Queue(_QUEUE_LENGTH)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Behind:
+    def __enter__(self) -> BackgroundWorker:
         self._thread.start()
         return self
 
@@ -87,7 +98,7 @@ class Behind:
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
-            if self._error is None:  # after an error the rest is taken and left, so that nobody waits for room
+            if self._error is None:  # after an error the other items are dropped, so that nobody waits for room in the queue
                 try:
                     self._function(item)
                 except BaseException as error:

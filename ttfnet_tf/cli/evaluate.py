@@ -1,0 +1,37 @@
+"""`ttfnet evaluate`: the COCO figures of a run or of an exported model."""
+
+from __future__ import annotations
+
+import argparse
+
+from ttfnet_tf.cli.options import RUN_HELP, positive
+from ttfnet_tf.cli.parser import add_verb
+from ttfnet_tf.evaluation.evaluate_run import measure
+
+
+def add_to(verbs) -> None:
+    """Adds the verb to a parser."""
+    verb = add_verb(
+        verbs,
+        "evaluate",
+        run,
+        "the 12 COCO figures and the AP of each class",
+        "key=value",
+        description="Prints the 12 COCO figures and the AP of each class; writes detections.json.",
+        examples=(
+            "ttfnet evaluate runs/demo",
+            "ttfnet evaluate runs/demo data.val.annotations=test.json data.val.images=test",
+        ),
+    )
+    verb.add_argument("run", metavar="RUN", help=RUN_HELP)
+    verb.add_argument("--out", metavar="DIR", help="for detections.json; default RUN/eval/<step>")
+    verb.add_argument("--batch-size", type=int, default=8, metavar="N", help="images of one call; does not change the result; default 8")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluates, and prints the figures."""
+    measured = measure(args.run, args.rest, batch_size=positive(args.batch_size, "--batch-size"), out=args.out)
+    skipped = f", {measured.skipped} of them skipped" if measured.skipped else ""
+    print(f"{args.run}, step {measured.step}, on {measured.split.annotations} ({measured.result.num_images} images{skipped})")
+    print(measured.result.table())
+    print(f"written: {measured.file}")

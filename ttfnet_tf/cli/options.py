@@ -1,0 +1,68 @@
+"""What several verbs share: help texts, checks of option values, and settings of which only some keys count."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from ttfnet_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from ttfnet_tf.config import Config
+
+RUN_HELP = "work directory, one checkpoint such as runs/x/checkpoints/step-370, an exported SavedModel or a .tflite file"
+CONFIG_HELP = "YAML file with settings; default the built-in ones"
+
+
+def positive(value: int, option: str) -> int:
+    """The value of an option that counts something.
+
+    Raises:
+        UserError: it is below 1.
+    """
+    if value < 1:
+        raise UserError(f"{option} {value} must be 1 or more")
+    return value
+
+
+def threshold(value: float, option: str) -> float:
+    """The value of an option that is a score threshold.
+
+    Args:
+        value: 0..1, 1 excluded.
+        option: as typed, for the message, e.g. "--score-threshold 1".
+
+    Raises:
+        UserError: it is outside that range.
+    """
+    if not 0 <= value < 1:
+        raise UserError(f"{option} must lie in 0..1, 1 excluded")
+    return value
+
+
+def refuse_other_keys(overrides: Iterable[str], prefixes: Sequence[str], why: str) -> None:
+    """Checks that every key=value begins with one of the prefixes.
+
+    Raises:
+        UserError: one does not; `why` ends the message.
+    """
+    for override in overrides:
+        if not override.startswith(tuple(prefixes)):
+            raise UserError(f"override '{override}': {why}")
+
+
+def load_settings(config: str | None, overrides: Sequence[str]) -> Config:
+    """Settings of a YAML file with key=value on top; `config` None stands for the built-in ones.
+
+    Raises:
+        UserError: a key is unknown or a value is wrong.
+    """
+    from ttfnet_tf.config import load_config
+
+    if config is not None:
+        return load_config(config, overrides)
+    try:
+        return load_config(os.devnull, overrides)
+    except UserError as error:
+        raise UserError(str(error).removeprefix(f"{os.devnull}: ")) from None

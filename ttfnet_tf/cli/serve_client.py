@@ -1,0 +1,175 @@
+"""`ttfnet serve-client`: sends images to a served model; prints detections and times, and verifies them against a run."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+from ttfnet_tf.cli.options import positive, threshold
+from ttfnet_tf.cli.parser import add_verb
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.exported_model import find_exported
+from ttfnet_tf.runs.run_folder import work_directory
+from ttfnet_tf.serving.target import PORTS, Target, parse_address
+
+
+def add_to(verbs) -> None:
+    """Adds the verb to a parser."""
+    verb = add_verb(
+        verbs,
+        "serve-client",
+        run,
+        "send images to a served model: boxes, times, a check",
+        "SOURCE",
+        description="Sends images to TensorFlow Serving; prints detections, times under load, and whether they are those of a run.",
+        epilog="docs/serving.md explains how to start a server and roll out a new version.",
+        examples=(
+            "ttfnet serve-client mine photos/ --verify runs/mine",
+            "ttfnet serve-client mine photos/ --protocol rest --label canary --out served",
+            "ttfnet serve-client mine photos/ --concurrency 8 --requests 500",
+        ),
+    )
+    verb.add_argument("model", metavar="MODEL", help="name of the model on the server")
+    verb.add_argument("sources", metavar="SOURCE", nargs="+", help="image, folder of images or quoted pattern")
+    verb.add_argument("--address", metavar="HOST[:PORT]", default="127.0.0.1", help="default 127.0.0.1; port 8500 for gRPC, 8501 for REST")
+    verb.add_argument("--protocol", choices=sorted(PORTS), default="grpc", help="default grpc")
+    which = verb.add_mutually_exclusive_group()
+    which.add_argument("--version", type=int, metavar="N", help="of the model; default the latest on the server")
+    which.add_argument("--label", metavar="LABEL", help="of a version, e.g. stable or canary")
+    verb.add_argument("--batch-size", type=int, default=1, metavar="N", help="images of one request; default 1")
+    verb.add_argument("--concurrency", type=int, default=1, metavar="N", help="requests at a time; default 1")
+    verb.add_argument("--requests", type=int, metavar="N", help="requests to time, the images over and over; default each image once")
+    verb.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds to wait for an answer; default 60")
+    verb.add_argument("--score-threshold", type=float, default=0.3, metavar="S", help="only detections above it; default 0.3")
+    verb.add_argument("--labels", metavar="FILE", help="labels.json with the class names; default ids, or the names of RUN")
+    verb.add_argument("--out", metavar="DIR", help="write a detections.json like that of predict there")
+    verb.add_argument("--verify", metavar="RUN", help="compare with this run or exported model; exit code 1 if detections differ")
+    tolerance = "for --verify: largest difference of scores, and of boxes as a fraction of the image's side; default 0.0001"
+    verb.add_argument("--tolerance", type=float, default=1e-4, metavar="T", help=tolerance)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints counts and times; returns 1 if the detections are not those of `--verify`."""
+    target = _target(args)
+    images, missing = _images(args)
+    _prepare_output(args.out)
+    if args.verify and not find_exported(args.verify):
+        work_directory(args.verify)
+
+    from ttfnet_tf.serving.answers import read_class_names
+
+    names = read_class_names(Path(args.labels)) if args.labels else {}
+    detector = _load(args) if args.verify else None
+    if detector is not None:
+        names = names or dict(zip(detector.category_ids, detector.class_names))
+
+    asked = _ask(args, target, images, names)
+    failures = [*missing, *asked.failures]
+    for failure in failures:
+        print(f"ttfnet: {failure.reason}", file=sys.stderr)
+    _print_summary(target, asked, len(failures))
+    if args.out is not None:
+        from ttfnet_tf.inference.detections_json import image_entry, write_detections
+
+        about = {"server": str(target), "versions": asked.versions, "score_threshold": args.score_threshold}
+        entries = [image_entry(file, found) for file, found in asked.answered]
+        print(f"written: {write_detections(Path(args.out), about, entries, failures)}")
+    if detector is not None:
+        return _verify(args, asked, detector)
+    if not asked.answered:
+        raise UserError("none of the images was answered")
+    return 0
+
+
+def _target(args: argparse.Namespace) -> Target:
+    """Which model of which server to ask; checks every number on the way."""
+    for value, option in ((args.timeout, "--timeout"), (args.tolerance, "--tolerance")):
+        if not value > 0:
+            raise UserError(f"{option} {value:g} must be above 0")
+    threshold(args.score_threshold, f"--score-threshold {args.score_threshold:g}")
+    for value, option in (
+        (args.version, "--version"),
+        (args.batch_size, "--batch-size"),
+        (args.concurrency, "--concurrency"),
+        (args.requests, "--requests"),
+    ):
+        if value is not None:
+            positive(value, option)
+    host, port = parse_address(args.address, args.protocol)
+    return Target(args.model, host, port, args.protocol, args.version, args.label, args.timeout)
+
+
+def _images(args: argparse.Namespace):
+    """The image files, and the sources without any."""
+    from ttfnet_tf.inference.image_files import find_images
+
+    images, missing = find_images([*args.sources, *args.rest])
+    if not images:
+        raise UserError(f"{missing[0].reason}; name an image, a folder of images or a quoted pattern")
+    return images, missing
+
+
+def _prepare_output(out: str | None) -> None:
+    """Makes the folder of `--out`; refuses one whose detections.json another command has written."""
+    if out is None:
+        return
+    from ttfnet_tf.inference.detections_json import make_folder, read_own
+
+    make_folder(out)
+    read_own(Path(out), "serve-client", lambda content: content["server"])
+
+
+def _load(args: argparse.Namespace):
+    """The detector to verify with."""
+    from ttfnet_tf.progress import working
+
+    with working(f"loading {args.verify}"):
+        from ttfnet_tf.inference.detector import Detector
+
+        return Detector.load(args.verify, score_threshold=args.score_threshold)
+
+
+def _ask(args: argparse.Namespace, target: Target, images, names):
+    """Sends every image; returns what the server answered."""
+    from ttfnet_tf.progress import working
+    from ttfnet_tf.serving.answers import detections_of, image_size
+    from ttfnet_tf.serving.ask import ask_about, connect
+
+    def to_detections(file, outputs, row):
+        return detections_of(outputs, row, size=image_size(file), class_names=names, score_threshold=args.score_threshold)
+
+    # No spinner while times are taken: drawing it would be measured too.
+    spinner = contextlib.nullcontext() if args.requests else working(f"asking {target}")
+    with contextlib.closing(connect(target)) as client, spinner:
+        return ask_about(
+            client,
+            images,
+            to_detections,
+            batch_size=args.batch_size,
+            concurrency=args.concurrency,
+            requests=args.requests or 0,
+        )
+
+
+def _print_summary(target: Target, asked, failed: int) -> None:
+    versions = f", version {', '.join(map(str, asked.versions))}" if asked.versions and target.version is None else ""
+    found = sum(len(detections) for _, detections in asked.answered)
+    print(f"{target} ({target.protocol}{versions}): {len(asked.answered)} images, {found} detections, {failed} failed")
+    print(f"first request: {1000 * asked.first_seconds:.1f} ms, not counted below")
+    if asked.load is not None:
+        print(*asked.load.lines(), sep="\n")
+
+
+def _verify(args: argparse.Namespace, asked, detector) -> int:
+    """Compares with the run; prints the result and returns the exit code."""
+    from ttfnet_tf.progress import working
+    from ttfnet_tf.serving.verify import verify
+
+    with working(f"detecting with {args.verify}"):
+        result = verify(asked.answered, asked.failures, detector, score_threshold=args.score_threshold, tolerance=args.tolerance)
+    for line in result.differing:
+        print(f"ttfnet: {line}", file=sys.stderr)
+    print(result.line(args.verify))
+    return 0 if result.passed else 1

@@ -1,0 +1,47 @@
+"""`ttfnet train`: trains a network, or resumes the run in the work directory."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ttfnet_tf.cli.parser import add_verb
+from ttfnet_tf.config import load_config
+
+
+def add_to(verbs) -> None:
+    """Adds the verb to a parser."""
+    verb = add_verb(
+        verbs,
+        "train",
+        run,
+        "train, or resume the run in the work directory",
+        "key=value",
+        epilog="Settings follow as key=value, e.g. train.batch_size=8; docs/settings.md lists them.",
+        examples=(
+            "ttfnet train configs/demo.yaml --work-dir runs/demo",
+            "ttfnet train configs/demo.yaml --work-dir runs/short train.epochs=2 optim.drop_epochs=[]",
+        ),
+    )
+    verb.add_argument("config", metavar="CONFIG", help="YAML file, e.g. configs/demo.yaml")
+    verb.add_argument("--work-dir", metavar="DIR", help="for checkpoints and metrics; default runs/<name of CONFIG>")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Trains to the end or to a signal, and prints what to do next."""
+    config = load_config(args.config, args.rest)
+    from ttfnet_tf.progress import working
+
+    with working("starting TensorFlow"):
+        from ttfnet_tf.training.loop import run_training
+
+    work_dir = Path(args.work_dir or Path("runs") / Path(args.config).stem)
+    result = run_training(config, work_dir)
+    if not result.finished:
+        print(f"{work_dir}: stopped and saved at step {result.step}; the same command resumes it")
+        return
+    print(f"{work_dir}: done, {result.step} steps; next: ttfnet report {work_dir}, or ttfnet predict {work_dir} IMAGE --out DIR")
+    if config.train.report and result.writes:
+        from ttfnet_tf.report.write_report import write_report
+
+        print(f"written: {write_report([work_dir])}")

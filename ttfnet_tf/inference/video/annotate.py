@@ -1,0 +1,117 @@
+"""Detects on every frame of a video or camera.
+
+Reading runs in a thread before the network, drawing and encoding in one after it, so that the network does not wait. Frames keep their
+order; a camera's frames are dropped while the network is busy, since only the newest is of interest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.video.source import Frame, VideoSource
+from ttfnet_tf.inference.video.threads import BackgroundWorker, Prefetcher
+from ttfnet_tf.inference.video.writer import VideoWriter, output_paths
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """What was written for one source, and how fast."""
+
+    frames: int
+    detections: int
+    seconds: float  # from the first frame read to the last one written
+    network_seconds: float  # of them inside the network
+    video: Path
+    record: Path
+    note: str | None  # a line for people, if the source ended early
+
+    @property
+    def fps(self) -> float:
+        """Frames a second end to end."""
+        return self.frames / max(self.seconds, 1e-9)
+
+    @property
+    def network_fps(self) -> float:
+        """Frames a second of the network alone."""
+        return self.frames / max(self.network_seconds, 1e-9)
+
+
+def annotate_video(
+    detect: Callable[[list[np.ndarray]], tuple[list, float]],
+    source: VideoSource,
+    folder: str | Path,
+    *,
+    colour_of: dict[int, int],
+    batch_size: int = 1,
+    overlap: bool = True,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_frame: Callable[[int, dict[str, float]], None] | None = None,
+    show: Callable[[np.ndarray], None] | None = None,
+    keep: Collection[Path] = (),
+) -> VideoResult:
+    """Detects on every frame; writes <name>.mp4 and <name>.jsonl into `folder`.
+
+    Args:
+        detect: from RGB images to their detections and the seconds that the network took, see `Detector.timed`.
+        source: closed at the end.
+        folder: for the results; must exist.
+        colour_of: category id -> index of the class, which decides its colour.
+        batch_size: frames of one call; those of a camera come one by one.
+        overlap: read and write in threads of their own; without, each frame waits for the one before.
+        should_stop: asked before each batch; what is done so far is completed.
+        on_frame: called with the number of frames written and the two speeds.
+        show: called in this thread with the newest drawn frame, RGB.
+        keep: videos that are not overwritten, those of the same call.
+
+    Raises:
+        UserError: the results cannot be written.
+    """
+    stem = f"camera{source.camera}" if source.camera is not None else Path(source.name).stem
+    video, record = output_paths(Path(folder), stem, source.name, keep)
+    writer = VideoWriter(video, record, source, colour_of, on_frame)
+    start = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        stack.callback(writer.close)  # in reverse order: the threads end first
+        stack.callback(source.close)
+        frames: Iterable[Frame] = source
+        write: Callable = writer
+        if overlap:
+            frames = stack.enter_context(Prefetcher(source, newest=source.camera is not None))
+            write = stack.enter_context(BackgroundWorker(writer))
+        for batch in _batches(frames, 1 if source.camera is not None else batch_size):
+            if should_stop():
+                break
+            found, seconds = detect([frame.image for frame in batch])
+            write((batch, found, seconds))
+            if show is not None and writer.newest is not None:
+                show(writer.newest)
+    if writer.frames and not (video.is_file() and video.stat().st_size):
+        raise UserError(f"{video}: could not be written; is the disk full?")
+    seconds = time.monotonic() - start
+    note = None if should_stop() else _note(source, writer.frames)
+    return VideoResult(writer.frames, writer.detections, seconds, writer.network_seconds, video, record, note)
+
+
+def _note(source: VideoSource, frames: int) -> str | None:
+    """A line if the source ended well before the frame count that the file states."""
+    if source.expected and frames < 0.95 * source.expected - 1:
+        return f"{source.name}: ends after {frames} of {source.expected} frames; is the file complete?"
+    return None
+
+
+def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
+    batch: list[Frame] = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,142 @@
+"""The results of a video: <name>.mp4 with the drawn frames and <name>.jsonl with one JSON object a frame."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.draw import class_colour, draw_boxes, draw_caption
+from ttfnet_tf.inference.video.source import Frame, VideoSource
+
+_SPEED_FRAMES = 30  # frames over which the speeds in the caption are averaged
+
+
+class VideoWriter:
+    """Draws detections on frames and writes both files; called with one batch after the other.
+
+    Args:
+        video: the .mp4 file.
+        record: the .jsonl file.
+        source: gives size, frames a second, and whether it is a camera.
+        colour_of: category id -> index of the class, which decides its colour.
+        on_frame: called with the number of frames written and the two speeds.
+        clock: seconds; for the speeds.
+
+    Attributes:
+        frames, detections: written so far.
+        network_seconds: time that the network took for them.
+        newest: the last drawn frame, uint8 [H, W, 3] RGB.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+
+    def __init__(
+        self,
+        video: Path,
+        record: Path,
+        source: VideoSource,
+        colour_of: dict[int, int],
+        on_frame: Callable[[int, dict[str, float]], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.video, self.source, self.colour_of, self.on_frame = video, source, colour_of, on_frame
+        self.frames = self.detections = self._written = 0
+        self.network_seconds = 0.0
+        self.newest: np.ndarray | None = None
+        self._clock = clock
+        self._speeds: deque[tuple[float, float]] = deque([(clock(), 0.0)], maxlen=_SPEED_FRAMES + 1)  # (clock, network seconds)
+        height, width = source.size
+        self._padding = ((0, height % 2), (0, width % 2), (0, 0))  # encoders need even sides
+        try:
+            self._record = open(record, "w", encoding="utf-8", buffering=1)  # noqa: SIM115  # closed by close(); whole lines after a kill
+        except OSError as error:
+            raise UserError(f"{record}: cannot be written ({error.strerror}); name another folder with --out") from None
+        even = (width + width % 2, height + height % 2)
+        self._encoder = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"mp4v"), source.fps, even)
+        if not self._encoder.isOpened():
+            self._record.close()
+            raise UserError(f"{video}: cannot be written as MPEG-4 video by this OpenCV; name another folder with --out")
+
+    def __call__(self, batch: tuple[Sequence[Frame], Sequence, float]) -> None:
+        """Writes (frames, their detections, seconds that the network took for all of them)."""
+        frames, found, seconds = batch
+        for frame, detections in zip(frames, found):
+            self.network_seconds += seconds / len(frames)
+            speeds = self._current_speeds()
+            labels = [f"{one.class_name} {one.score:.2f}" for one in detections]
+            drawing = draw_boxes(frame.image, detections.boxes, labels, [class_colour(self.colour_of[one.class_id]) for one in detections])
+            drawing = draw_caption(drawing, "  ".join(f"{name} {value:.1f} fps" for name, value in speeds.items()))
+            self._write_frame(frame, drawing)
+            self._write_record(frame, detections)
+            self.newest = drawing
+            if self.on_frame is not None:
+                self.on_frame(self.frames, speeds)
+
+    def close(self) -> None:
+        """Completes both files."""
+        self._encoder.release()
+        self._record.close()
+
+    def _write_frame(self, frame: Frame, drawing: np.ndarray) -> None:
+        height, width = self.source.size
+        if drawing.shape[:2] != self.source.size:  # a stream may change its size, an encoder cannot
+            drawing = cv2.resize(drawing, (width, height))
+        encoded = cv2.cvtColor(np.pad(drawing, self._padding, mode="edge"), cv2.COLOR_RGB2BGR)
+        # A camera's frames come at no fixed rate: each is repeated until its time is reached, so that the video plays in real time.
+        last = self._written if self.source.camera is None else int(frame.seconds * self.source.fps)
+        while self._written <= last:
+            self._encoder.write(encoded)
+            self._written += 1
+
+    def _write_record(self, frame: Frame, detections) -> None:
+        line = {"frame": frame.index, "time": round(frame.seconds, 4), "detections": detections.to_json()}
+        try:
+            self._record.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise UserError(f"{self._record.name}: cannot be written ({error.strerror}); free some space or name another --out") from None
+        self.frames += 1
+        self.detections += len(detections)
+
+    def _current_speeds(self) -> dict[str, float]:
+        """Frames a second over the last frames: of the network alone, and end to end."""
+        self._speeds.append((self._clock(), self.network_seconds))
+        (clock, network), (now, network_now) = self._speeds[0], self._speeds[-1]
+        count = len(self._speeds) - 1
+        return {"network": count / max(network_now - network, 1e-9), "end to end": count / max(now - clock, 1e-9)}
+
+
+def output_paths(folder: Path, stem: str, source: str, keep: Collection[Path] = ()) -> tuple[Path, Path]:
+    """Paths of the results: <stem>.mp4 and <stem>.jsonl, or <stem>_2, ... where other files have those names.
+
+    Args:
+        folder: of the results.
+        stem: name without suffix.
+        source: the video that is read, which is never overwritten.
+        keep: videos of the same call; those of an earlier call are overwritten.
+    """
+    number = 1
+    while True:
+        name = stem if number == 1 else f"{stem}_{number}"
+        video, record = folder / f"{name}.mp4", folder / f"{name}.jsonl"
+        is_source = video.exists() and Path(source).exists() and video.samefile(source)
+        if not is_source and video not in keep and (_is_ours(record) or not (video.exists() or record.exists())):
+            return video, record
+        number += 1
+
+
+def _is_ours(record: Path) -> bool:
+    """Whether an earlier call wrote this .jsonl file."""
+    try:
+        with open(record, encoding="utf-8") as file:
+            line = file.readline()
+        return {"frame", "time", "detections"} <= set(json.loads(line))
+    except (OSError, ValueError, TypeError):
+        return False

@@ -68,7 +68,7 @@ def test_no_verb_shows_the_verbs(argv, capsys):
     assert left.value.code == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "what is wrong with annotations and images" in captured.err
+    assert "find mistakes in annotations and images" in captured.err
 
 
 def test_the_package_runs_as_a_module(root):

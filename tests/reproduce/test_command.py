@@ -25,7 +25,7 @@ def test_mistakes_are_one_line(capsys, shapes, tmp_path):
     assert _fails(capsys, "table4", "--cells", "3-2-2") == "ttfnet: table4 has no cell '3-2-2'; did you mean '3-2-1'?"
     assert "instances_train2017.json does not exist; name the data set by --data FOLDER" in _fails(capsys, "table4", "--out", tmp_path)
     assert "has no annotations/train.json" in _fails(capsys, "table4", "--data", tmp_path)
-    assert "--scale depends on the number of images" in _fails(capsys, "table4", "--scale", "0.5")
+    assert "--scale needs the number of images" in _fails(capsys, "table4", "--scale", "0.5")
     assert "--own goes with figure4" in _fails(capsys, "table4", "--own", "a.yaml")
     assert "--data does not go with figure4" in _fails(capsys, "figure4", "--data", shapes)
     assert "--own gone.yaml: cannot be read" in _fails(capsys, "figure4", "--own", "gone.yaml")

@@ -35,7 +35,7 @@ def test_measured_beside_published(table, tmp_path):
         "| b |  | 32.0 | 31.4 | -0.6 | 0.4 | no | done |",
         "| c |  |  | 25.0 |  |  |  | done |",
         "",
-        "Order: 1 of 1 pairs of cells with a clear published difference have the same order here.",
+        "Order: 1 of 1 pairs of cells that clearly differ as published have the same order here.",
     ]
 
 

@@ -74,7 +74,7 @@ def convert(tmp, capsys):
     """convert("w.npz --out x") -> what was printed; it must succeed."""
 
     def run(line):
-        assert cli.main(["convert", *line.split()]) == 0, capsys.readouterr().err
+        assert cli.main(["weights", *line.split()]) == 0, capsys.readouterr().err
         captured = capsys.readouterr()
         assert captured.err == ""
         return captured.out.splitlines()
@@ -87,7 +87,7 @@ def fails(tmp, capsys):
     """fails("w.npz --out x") -> the one line of a mistake."""
 
     def run(line):
-        assert cli.main(["convert", *line.split()]) == 2
+        assert cli.main(["weights", *line.split()]) == 2
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1
         return lines[0].removeprefix("ttfnet: ")
@@ -184,7 +184,7 @@ def test_mistakes(fails, official, tmp, write_coco):
     (tmp / "file").write_text("mine")
     table = {
         "two.npz": "the following arguments are required: --out; see ttfnet weights --help",
-        "two.npz --out x.npz": "--config is missing; name the configuration that two.npz is for, e.g. configs/ttfnet_r18_1x.yaml",
+        "two.npz --out x.npz": "--config is missing; name the configuration of the network for two.npz, e.g. configs/ttfnet_r18_1x.yaml",
         "two.npz --config a.yaml --out x.npz model.box_head.depth=-1": "a.yaml: model.box_head.depth=-1 must be 0 or more",
         "two.npz --config a.yaml --out x.npz --classes 0": "--classes 0 must be 1 or more",
         "none.npz --config a.yaml --out x.npz": "none.npz: cannot be read (No such file or directory); name a file of weights",
@@ -208,7 +208,7 @@ def test_mistakes(fails, official, tmp, write_coco):
         "backbone.npz --config a.yaml --out x": (
             "backbone.npz: holds a backbone only, and a work directory needs a whole detector; name an .npz file with --out"
         ),
-        "x --to official --out x.npz --config a.yaml": "--config does not go with --to official, which takes everything from the run",
+        "x --to official --out x.npz --config a.yaml": "--config does not go with --to official, which takes all settings from the run",
         "x --to official --out x.h5": "--out x.h5 must end in .npz, .safetensors, .pth; the official code reads .pth",
         "x --to official --out x.npz": "x: is neither a work directory nor a checkpoint such as runs/x/checkpoints/step-370",
         "two.npz --config a.yaml --out x.npz --labels a.json --strange": "unknown argument --strange; see ttfnet weights --help",

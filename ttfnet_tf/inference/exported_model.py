@@ -21,7 +21,7 @@ class ExportedModel:
     """An exported model with its card."""
 
     path: Path  # version folder of a SavedModel, or .tflite file
-    card: dict[str, Any]  # see `export.card.model_card`
+    card: dict[str, Any]  # see `export.model_card.model_card`
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_bytes
 
-CARD = "model_card.json"  # see `export.card.texts`
+CARD = "model_card.json"  # see `export.model_card.texts`
 _STAMP = (1980, 1, 1, 0, 0, 0)  # date of every file, so that equal models are equal files
 
 
@@ -67,7 +67,7 @@ def read_files(path: str | Path) -> dict[str, str]:
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
-    """The model card of a model, see `export.card.model_card`.
+    """The model card of a model, see `export.model_card.model_card`.
 
     Raises:
         UserError: there is no such file, or it has no card.

@@ -22,7 +22,7 @@ class TFLitePredictor:
         num_threads: of the interpreter; None: one for each processor.
 
     Attributes:
-        card: see `export.card.model_card`.
+        card: see `export.model_card.model_card`.
         image_size: (H, W) in pixels of the input.
         class_names, category_ids: of the classes, in order.
 

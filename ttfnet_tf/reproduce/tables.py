@@ -81,7 +81,7 @@ def as_markdown(table: Table, results: Sequence[CellResult], about: Conditions) 
         lines += ["Published figures are for COCO and the full recipe: here only the order of the cells can be compared with them."]
     lines += ["", _pipes(columns), _pipes(["---"] * len(columns)), *map(_pipes, zip(*columns.values())), ""]
     if (order := trend(results)).pairs:
-        lines += [f"Order: {order.same} of {order.pairs} pairs of cells with a clear published difference have the same order here."]
+        lines += [f"Order: {order.same} of {order.pairs} pairs of cells that clearly differ as published have the same order here."]
     if spreads := [result.spread for result in results if result.spread is not None]:
         lines += [f"Seeds of a cell differ by up to {max(spreads):.1f} points."]
     lines += [f"Failed: {r.cell.name} seed {run.seed}: {run.failure}" for r in results for run in r.runs if run.failure]

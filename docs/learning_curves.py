@@ -1,4 +1,4 @@
-"""Draws AP and loss against the epoch from the metrics.jsonl of runs; made the images in docs/reproduction.md.
+"""Draws AP and loss against the epoch from the metrics.jsonl of runs; made the images of docs/benchmarks.
 
 python docs/learning_curves.py OUT.png RUN [RUN ...]
 """

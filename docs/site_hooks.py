@@ -1,18 +1,20 @@
-"""What the site has beyond the pages of this folder: recipes, pages from elsewhere in the clone, and the commands in their own words.
+"""What the site has beyond the pages of this folder: recipes, pages from elsewhere in the clone, tables of measurements, and every command's help.
 
 MkDocs calls these functions; mkdocs.yml names this file.
 """
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md")
+PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md", "tests/golden_subset/README.md")
 FOLDERS = ("configs/",)  # their YAML files
 MARK = "<!-- the help of every command -->"
+TABLE = re.compile(r"^\[[\w.]+\.csv\]\(([\w./]+\.csv)\)$", flags=re.MULTILINE)  # a line that is a link to a CSV file and nothing else
 
 
 def on_files(files, config):
@@ -28,11 +30,21 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Turns links that climb out of docs/ into links inside the site, and writes the commands."""
+    """Turns links that climb out of docs/ into links inside the site, and writes the commands and the tables."""
     if MARK in markdown:
         markdown = markdown.replace(MARK, commands())
+    folder = (ROOT / "docs" / page.file.src_uri).parent
+    markdown = TABLE.sub(lambda link: f"{table(folder / link[1])}\n\n{link[0]}", markdown)
     known = "|".join(map(re.escape, (*PAGES, *FOLDERS)))
-    return re.sub(rf"\]\(\.\./({known})", r"](\1", markdown)
+    inside = "../" * page.file.src_uri.count("/")  # from the page to docs/
+    return re.sub(rf"\]\({re.escape(inside)}\.\./({known})", rf"]({inside}\1", markdown)
+
+
+def table(path: Path) -> str:
+    """A CSV file as a Markdown table."""
+    with path.open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
 
 
 def commands() -> str:

@@ -175,7 +175,7 @@ def test_equals_the_slow_twin(area, kernel, beta, box_per_class):
     assert share > 0 or area == "rectangle"  # the scenes are crowded
 
 
-# From tables 2 and 3 of the paper, in percent: (settings, theirs); docs/reproduction.md has all rows.
+# From tables 2 and 3 of the paper, in percent: (settings, theirs); docs/benchmarks/ambiguous_samples.csv has all rows.
 PAPER = [
     ({"area": "rectangle", "beta": 0.3}, 3.65),
     ({}, 7.13),

@@ -1,6 +1,7 @@
 """What the documents say is there: files, settings, links, commands that parse; and every page is in the navigation of the site."""
 
 import argparse
+import csv
 import re
 import runpy
 import shlex
@@ -111,8 +112,29 @@ def test_every_page_is_in_the_navigation_once():
 
 def test_links_out_of_the_folder_lead_to_what_the_site_has():
     for page in PAGES:
-        for target in re.findall(r"\]\(\.\./([^)#]*)", page.read_text(encoding="utf-8")):
-            assert target in SITE["PAGES"] or target.startswith(SITE["FOLDERS"]), f"{page.name} links to ../{target}: docs/site_hooks.py"
+        for target in re.findall(r"\]\(([^)#:]+)", page.read_text(encoding="utf-8")):
+            path = (page.parent / target).resolve()
+            if not path.is_relative_to(ROOT / "docs"):
+                name = path.relative_to(ROOT).as_posix()
+                assert name in SITE["PAGES"] or name.startswith(SITE["FOLDERS"]), f"{page.name} links to {target}: docs/site_hooks.py"
+
+
+def test_every_table_of_measurements_is_whole_and_on_a_page():
+    shown = {page.parent / name for page in PAGES for name in SITE["TABLE"].findall(page.read_text(encoding="utf-8"))}
+    tables = set((ROOT / "docs").rglob("*.csv"))
+    assert tables
+    assert shown == tables
+    for path in tables:
+        head, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
+        assert rows
+        assert {len(row) for row in rows} == {len(head)}, path.name
+
+
+def test_the_figure_of_the_layers_is_current():
+    drawing = runpy.run_path(str(ROOT / "docs" / "draw_layers.py"))
+    rows = drawing["layers"]()
+    assert ("cli", "__main__") in [tuple(packages) for _, packages in rows]
+    assert drawing["FIGURE"].read_text(encoding="utf-8") == drawing["draw"](rows), "run: python docs/draw_layers.py"
 
 
 def _leaves(entries):

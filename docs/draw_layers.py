@@ -32,7 +32,8 @@ def draw(rows: list[tuple[str, list[str]]]) -> str:
     ]
     for number, (remark, packages) in enumerate(reversed(rows)):
         top = _ROW * number + 8
-        parts.append(f'<rect x="8" y="{top}" width="{_WIDTH - 16}" height="{_ROW - 8}" rx="6" fill="{("#eef1f8", "#e1e7f5")[number % 2]}"/>')
+        shade = ("#eef1f8", "#e1e7f5")[number % 2]
+        parts.append(f'<rect x="8" y="{top}" width="{_WIDTH - 16}" height="{_ROW - 8}" rx="6" fill="{shade}"/>')
         parts.append(f'<text x="18" y="{top + 15}" fill="#59627a" font-size="12">{remark}</text>')
         left = 18.0
         for package in packages:

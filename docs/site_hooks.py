@@ -1,4 +1,4 @@
-"""What the site has beyond the pages of this folder: recipes, pages from elsewhere in the clone, tables of measurements, and every command's help.
+"""What the site has beyond the pages of this folder: recipes, pages from elsewhere, tables of measurements, every command's help.
 
 MkDocs calls these functions; mkdocs.yml names this file.
 """

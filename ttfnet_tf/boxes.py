@@ -1,4 +1,4 @@
-"""Box formats and the frames they live in; NumPy only.
+"""Box formats and their frames; NumPy only.
 
 xyxy: corners x1, y1, x2, y2 in pixels of the image named beside it. Corners follow the reference: COCO's [x, y, w, h]
 becomes x2 = x + w - 1, so a box one pixel wide has x1 == x2 and widths carry a +1 (golden/README.md of the reference data;

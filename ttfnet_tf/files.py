@@ -1,4 +1,4 @@
-"""Writing files so that a reader finds the old one or the new one, never half of one."""
+"""Atomic writes: a reader finds the old file or the new one, never half of one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ttfnet_tf.errors import UserError
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file whole or not at all; makes its folder.
+    """Writes a JSON file completely or not at all; makes its folder.
 
     Raises:
         UserError: the folder cannot be made or written to.
@@ -22,7 +22,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all, a kill or a full disk included; makes its folder.
+    """Writes a text file completely or not at all, even if killed or out of space; makes its folder.
 
     Raises:
         UserError: the folder cannot be made or written to.
@@ -31,7 +31,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all, a kill or a full disk included; makes its folder.
+    """Writes a file completely or not at all, even if killed or out of space; makes its folder.
 
     Raises:
         UserError: the folder cannot be made or written to.
@@ -48,7 +48,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    """The line about a file that could not be written."""
+    """The error for a file that could not be written."""
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     advice = "free some space, then start the same command again" if is_full else "name another folder"
     return UserError(f"{path}: cannot be written ({error.strerror}); {advice}")

@@ -290,7 +290,7 @@ TABLE = {
         EVALUATE,
         text("images/8.jpg", "<html>not found</html>"),
         (
-            "{tmp}/images/8.jpg (image id 8): is no image that can be read; expected JPEG, PNG, BMP, WebP, TIFF or GIF; "
+            "{tmp}/images/8.jpg (image id 8): is not a readable image; expected JPEG, PNG, BMP, WebP, TIFF or GIF; "
             "fix or remove it, or set data.broken_images=skip"
         ),
     ),

@@ -1,4 +1,4 @@
-"""CenterNet's views and colours, by hand and beside loops."""
+"""CenterNet's views and colour jitter: values by hand, and slow loops."""
 
 import math
 
@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from ttfnet_tf.data.affine import ColourJitter, View, center_border, draw_colour_jitter, draw_view, jitter_colours, show
+from ttfnet_tf.data.affine import ColourJitter, View, apply_view, center_border, draw_colour_jitter, draw_view, jitter_colours
 from ttfnet_tf.data.transforms import image_rng, resize
 
 NOTHING = (np.zeros([0, 4], np.float32), np.zeros([0], np.int32))
 
 
 def _distance(values, distribution):
-    """Largest difference between the share of `values` up to x and `distribution(x)` (Kolmogorov and Smirnov)."""
+    """Largest difference between the fraction of `values` up to x and `distribution(x)` (Kolmogorov and Smirnov)."""
     values = np.sort(values)
     expected = np.array([distribution(value) for value in values])
     counts = np.arange(len(values) + 1) / len(values)
@@ -30,8 +30,8 @@ def test_border_is_128_halved_until_it_fits(side, border):
     assert center_border(side) == border
 
 
-def test_views_have_eight_scales_and_any_centre_off_the_border():
-    """Every centre of a 300 x 261 image's inner 44 x 5 pixels, every scale from .6 to 1.3; shares within 4 deviations."""
+def test_views_have_eight_scales_and_every_centre_away_from_the_border():
+    """Every centre of a 300 x 261 image's inner 44 x 5 pixels, every scale from .6 to 1.3; fractions within 4 standard deviations."""
     views = [draw_view((261, 300), image_rng(0, 0, index)) for index in range(4000)]
     assert {view.center_x for view in views} == set(range(128, 172))
     assert {view.center_y for view in views} == set(range(128, 133))
@@ -47,11 +47,11 @@ def test_an_image_of_one_pixel_has_a_view():
 
 
 @pytest.mark.parametrize(("size", "image_size"), [((12, 16), (12, 16)), ((12, 16), (24, 32)), ((48, 64), (24, 32))])
-def test_the_whole_image_is_what_resize_gives(size, image_size):
+def test_a_view_of_the_whole_image_equals_resize(size, image_size):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (*size, 3), np.uint8)
     boxes = np.array([[1, 2, 9, 8], [0, 0, size[1] - 1, size[0] - 1]], np.float32)
-    shown, moved, labels = show(image, boxes, np.array([4, 5]), View(size[1] // 2, size[0] // 2, 1.0), image_size)
+    shown, moved, labels = apply_view(image, boxes, np.array([4, 5]), View(size[1] // 2, size[0] // 2, 1.0), image_size)
     expected, resized = resize(image, boxes, image_size)
     inner = (slice(1, -1), slice(1, -1))  # at the border the view fades into black where resize repeats the last pixel
     assert np.abs(shown[inner].astype(int) - expected[inner].astype(int)).max() <= 1  # OpenCV rounds differently in the two
@@ -60,7 +60,7 @@ def test_the_whole_image_is_what_resize_gives(size, image_size):
 
 
 def _show_by_loop(image, view, image_size):
-    """A sample at the middle of every pixel's square, of the four pixels around it, black outside."""
+    """Bilinear samples at the centre of every pixel, black outside."""
     height, width = image.shape[:2]
     out = np.zeros((*image_size, 3))
     for row in range(image_size[0]):
@@ -75,10 +75,10 @@ def _show_by_loop(image, view, image_size):
 
 
 @pytest.mark.parametrize("view", [View(2, 5, 0.5), View(7, 1, 1.25), View(4, 4, 1.5)])
-def test_pixels_of_a_view_by_loop(view):
+def test_pixels_of_a_view_equal_a_loop(view):
     """Scales for which OpenCV's grid of 1/32 pixel is exact."""
     image = np.random.default_rng(1).uniform(0, 255, (8, 16, 3)).astype(np.float32)
-    shown = show(image, *NOTHING, view, (8, 8))[0]
+    shown = apply_view(image, *NOTHING, view, (8, 8))[0]
     assert shown.dtype == np.float32
     np.testing.assert_allclose(shown, _show_by_loop(image, view, (8, 8)), atol=1e-4)
 
@@ -96,7 +96,7 @@ def test_boxes_of_a_view_are_moved_clipped_and_dropped_when_outside():
         ],
         np.float32,
     )
-    image, moved, labels = show(np.zeros((100, 200, 3), np.uint8), boxes, np.arange(6), View(120, 40, 0.5), (128, 256))
+    image, moved, labels = apply_view(np.zeros((100, 200, 3), np.uint8), boxes, np.arange(6), View(120, 40, 0.5), (128, 256))
     assert image.shape == (128, 256, 3)
     np.testing.assert_array_equal(labels, [0, 1, 5])
     # x' = 2.56 (x - 70), y' = 2.56 (y - 15)
@@ -104,11 +104,11 @@ def test_boxes_of_a_view_are_moved_clipped_and_dropped_when_outside():
     assert moved.dtype == np.float32
 
 
-def test_a_view_without_boxes_and_one_that_loses_them():
+def test_a_view_without_boxes_and_one_that_cuts_off_all_of_them():
     image = np.zeros((64, 64, 3), np.uint8)
-    _, boxes, labels = show(image, *NOTHING, View(20, 20, 0.6), (32, 32))
+    _, boxes, labels = apply_view(image, *NOTHING, View(20, 20, 0.6), (32, 32))
     assert (boxes.shape, labels.shape) == ((0, 4), (0,))
-    _, boxes, labels = show(image, np.array([[50, 50, 60, 60]], np.float32), np.array([1]), View(16, 16, 0.6), (32, 32))
+    _, boxes, labels = apply_view(image, np.array([[50, 50, 60, 60]], np.float32), np.array([1]), View(16, 16, 0.6), (32, 32))
     assert (boxes.shape, labels.shape) == ((0, 4), (0,))
 
 
@@ -119,7 +119,7 @@ def test_a_marked_pixel_and_its_box_move_together():
         view = draw_view((60, 90), image_rng(5, 0, index))
         image = np.zeros((60, 90, 3), np.uint8)
         image[27:34, 42:49] = 255
-        shown, boxes, _ = show(image, np.array([[42, 27, 48, 33]], np.float32), np.array([0]), view, (120, 180))
+        shown, boxes, _ = apply_view(image, np.array([[42, 27, 48, 33]], np.float32), np.array([0]), view, (120, 180))
         rows, columns = np.nonzero(shown[..., 0] > 127)
         if len(boxes) and boxes.min() > 0 and boxes[0, 2] < 179 and boxes[0, 3] < 119:
             center = (columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2
@@ -146,7 +146,7 @@ def _jitter_by_steps(image, jitter):
     return 255 * changed[..., ::-1]
 
 
-def test_colours_step_by_step():
+def test_colours_equal_the_reference_step_by_step():
     image = np.random.default_rng(2).integers(0, 256, (9, 11, 3), np.uint8)
     for index in range(20):
         jitter = draw_colour_jitter(image_rng(0, 1, index))

@@ -29,7 +29,7 @@ ONCE_IN_1000 = 1.95  # a Kolmogorov-Smirnov distance times sqrt(n) passes it tha
 
 
 class Script:
-    """A generator that gives what was written down, and notes what it was asked."""
+    """A generator that returns given numbers and records what was asked for."""
 
     def __init__(self, integers=(), uniform=(), permutation=None, random=None):
         self._integers, self._uniform, self._permutation, self._random = list(integers), list(uniform), permutation, random
@@ -52,7 +52,7 @@ class Script:
 
 
 def _distance(values, low, high):
-    """Largest difference between the share of `values` up to x and that of a uniform distribution (Kolmogorov and Smirnov)."""
+    """Largest difference between the fraction of `values` up to x and that of a uniform distribution (Kolmogorov and Smirnov)."""
     expected = (np.sort(values) - low) / (high - low)
     counts = np.arange(len(values) + 1) / len(values)
     return max(np.abs(counts[1:] - expected).max(), np.abs(counts[:-1] - expected).max())
@@ -60,8 +60,8 @@ def _distance(values, low, high):
 
 def _distance_of_two(first, second):
     places = np.concatenate([first, second])
-    shares = [np.searchsorted(np.sort(values), places, side="right") / len(values) for values in (first, second)]
-    return np.abs(shares[0] - shares[1]).max()
+    fractions = [np.searchsorted(np.sort(values), places, side="right") / len(values) for values in (first, second)]
+    return np.abs(fractions[0] - fractions[1]).max()
 
 
 def _binomial(count, probability):
@@ -72,7 +72,7 @@ def _binomial(count, probability):
 # Colours.
 
 
-def test_each_change_of_colour_is_asked_for_in_order():
+def test_changes_of_colour_are_drawn_in_order():
     rng = Script([1, 1, 1, 1, 1, 1], [-20.0, 0.7, 1.3, 10.0], permutation=(2, 0, 1))
     assert draw_distortion(rng) == Distortion(-20.0, 0.7, True, 1.3, 10.0, (2, 0, 1))
     assert rng.ranges == [2, (-32.0, 32.0), 2, 2, (0.5, 1.5), 2, (0.5, 1.5), 2, (-18.0, 18.0), 2]
@@ -129,7 +129,7 @@ def test_colours_by_hand(distortion, pixel, expected):
 
 
 @pytest.mark.parametrize("hue", [-18.0, -7.5, 3.0, 18.0])
-def test_hue_and_saturation_beside_colorsys(hue):
+def test_hue_and_saturation_equal_colorsys(hue):
     image = np.random.default_rng(0).integers(1, 256, (5, 7, 3), np.uint8)
     distorted = distort(image, Distortion(saturation=0.6, hue=hue))
     for pixel, found in zip(image.reshape(-1, 3), distorted.reshape(-1, 3)):
@@ -186,7 +186,7 @@ def _cut_by_canvas(image, canvas, patch):
     return full[patch[1] : patch[3], patch[0] : patch[2]]
 
 
-def test_cutting_equals_the_canvas_and_its_patch():
+def test_cut_equals_the_canvas_and_its_patch():
     image = np.random.default_rng(3).uniform(-30, 290, (20, 30, 3)).astype(np.float32)
     missed = 0
     for index in range(200):
@@ -200,7 +200,7 @@ def test_cutting_equals_the_canvas_and_its_patch():
     assert missed > 0  # windows beside the image were among them
 
 
-def test_cutting_inside_keeps_bytes_and_outside_adds_the_mean():
+def test_cut_inside_keeps_bytes_and_outside_adds_the_mean():
     image = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
     inside = cut(image, (1, 0, 4, 3))
     assert inside.dtype == np.uint8
@@ -227,7 +227,7 @@ def test_patches_by_hand():
 
 
 @pytest.mark.parametrize("size", [(100, 100), (60, 100), (40, 31), (500, 333)])
-def test_patches_keep_to_the_stated_ranges(size):
+def test_patches_stay_in_the_stated_ranges(size):
     patches = np.concatenate([draw_patches(size, image_rng(4, 0, index)) for index in range(100)])
     assert len(patches) > 2000
     height, width = size
@@ -303,7 +303,7 @@ def _crop_by_loop(size, boxes, rng):
 
 @pytest.mark.parametrize("boxes", [[(20, 30, 150, 110)], [(5, 5, 90, 60), (60, 40, 190, 130)]])
 def test_crops_are_distributed_as_those_of_a_loop(boxes):
-    """The same share of whole images, and the same distribution of corners and sizes, from two generators."""
+    """The same fraction of uncropped images, and the same distribution of corners and sizes, from two generators."""
     count, size, boxes = 1200, (140, 200), np.array(boxes, np.float32)
     ours = [draw_crop(size, boxes, image_rng(6, 0, index)) for index in range(count)]
     older = np.random.RandomState(0)
@@ -333,7 +333,7 @@ def test_boxes_of_a_patch_by_hand():
     assert cropped.dtype == np.float32
 
 
-def test_nothing_to_crop_by_takes_no_number():
+def test_without_boxes_no_crop_is_drawn():
     assert draw_crop((50, 60), NO_BOXES, Script()) is None
 
 
@@ -383,7 +383,7 @@ def test_labels_and_pixels_stay_with_their_boxes():
 
 
 def test_the_recipe_step_by_step():
-    """Colours, the whole canvas, the patch of it, resize and flip in float32, and bytes only then."""
+    """Colours, canvas, crop, resize and flip, all in float32; bytes only at the end."""
     rng = np.random.default_rng(9)
     image = rng.integers(0, 256, (40, 50, 3), np.uint8)
     boxes, labels = _random_boxes(rng, (40, 50), 3), np.arange(3)
@@ -423,7 +423,7 @@ def test_the_canvas_keeps_its_colour():
     assert corners > 20
 
 
-def test_values_are_rounded_and_clipped_in_the_end(monkeypatch):
+def test_values_are_rounded_and_clipped_once_at_the_end(monkeypatch):
     monkeypatch.setattr(augment, "draw_distortion", lambda rng: Distortion(brightness=-32, contrast=1.49))
     greys = np.array([[0, 32, 33, 50, 120, 203, 204, 255]], np.uint8)
     found = augment_image(
@@ -433,7 +433,7 @@ def test_values_are_rounded_and_clipped_in_the_end(monkeypatch):
     np.testing.assert_array_equal(found[0, :, 0], [0, 0, 1, 27, 131, 255, 255, 255])
 
 
-def test_the_same_example_for_the_same_seed_epoch_and_index():
+def test_the_same_sample_for_the_same_seed_epoch_and_index():
     rng = np.random.default_rng(11)
     image = rng.integers(0, 256, (40, 50, 3), np.uint8)
     boxes, labels = _random_boxes(rng, (40, 50), 4), np.arange(4)
@@ -450,8 +450,8 @@ def test_the_same_example_for_the_same_seed_epoch_and_index():
         assert not set(first) & {example(2, 2, index) for index in range(20)}
 
 
-def test_with_everything_off_there_is_resize_and_flip():
-    """As before there were augmentations: the first number of the generator decides about the flip."""
+def test_with_everything_off_only_resize_and_flip_are_left():
+    """The first number of the generator decides about the flip."""
     rng = np.random.default_rng(12)
     image = rng.integers(0, 256, (40, 50, 3), np.uint8)
     boxes = _random_boxes(rng, (40, 50), 3)

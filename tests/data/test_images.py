@@ -1,4 +1,4 @@
-"""Image files of every usual kind against known colours."""
+"""Image files of every supported format against known colours."""
 
 import io
 
@@ -58,7 +58,7 @@ def test_palette_with_transparency_keeps_its_colours(halves):
 
 
 @pytest.mark.parametrize("alpha", [0, 128, 255])
-def test_alpha_is_left_out_not_blended(halves, alpha):
+def test_alpha_is_dropped_not_blended(halves, alpha):
     halves.putalpha(alpha)
     _assert_halves(read_rgb(_encode(halves)), LEFT, RIGHT)
 
@@ -121,7 +121,7 @@ def test_gif_takes_the_first_frame(halves):
 
 
 @pytest.mark.parametrize("kind", ["BMP", "TIFF"])
-def test_other_kinds(halves, kind):
+def test_other_formats(halves, kind):
     _assert_halves(read_rgb(_encode(halves, kind)), LEFT, RIGHT)
 
 
@@ -132,7 +132,7 @@ def test_a_file_equals_what_the_reference_reads(halves, tmp_path):
     np.testing.assert_array_equal(read_rgb(path), cv2.imread(str(path))[:, :, ::-1])
 
 
-def test_the_name_may_have_any_letters(halves, tmp_path):
+def test_the_path_may_hold_any_letters(halves, tmp_path):
     path = tmp_path / "Öl 図.png"
     halves.save(path)
     _assert_halves(read_rgb(str(path)), LEFT, RIGHT)
@@ -145,23 +145,23 @@ NOISE = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
     ("data", "message"),
     [
         (b"", "x: is empty; an image was expected"),
-        (b"not an image\n" * 20, f"x: is no image that can be read; expected {READABLE}"),
+        (b"not an image\n" * 20, f"x: is not a readable image; expected {READABLE}"),
         (_encode(Image.fromarray(NOISE), "JPEG")[:16], "x: is a damaged image (Truncated File Read)"),
     ],
     ids=["empty", "text", "start of a JPEG"],
 )
-def test_what_is_no_image(data, message):
+def test_files_that_are_not_images(data, message):
     with pytest.raises(UserError) as caught:
         read_rgb(data, name="x")
     assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.97])
-def test_an_image_cut_short_is_damaged(kind, share):
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.97])
+def test_a_truncated_image_is_damaged(kind, fraction):
     data = _encode(Image.fromarray(NOISE), kind)
     with pytest.raises(UserError, match=r"^x: is a damaged image \(.+\)$"):
-        read_rgb(data[: int(len(data) * share)], name="x")
+        read_rgb(data[: int(len(data) * fraction)], name="x")
 
 
 def test_a_jpeg_without_its_end_is_damaged():

@@ -1,4 +1,4 @@
-"""Batches: order, resumption, shards, targets, and what becomes of images that cannot be read."""
+"""Batches: order, resuming, shards, targets, and images that cannot be read."""
 
 import dataclasses
 import pathlib
@@ -76,7 +76,7 @@ def test_every_epoch_takes_each_image_once_and_fills_up_from_its_start(make_spli
     assert first != second
 
 
-def test_a_batch_larger_than_the_split_goes_round(make_split):
+def test_a_batch_larger_than_the_split_repeats_images(make_split):
     ids = _ids(_train(make_split(3), batch_size=8), 1)
     assert sorted(ids[:3]) == [100, 101, 102]
     assert ids == (ids[:3] * 3)[:8]
@@ -184,7 +184,7 @@ SETTINGS = [
     [*(("py_function", 0, changes) for changes in SETTINGS), *(("graph", 1e-5, changes) for changes in SETTINGS[-2:])],
     ids=str,
 )
-def test_targets_are_those_of_the_rows(make_split, backend, tolerance, changes):
+def test_targets_are_drawn_from_the_boxes_of_each_row(make_split, backend, tolerance, changes):
     split = make_split(6)
     settings = {**TARGETS, **changes}
     groups = 3 if changes.get("box_per_class") else 1
@@ -202,7 +202,7 @@ def test_targets_are_those_of_the_rows(make_split, backend, tolerance, changes):
             np.testing.assert_allclose(batch[name][row], value, rtol=tolerance, atol=tolerance)
 
 
-def test_shapes_are_static_and_device_leaves_targets_out(make_split):
+def test_shapes_are_static_and_the_device_backend_has_no_targets(make_split):
     spec = _train(make_split(5)).element_spec
     assert {name: (tuple(s.shape), s.dtype) for name, s in spec.items()} == {
         "image": ((4, 32, 64, 3), tf.uint8),
@@ -230,7 +230,7 @@ def test_wrong_arguments(make_split):
 
 BROKEN = {
     "empty": (b"", "is empty; an image was expected"),
-    "text": (b"hello, I am no image\n" * 9, "is no image that can be read; expected JPEG, PNG, BMP, WebP, TIFF or GIF"),
+    "text": (b"hello, I am no image\n" * 9, "is not a readable image; expected JPEG, PNG, BMP, WebP, TIFF or GIF"),
     "cut short": (cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))[1].tobytes()[:900], None),
 }
 

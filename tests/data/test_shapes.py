@@ -1,4 +1,4 @@
-"""The drawn data set: same bytes, boxes that fit the pixels, ids with gaps, and folders that are not overwritten."""
+"""The synthetic data set: the same bytes, boxes that fit the pixels, ids with gaps, and folders that are not overwritten."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ def test_training_and_validation_images_differ(drawn):
     assert not digests[0] & digests[1]
 
 
-def test_a_longer_set_begins_with_the_shorter_one(tmp_path):
+def test_a_larger_set_begins_with_the_smaller_one(tmp_path):
     draw_shapes(tmp_path / "a", train=2, val=1, size=(64, 64))
     draw_shapes(tmp_path / "b", train=4, val=1, size=(64, 64))
     assert _digest(tmp_path / "a" / "train") == _digest(tmp_path / "b" / "train")[:2]
@@ -76,7 +76,7 @@ def test_there_are_tiny_large_and_overlapping_objects(drawn):
 
 
 def test_boxes_are_the_outermost_pixels_of_the_colours(drawn):
-    """In images with one object the ground is grey (saturation below 90) and the object is not (above 150)."""
+    """In images with one object the background is grey (saturation below 90) and the object is not (above 150)."""
     split = load_coco(drawn / "annotations/train.json", drawn / "train", training=True)
     lonely = [image for image in split.images if len(image.boxes) == 1]
     assert len(lonely) > 5

@@ -1,6 +1,6 @@
-"""CenterNet's augmentation: a random view of the image, and its colours jittered; NumPy and OpenCV only.
+"""CenterNet's augmentation: a random affine view of the image, and colour jitter; NumPy and OpenCV only.
 
-Each change has a function that draws its numbers and one that applies them, so that any example can be made again and looked at.
+Each step has one function that draws random numbers and one that applies them, so that any sample can be made again and inspected.
 
 Reference: Zhou, Wang and Kraehenbuehl 2019 (arXiv:1904.07850), xingyizhou/CenterNet `datasets/sample/ctdet.py` and `utils/image.py`.
 The view differs in one thing, see `draw_view` and docs/deviations.md.
@@ -13,9 +13,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-# The reference counts from 0.6 in steps of 0.1 and leaves its end, 1.4, out.
+# The reference counts from 0.6 in steps of 0.1; its end, 1.4, is not reached.
 SCALES = tuple(tenths / 10 for tenths in range(6, 14))
-_BORDER = 128  # px that the centre of a view keeps from the border of a large image
+_BORDER = 128  # px: least distance of the centre of a view from the border of a large image
 
 _JITTER = 0.4
 _LIGHTING = 0.1  # standard deviation along each principal colour, in units of its spread
@@ -31,7 +31,7 @@ _COLOURS = np.array(
 
 
 class View(NamedTuple):
-    """The part of an image that is shown: its centre in pixels, and its sides in units of the image's sides."""
+    """The part of an image that becomes the input: its centre in pixels, and its sides as a multiple of the image's sides."""
 
     center_x: int
     center_y: int
@@ -39,17 +39,17 @@ class View(NamedTuple):
 
 
 class ColourJitter(NamedTuple):
-    """Factors about 1 in the order they are applied, and what is added along the principal colours."""
+    """Factors in the order they are applied, and the noise that is added along the principal colours."""
 
     steps: tuple[tuple[str, float], ...]  # ("brightness" | "contrast" | "saturation", factor)
     lighting: tuple[float, float, float]  # in units of each principal colour's spread
 
 
 def draw_view(size: tuple[int, int], rng: np.random.Generator) -> View:
-    """A view of an image of `size` (height, width): scale one of 0.6, 0.7, ... 1.3, centre anywhere but near the border.
+    """A view of an image of `size` (height, width): scale one of 0.6, 0.7, ... 1.3, centre anywhere except near the border.
 
-    The reference's view is a square with the longer side of the image times the scale. This one has the image's own sides times
-    the scale, so that training sees what the plain resize of the evaluation shows, larger or smaller.
+    The reference's view is a square of the image's longer side times the scale. This one has the image's own sides times the scale, so
+    that training sees images as the plain resize of the evaluation makes them, only larger or smaller.
     """
     scale = SCALES[rng.integers(len(SCALES))]
     border_y, border_x = (center_border(side) for side in size)
@@ -59,34 +59,34 @@ def draw_view(size: tuple[int, int], rng: np.random.Generator) -> View:
 
 
 def center_border(side: int) -> int:
-    """Pixels that the centre of a view keeps from either end of a side: 128, halved until something lies between."""
+    """Pixels between the centre of a view and either end of a side, at least: 128, halved until there is room between both."""
     border = _BORDER
     while side <= 2 * border:
         border //= 2
     return border
 
 
-def show(
+def apply_view(
     image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, view: View, image_size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Resizes the view to the input; what lies outside the image is black.
+    """Resizes the view to the input; parts outside the image are black.
 
     Args:
         image: uint8 or float32 [H, W, 3].
         boxes: float32 [N, 4] xyxy in its pixels.
         labels: [N].
-        view: what to show.
+        view: the part of the image.
         image_size: (height, width) of the result in pixels.
 
     Returns:
         [height, width, 3] of the image's type by OpenCV's bilinear rule; boxes in its pixels, clipped to it, without those that lie
-        outside; their labels. All boxes may be gone. The whole image (scale 1, the middle as centre) is what `transforms.resize` gives.
+        outside; their labels. No box may be left. The view of the whole image (scale 1, centred) equals `transforms.resize`.
     """
     height, width = image_size
     sides = np.array([image.shape[1] * view.scale, image.shape[0] * view.scale])
     factor = np.array([width, height]) / sides
     corner = np.array([view.center_x, view.center_y]) - sides / 2
-    # Pixels are squares whose middle is at the half, as in cv2.resize; corners are multiplied by the factor, as in boxes.resize_boxes.
+    # The centre of pixel k is at k + 0.5, as in cv2.resize; corners are multiplied by the factor, as in boxes.resize_boxes.
     to_image = np.diag(1 / factor) @ np.array([[1, 0, 0.5], [0, 1, 0.5]]) + np.array([[0, 0, corner[0] - 0.5], [0, 0, corner[1] - 0.5]])
     image = cv2.warpAffine(image, to_image, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     last = np.array([width - 1, height - 1], np.float32)
@@ -106,12 +106,12 @@ def draw_colour_jitter(rng: np.random.Generator) -> ColourJitter:
 def jitter_colours(image: np.ndarray, jitter: ColourJitter) -> np.ndarray:
     """float32 [H, W, 3] RGB of 0..255, not clipped, from a uint8 or float32 image.
 
-    Contrast blends with the mean grey and saturation with the grey of each pixel, both of the image as it came in.
+    Contrast blends with the mean grey and saturation with the grey of each pixel, both taken from the unchanged image.
     """
     image = image.astype(np.float32)
     grey_of_colour = np.array([0.299, 0.587, 0.114])
     mean_grey = np.array(cv2.mean(image)[:3]) @ grey_of_colour
-    # Every step is linear, so all of them are one matrix: columns red, green, blue and what is added.
+    # Every step is linear, so all of them are one matrix: columns red, green, blue and the constant.
     matrix = np.eye(3, 4)
     for step, factor in jitter.steps:
         matrix *= factor

@@ -1,11 +1,11 @@
-"""From a decoded image to one of the input's size, with what is changed at random in between; NumPy and OpenCV only.
+"""Augmentation: from a decoded image to the input of the network, with random changes in between; NumPy and OpenCV only.
 
-The 10x recipes distort colours, put the image on a larger canvas and cut out a part in which the boxes keep a share. Each change has a
-function that draws its numbers and one that applies them, so that any example can be made again and looked at. Numbers come from one
-generator an image (`transforms.image_rng`) in a fixed order; a change that is off takes none.
+The 10x recipes distort colours, put the image on a larger canvas, and crop a part in which the boxes keep a least overlap. Each step has
+one function that draws random numbers and one that applies them, so that any sample can be made again and inspected. Numbers come from
+one generator for each image (`transforms.image_rng`) in a fixed order; a step that is off draws none.
 
 Reference: mmdetection 1.0 `PhotoMetricDistortion`, `Expand` and `MinIoURandomCrop` (mmdet/datasets/pipelines/transforms.py), whose
-arithmetic is followed in float32 to the end; only then values are rounded and clipped to bytes (docs/deviations.md).
+arithmetic is followed in float32; values are rounded and clipped to bytes once, at the end (docs/deviations.md).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ttfnet_tf.data.affine import draw_colour_jitter, draw_view, jitter_colours, show
+from ttfnet_tf.data.affine import apply_view, draw_colour_jitter, draw_view, jitter_colours
 from ttfnet_tf.data.transforms import random_flip, resize
 
 MEAN_COLOUR = (123.675, 116.28, 103.53)  # RGB; 0 after the model's normalisation
@@ -26,29 +26,29 @@ _CONTRAST = (0.5, 1.5)
 _SATURATION = (0.5, 1.5)
 _HUE = 18.0  # degrees
 _EXPANSION = (1.0, 4.0)
-_WHOLE = None  # crop mode: leave the image as it is
+_WHOLE = None  # crop mode: no crop
 _CROP_MODES = (_WHOLE, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)  # smallest overlap with any box
 _SMALLEST_CROP = 0.3  # of each side
-_CROP_RATIOS = (0.5, 2.0)  # height by width
-_TRIALS = 50  # patches for one mode
+_CROP_RATIOS = (0.5, 2.0)  # height / width
+_TRIALS = 50  # patches tried for one mode
 
-Window = tuple[int, int, int, int]  # x1, y1, x2, y2 of whole pixels, the last ones excluded
+Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels, x2 and y2 excluded
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is changed at random, in this order."""
+    """The random changes, in this order."""
 
     photometric: bool = False  # brightness, contrast, saturation, hue, order of channels
     expand: float = 0.0  # probability of a canvas of 1 to 4 times the sides
-    min_iou_crop: bool = False  # a part in which every box keeps some overlap
-    affine: bool = False  # CenterNet's view, takes the place of the plain resize
+    min_iou_crop: bool = False  # a crop in which every box keeps some overlap
+    affine: bool = False  # CenterNet's random view, instead of the plain resize
     flip: float = 0.5  # probability of a horizontal flip
     lighting: bool = False  # CenterNet's colour jitter
 
 
 class Distortion(NamedTuple):
-    """Changes of colour; the defaults change nothing."""
+    """Photometric changes; the defaults change nothing."""
 
     brightness: float = 0.0  # added to values of 0..255
     contrast: float = 1.0  # factor
@@ -66,18 +66,18 @@ def augment_image(
     augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Everything between the decoded image and the input.
+    """All augmentation of one image, resize included: the order of `Augmentation`.
 
     Args:
         image: uint8 [h, w, 3] RGB.
         boxes: float32 [N, 4] xyxy in its pixels.
         labels: [N].
         image_size: (H, W) of the result in pixels.
-        augmentation: what to change.
+        augmentation: the random changes.
         rng: of this image in this epoch.
 
     Returns:
-        uint8 [H, W, 3]; float32 [n, 4] boxes in its pixels, clipped to it; labels [n]. Boxes that a crop or a view lost are gone with
+        uint8 [H, W, 3]; float32 [n, 4] boxes in its pixels, clipped to it; labels [n]. Boxes that a crop or a view cut off are gone with
         their labels. A crop leaves at least one; a view may leave none. An image without boxes is not cropped.
     """
     if augmentation.photometric:
@@ -94,7 +94,7 @@ def augment_image(
             window = (patch[0] + x, patch[1] + y, patch[2] + x, patch[3] + y)
     image = cut(image, window)
     if augmentation.affine:
-        image, boxes, labels = show(image, boxes, labels, draw_view(image.shape[:2], rng), image_size)
+        image, boxes, labels = apply_view(image, boxes, labels, draw_view(image.shape[:2], rng), image_size)
     else:
         image, boxes = resize(image, boxes, image_size)
     image, boxes = random_flip(image, boxes, augmentation.flip, rng)
@@ -104,7 +104,7 @@ def augment_image(
 
 
 def draw_distortion(rng: np.random.Generator) -> Distortion:
-    """Each change with probability 1/2, contrast at either place with probability 1/2."""
+    """Each change with probability 1/2; contrast comes first or last with probability 1/2."""
     drawn = Distortion()
     if rng.integers(2):
         drawn = drawn._replace(brightness=rng.uniform(-_BRIGHTNESS, _BRIGHTNESS))
@@ -121,7 +121,7 @@ def draw_distortion(rng: np.random.Generator) -> Distortion:
 
 
 def distort(image: np.ndarray, distortion: Distortion) -> np.ndarray:
-    """float32 [H, W, 3] from uint8 [H, W, 3] RGB; values may leave 0..255, between the changes and in the end.
+    """float32 [H, W, 3] from uint8 [H, W, 3] RGB; values may leave 0..255, between the changes and at the end.
 
     Every image goes to hue and saturation and back, as in the reference: pixels that are negative in all channels come back changed.
     """
@@ -130,8 +130,8 @@ def distort(image: np.ndarray, distortion: Distortion) -> np.ndarray:
     if distortion.contrast_first:
         image *= np.float32(distortion.contrast)
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)  # hue 0..360, saturation 0..1, value as large as the largest channel
-    hsv[..., 1] *= np.float32(distortion.saturation)  # may pass 1: then a channel becomes negative
-    hsv[..., 0] += np.float32(distortion.hue)  # OpenCV takes what leaves 0..360 round the circle
+    hsv[..., 1] *= np.float32(distortion.saturation)  # may exceed 1: then a channel becomes negative
+    hsv[..., 0] += np.float32(distortion.hue)  # OpenCV wraps hues outside 0..360
     cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=image)
     if not distortion.contrast_first:
         image *= np.float32(distortion.contrast)
@@ -139,10 +139,10 @@ def distort(image: np.ndarray, distortion: Distortion) -> np.ndarray:
 
 
 def draw_canvas(size: tuple[int, int], rng: np.random.Generator) -> Window:
-    """A canvas 1 to 4 times as high and wide as an image of `size` (height, width), somewhere around it.
+    """A canvas 1 to 4 times as high and wide as an image of `size` (height, width), at a random place around it.
 
     Returns:
-        The canvas in the frame of the image: its first corner is 0 or less, its last one the image's size or more.
+        The canvas in pixels of the image: x1 and y1 are 0 or less, x2 and y2 the image's size or more.
     """
     height, width = size
     ratio = rng.uniform(*_EXPANSION)
@@ -151,17 +151,17 @@ def draw_canvas(size: tuple[int, int], rng: np.random.Generator) -> Window:
 
 
 def draw_crop(size: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator) -> Window | None:
-    """A patch whose overlap with every box reaches a random threshold, and in which the centre of some box lies.
+    """A patch whose IoU with every box reaches a random threshold, and which contains the centre of at least one box.
 
-    A mode is drawn: the whole image, or one of the thresholds 0, .1, .3, .5, .7, .9. The first of 50 patches that fits is taken; if
-    none does, another mode is drawn.
+    A mode is drawn: no crop, or one of the thresholds 0, .1, .3, .5, .7, .9. The first of 50 random patches that fits is taken; if none
+    fits, another mode is drawn.
 
     Args:
         size: (height, width) of the image in pixels.
         boxes: float32 [N, 4] xyxy in its pixels.
 
     Returns:
-        The patch, or None for the whole image; None without a draw where there is no box, for then nothing could fit.
+        The patch, or None for no crop. Without a box None, and nothing is drawn: no patch could fit.
     """
     if not len(boxes):
         return None
@@ -177,11 +177,11 @@ def draw_crop(size: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator
 
 
 def draw_patches(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """int64 [n, 4] windows x1, y1, x2, y2: 50 with sides of .3 to 1 of the image's, less those not between 1:2 and 2:1."""
+    """int64 [n, 4] windows x1, y1, x2, y2: 50 with sides of .3 to 1 of the image's, without those beyond 1:2 or 2:1."""
     height, width = size
     numbers = rng.random((_TRIALS, 4))
     widths, heights = (side * (_SMALLEST_CROP + (1 - _SMALLEST_CROP) * numbers[:, k]) for k, side in enumerate((width, height)))
-    # The reference's `uniform(room)` names the lower end and leaves the upper one at 1: patches start at pixel 1, not 0.
+    # The reference's `uniform(room)` sets the lower end and leaves the upper one at 1: patches start at pixel 1, not 0.
     lefts, tops = (room + (1 - room) * numbers[:, 2 + k] for k, room in enumerate((width - widths, height - heights)))
     patches = np.stack([lefts, tops, lefts + widths, tops + heights], axis=1).astype(np.int64)
     ratios = heights / widths
@@ -196,13 +196,13 @@ def crop_boxes(boxes: np.ndarray, labels: np.ndarray, patch: Window) -> tuple[np
 
 
 def cut(image: np.ndarray, window: Window) -> np.ndarray:
-    """The window of an image; what it shows beyond the image is the mean colour, in float32.
+    """The window of an image; parts beyond the image have the mean colour.
 
-    Only what the window shows is copied: a canvas of 16 times the image is never made to be cropped again.
+    Only the window is copied: the whole canvas of 16 times the image is never made.
 
     Args:
         image: uint8 or float32 [H, W, 3].
-        window: in its frame.
+        window: in its pixels.
 
     Returns:
         [y2 - y1, x2 - x1, 3], float32 where it reaches beyond the image, else of the image's type.
@@ -235,5 +235,5 @@ def _overlaps(patches: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _to_bytes(image: np.ndarray) -> np.ndarray:
-    """Rounded half to even and clipped."""
+    """uint8, rounded half to even and clipped."""
     return image if image.dtype == np.uint8 else cv2.add(image, (0, 0, 0, 0), dtype=cv2.CV_8U)

@@ -1,7 +1,7 @@
-"""A drawn data set in COCO format: coloured shapes on a textured ground, to try the whole path on without a download.
+"""A synthetic data set in COCO format: coloured shapes on a textured background, to try everything without a download.
 
-Four classes with gaps in their ids, one to six objects an image from tiny to large, which may cover each other in part. The same
-arguments give the same bytes.
+Four classes with gaps in their ids, and one to six objects in each image, tiny to large, which may overlap. The same arguments give the
+same bytes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ttfnet_tf.errors import UserError
 
 # Category id and hue (0..1) of each class; the ids have gaps, as COCO's do.
 CLASSES = {"circle": (1, 0.0), "square": (3, 0.33), "triangle": (4, 0.62), "cross": (7, 0.15)}
-# Longer side relative to the image's shorter one, from and to, and how often. Tiny objects are few: they cap what a detector can reach.
+# Longer side relative to the image's shorter one: least, largest, probability. Tiny objects are few, because they limit the AP.
 SIZES = {"tiny": (0.055, 0.08, 0.08), "small": (0.09, 0.2, 0.3), "medium": (0.2, 0.4, 0.5), "large": (0.45, 0.75, 0.12)}
 MAX_OBJECTS = 6
-MIN_VISIBLE = 0.6  # of an object's pixels stay uncovered
+MIN_VISIBLE = 0.6  # fraction of an object's pixels that stays uncovered
 MIN_SIDE = 6  # px
 _README = "Synthetic shapes in COCO format, drawn by `ttfnet data shapes`. Draw them again with --overwrite, or delete the folder.\n"
 _MARKER = "README.txt"
@@ -34,7 +34,7 @@ class Shape:
     """One drawn object."""
 
     name: str  # key of CLASSES
-    mask: np.ndarray  # bool [H, W], its pixels before later objects cover some
+    mask: np.ndarray  # bool [H, W], all its pixels, covered or not
     box: tuple[int, int, int, int]  # COCO x, y, width, height of the mask in pixels
 
 
@@ -55,8 +55,8 @@ def draw_shapes(
         train: number of training images.
         val: number of validation images.
         size: (H, W) of every image in pixels, at least 32.
-        seed: of everything that is drawn, 0 or more.
-        overwrite: replace what an earlier call wrote into `out`; anything else there is left alone and refused.
+        seed: of everything drawn, 0 or more.
+        overwrite: replace the shapes that an earlier call drew into `out`; a folder with other files is refused.
         on_image: called with the number of images drawn so far.
 
     Raises:
@@ -65,14 +65,14 @@ def draw_shapes(
     for name, value, least in (("train", train, 1), ("val", val, 1), ("size", min(size), 32), ("seed", seed, 0)):
         if value < least:
             raise UserError(f"shapes: {name}={value} must be {least} or more")
-    out, tell = Path(out), on_image or (lambda done: None)
+    out, report = Path(out), on_image or (lambda done: None)
     try:
         _make_room(out, overwrite)
         (out / "annotations").mkdir(parents=True)
         (out / _MARKER).write_text(_README, encoding="utf-8")
         for part, (split, count, before) in enumerate((("train", train, 0), ("val", val, train))):
             (out / split).mkdir()
-            content = _draw_split(out / split, count, size, (seed, part), lambda done, before=before: tell(before + done))
+            content = _draw_split(out / split, count, size, (seed, part), lambda done, before=before: report(before + done))
             (out / "annotations" / f"{split}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{error.filename or out}: cannot be written ({error.strerror})") from None
@@ -85,15 +85,15 @@ def draw_image(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndar
         uint8 [H, W, 3] RGB, and its 1 to MAX_OBJECTS shapes in the order of drawing, larger ones first.
     """
     image = _background(rng, size)
-    kinds = rng.choice(list(SIZES), int(rng.integers(1, MAX_OBJECTS + 1)), p=[share for _, _, share in SIZES.values()])
+    kinds = rng.choice(list(SIZES), int(rng.integers(1, MAX_OBJECTS + 1)), p=[probability for _, _, probability in SIZES.values()])
     sides = sorted((rng.uniform(*SIZES[kind][:2]) * min(size) for kind in kinds), reverse=True)
     shapes: list[Shape] = []
     visible: list[np.ndarray] = []
     for side in sides:
-        for _ in range(20):  # tries to find a place; a full image keeps fewer objects
+        for _ in range(20):  # tries to find room; a full image has fewer objects
             shape = _place(rng, side, size)
             left = [mask & ~shape.mask for mask in visible]
-            # Two of one class would run together into one blob of colour.
+            # Two of one class would merge into one blob of colour.
             merges = any(shape.name == drawn.name and (shape.mask & drawn.mask).any() for drawn in shapes)
             if not merges and all(mask.sum() >= MIN_VISIBLE * drawn.mask.sum() for mask, drawn in zip(left, shapes)):
                 _paint(image, shape, rng)
@@ -139,14 +139,14 @@ def _paint(image: np.ndarray, shape: Shape, rng: np.random.Generator) -> None:
 
 
 def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """Greyish clouds with grain, uint8 [H, W, 3]."""
+    """Grey clouds with grain, uint8 [H, W, 3]."""
     coarse = rng.uniform(90, 165, (5, 5, 1)) + rng.uniform(-12, 12, (5, 5, 3))
-    # Bytes before the resize: its fixed-point form gives the same result on every machine.
+    # uint8 before the resize: its fixed-point arithmetic gives the same result on every machine.
     clouds = cv2.resize(coarse.astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     return (clouds + rng.integers(-6, 7, (*size, 1))).astype(np.uint8)
 
 
-def _draw_split(folder: Path, count: int, size: tuple[int, int], seed: tuple[int, int], tell: Callable[[int], None]) -> dict:
+def _draw_split(folder: Path, count: int, size: tuple[int, int], seed: tuple[int, int], report: Callable[[int], None]) -> dict:
     images, annotations = [], []
     for number in range(1, count + 1):
         image, shapes = draw_image(np.random.default_rng((*seed, number)), size)
@@ -165,7 +165,7 @@ def _draw_split(folder: Path, count: int, size: tuple[int, int], seed: tuple[int
                     "iscrowd": 0,
                 }
             )
-        tell(number)
+        report(number)
     return {
         "info": {"description": f"synthetic shapes, seed {seed[0]}"},
         "images": images,
@@ -175,7 +175,7 @@ def _draw_split(folder: Path, count: int, size: tuple[int, int], seed: tuple[int
 
 
 def _make_room(out: Path, overwrite: bool) -> None:
-    """Leaves `out` without the results of an earlier call, or refuses."""
+    """Clears `out` of the shapes of an earlier call, or refuses."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; name a new or empty folder")
     found = sorted(path.name for path in out.iterdir()) if out.exists() else []

@@ -1,6 +1,6 @@
-"""Image and boxes together: resize and flip; NumPy and OpenCV only.
+"""Resize and flip, of an image and its boxes together; NumPy and OpenCV only.
 
-Randomness is an argument: `image_rng` gives the generator of one image in one epoch, so that any example can be made again.
+Randomness is an argument: `image_rng` gives the generator of one image in one epoch, so that any sample can be made again.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from ttfnet_tf.boxes import resize_boxes
 
 
 def image_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The random numbers of image `index` of the split in `epoch`; a pure function of its arguments."""
+    """The random generator of image `index` of the split in `epoch`; a pure function of its arguments."""
     return np.random.default_rng((seed, epoch, index))
 
 
 def resize(image: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Resizes to `size` without keeping the ratio.
+    """Resizes to `size` without keeping the aspect ratio.
 
     Args:
         image: uint8 or float32 [H, W, 3].
@@ -52,5 +52,5 @@ def flip(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def random_flip(image: np.ndarray, boxes: np.ndarray, probability: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """`flip` with the given probability; takes one number from `rng` whatever the outcome."""
+    """`flip` with the given probability; draws one number from `rng` in any case."""
     return flip(image, boxes) if rng.random() < probability else (image, boxes)

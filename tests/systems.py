@@ -15,6 +15,6 @@ SYSTEMS = {
 @functools.cache
 def system(name: str):
     """TTFNet-18, -34 or -53 for COCO's 80 classes, with initial values."""
-    from ttfnet_tf.models.detector import build_model
+    import networks
 
-    return build_model(NUM_CLASSES, **SYSTEMS[name])
+    return networks.build(NUM_CLASSES, **SYSTEMS[name])

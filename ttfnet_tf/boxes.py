@@ -7,6 +7,8 @@ mmdetection 1.0 `CocoDataset`). Cells are the stride-4 map; cell (row i, column 
 
 import numpy as np
 
+STRIDE = 4  # input pixels per cell of the network's maps
+
 
 def xywh_to_xyxy(boxes: np.ndarray) -> np.ndarray:
     """[N, 4] COCO x, y, width, height -> [N, 4] inclusive corners."""

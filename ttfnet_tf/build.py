@@ -1,38 +1,37 @@
-"""From settings to objects: the one place that knows both."""
+"""From settings to objects: network, method, images and batches. Optimizer and sentinel are made in `training.build`."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import pkgutil
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from ttfnet_tf.config import Config, SplitConfig
+from ttfnet_tf.config import Config, SplitConfig, value_of
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit, load_coco
 from ttfnet_tf.data.pipeline import ImageNotes, build_train_dataset
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.methods.base import Method, ttfnet
-from ttfnet_tf.methods.centernet import TARGETS as CENTERNET_TARGETS
-from ttfnet_tf.methods.centernet import centernet
+from ttfnet_tf.methods.base import Method
+from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.models.detector import build_model
 
 
 def model_of(config: Config, num_classes: int) -> tf.keras.Model:
     """The network, initialised by `train.seed`; pretrained weights are not loaded here."""
-    settings = config.model
+    settings, method = config.model, METHODS[config.model.method]
     return build_model(
         num_classes,
+        heads=functools.partial(pkgutil.resolve_name(method.heads), **_keywords(config, method.head_settings)),
         backbone=settings.backbone,
-        head=settings.head,
         neck=settings.neck,
         sampler=settings.sampler,
         neck_channels=tuple(settings.neck_channels),
         shortcut=tuple(settings.shortcut),
         upsampling=settings.upsampling,
-        heatmap_head=(settings.heatmap_head.width, settings.heatmap_head.depth),
-        box_head=(settings.box_head.width, settings.box_head.depth),
-        box_per_class=settings.box_per_class,
         frozen_stages=settings.frozen_stages,
         zero_init_residual=settings.zero_init_residual,
         batch_norm=settings.batch_norm,
@@ -42,41 +41,16 @@ def model_of(config: Config, num_classes: int) -> tf.keras.Model:
 
 
 def method_of(config: Config, num_classes: int) -> Method:
-    """Targets, losses and decoding of the detector that `model.head` names."""
-    return _METHODS[config.model.head](config, num_classes)
+    """Targets, losses and decoding of the detector that `model.method` names."""
+    method = METHODS[config.model.method]
+    keywords = _keywords(config, method.settings)
+    return pkgutil.resolve_name(method.build)(image_size=tuple(config.data.image_size), num_classes=num_classes, **keywords)
 
 
-def target_settings(config: Config) -> dict[str, Any]:
-    """Keywords of `targets.paint_targets` for the detector that `model.head` names: sizes, forms and `box_per_class`."""
-    own = dataclasses.asdict(config.targets) if config.model.head == "ttfnet" else {"alpha": 0.54, "area": "gaussian", **CENTERNET_TARGETS}
-    own.pop("backend", None)
-    return {**own, "box_per_class": config.model.box_per_class}
-
-
-def _ttfnet(config, num_classes):
-    return ttfnet(
-        image_size=tuple(config.data.image_size),
-        num_classes=num_classes,
-        heatmap_weight=config.losses.heatmap_weight,
-        box_weight=config.losses.box_weight,
-        top_k=config.decode.top_k,
-        **target_settings(config),
-    )
-
-
-def _centernet(config, num_classes):
-    return centernet(
-        image_size=tuple(config.data.image_size),
-        num_classes=num_classes,
-        box_per_class=config.model.box_per_class,
-        heatmap_weight=config.losses.heatmap_weight,
-        size_weight=config.losses.box_weight,
-        offset_weight=config.losses.offset_weight,
-        top_k=config.decode.top_k,
-    )
-
-
-_METHODS = {"ttfnet": _ttfnet, "centernet": _centernet}
+def _keywords(config: Config, names: Mapping[str, str]) -> dict[str, Any]:
+    """Keyword -> value of the setting that is named for it; of a section the tuple of its values."""
+    values = {keyword: value_of(config, key) for key, keyword in names.items()}
+    return {keyword: dataclasses.astuple(value) if dataclasses.is_dataclass(value) else value for keyword, value in values.items()}
 
 
 def load_split(config: Config, name: str) -> CocoSplit:
@@ -84,7 +58,7 @@ def load_split(config: Config, name: str) -> CocoSplit:
 
     Args:
         config: settings.
-        name: "train" (images that cannot be trained on are left out) or "val" (every image stays).
+        name: "train" (without images that cannot be trained on) or "val" (every image).
 
     Raises:
         UserError: a path is not set, or what `load_coco` finds wrong.
@@ -113,7 +87,7 @@ def train_dataset(
     shard_index: int = 0,
     notes: ImageNotes | None = None,
 ) -> tf.data.Dataset:
-    """Batches from `start_step` on; one shard gets its rows of every global batch. `notes` collects what images show."""
+    """Batches from `start_step` on; one shard gets its rows of every global batch. `notes` collects what is noticed about images."""
     return build_train_dataset(
         split,
         image_size=tuple(config.data.image_size),

@@ -229,9 +229,9 @@ def test_a_foreign_detections_file_is_not_written_over(tmp_path):
 @pytest.fixture
 def predict(monkeypatch, capsys, run_dir, square_finder):
     from ttfnet_tf.inference.detector import Detector
-    from ttfnet_tf.methods.decode import decode
+    from ttfnet_tf.methods.ttfnet import decode_distances
 
-    decoded = functools.partial(decode, image_size=(64, 64))
+    decoded = functools.partial(decode_distances, image_size=(64, 64))
 
     def load(run, **thresholds):
         return Detector(square_finder, ["cat", "dog"], [3, 8], decoded, image_size=(64, 64), **thresholds)

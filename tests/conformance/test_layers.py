@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,7 +13,6 @@ from ttfnet_tf.layers.batch_norm import SyncBatchNormalization
 from ttfnet_tf.layers.deform_conv import SAMPLERS, DeformableConv2D
 from ttfnet_tf.layers.initializers import normal
 from ttfnet_tf.layers.upsample import LearnedUpsample, UpsampleBilinear2x
-from ttfnet_tf.models.detector import build_model
 from ttfnet_tf.models.parameters import named_parameters
 
 LAYERS = {
@@ -30,7 +30,7 @@ MODELS = {
     "resnet34, box per class": {"backbone": "resnet34", "box_per_class": True},
     "darknet53": {"backbone": "darknet53"},
     "dla34": {"backbone": "dla34"},
-    "centernet": {"head": "centernet", "upsampling": "transposed", "shortcut": (0, 0, 0)},
+    "centernet": {"method": "centernet", "upsampling": "transposed", "shortcut": (0, 0, 0)},
 }
 INPUT = np.random.default_rng(0).standard_normal((2, 6, 7, 3)).astype(np.float32)
 IMAGE = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
@@ -39,7 +39,7 @@ IMAGE = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3)).astype(np.uint
 def _model(**keywords):
     """A small model away from its start, where zeros would hide gradients: every parameter gets values of its name."""
     small = {"width": 8, "neck_channels": (16, 8, 8), "heatmap_head": (8, 2), "box_head": (8, 1), "zero_init_residual": False}
-    model = build_model(2, **{**small, **keywords})
+    model = networks.build(2, **{**small, **keywords})
     random = np.random.default_rng(2)
     for name, variable in named_parameters(model).items():
         scale = 0.05 if "conv_offset_mask" in name else 0.3 / np.sqrt(np.prod(variable.shape[:-1])) if variable.shape.rank == 4 else 0.2

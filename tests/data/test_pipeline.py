@@ -14,8 +14,8 @@ from ttfnet_tf.data.coco import AnnotatedImage, CocoSplit
 from ttfnet_tf.data.pipeline import ImageNotes, build_eval_dataset, build_train_dataset, iterate, steps_per_epoch
 from ttfnet_tf.data.transforms import image_rng
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.methods.base import ttfnet
 from ttfnet_tf.methods.targets import paint_targets
+from ttfnet_tf.methods.ttfnet import ttfnet
 
 SIZE = (32, 64)
 AUGMENTED = Augmentation(photometric=True, expand=0.5, min_iou_crop=True)

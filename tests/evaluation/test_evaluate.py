@@ -13,7 +13,7 @@ from ttfnet_tf.data.pipeline import ImageNotes
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.evaluate import METRIC_NAMES, EvaluationResult, check_classes, coco_metrics, coco_results, evaluate
 from ttfnet_tf.inference.predictor import predict_function
-from ttfnet_tf.methods.decode import decode
+from ttfnet_tf.methods.ttfnet import decode_distances
 
 CATEGORIES = {3: "cat", 8: "dog"}  # ids with gaps, as in COCO
 
@@ -181,7 +181,7 @@ def test_the_whole_way_from_images_to_average_precision(batch_size, tmp_path, sq
     (tmp_path / "truth.json").write_text(json.dumps(content))
     split = load_coco(tmp_path / "truth.json", tmp_path, training=False)
     seen = []
-    decoded = functools.partial(decode, image_size=(64, 64))
+    decoded = functools.partial(decode_distances, image_size=(64, 64))
     predict = predict_function(square_finder, decoded, image_size=(64, 64), batch_size=batch_size)
     result = evaluate(predict, split, image_size=(64, 64), batch_size=batch_size, score_threshold=0.5, on_batch=seen.append)
     assert result.metrics["AP"] == pytest.approx(1.0)

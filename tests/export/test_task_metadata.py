@@ -16,7 +16,7 @@ CARD = {
     "image_size": [64, 96],
     "normalization": {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]},
     "outputs": {name: f"about {name}" for name in ("detection_boxes", "detection_classes", "detection_scores", "num_detections")},
-    "config": {"model": {"head": "ttfnet", "backbone": "resnet18"}},
+    "config": {"model": {"method": "ttfnet", "backbone": "resnet18"}},
     "training": {"step": 7},
 }
 

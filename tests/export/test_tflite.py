@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,7 +19,6 @@ from ttfnet_tf.export.task_metadata import task_metadata
 from ttfnet_tf.export.tflite import PRECISIONS, export_tflite, representative_images
 from ttfnet_tf.inference.tflite_metadata import read_card, read_files, replace_files, with_files
 from ttfnet_tf.inference.tflite_predictor import TFLitePredictor
-from ttfnet_tf.models.detector import build_model
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.runs.checkpoint import LoadedRun
 from ttfnet_tf.runs.run_folder import Labels
@@ -30,7 +30,7 @@ SMALL = {"width": 8, "neck_channels": (16, 8, 8), "shortcut": (1, 1, 1), "heatma
 
 def _run(folder, **keywords):
     """A run with initial values away from zero, so that offsets, masks and boxes are all at work."""
-    model = build_model(2, **SMALL, zero_init_residual=False, image_size=SIZE, **keywords)
+    model = networks.build(2, **SMALL, zero_init_residual=False, image_size=SIZE, **keywords)
     random = np.random.default_rng(2)
     for name, variable in named_parameters(model).items():
         if "conv_offset_mask" in name:
@@ -41,7 +41,7 @@ def _run(folder, **keywords):
             variable.assign(0.3 * random.standard_normal(variable.shape) / np.sqrt(np.prod(variable.shape[:3])))
         elif variable.shape.rank == 4 and ".hm." in name:
             variable.assign(0.7 * random.standard_normal(variable.shape) / np.sqrt(np.prod(variable.shape[:3])))
-    settings = {key: value for key, value in keywords.items() if key in ("backbone", "head", "neck")}
+    settings = {key: value for key, value in keywords.items() if key in ("backbone", "method", "neck")}
     config = Config(data=DataConfig(image_size=list(SIZE)), decode=DecodeConfig(top_k=12), model=ModelConfig(**settings))
     return LoadedRun(config, Labels(("cat", "dög"), (3, 4097)), model, 7, folder)
 

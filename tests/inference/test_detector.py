@@ -11,12 +11,12 @@ import ttfnet_tf
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.detections import Detection, Detections
 from ttfnet_tf.inference.detector import Detector
-from ttfnet_tf.methods.decode import decode
+from ttfnet_tf.methods.ttfnet import decode_distances
 
 
 @pytest.fixture(scope="module")
 def detector(square_finder):
-    decoded = functools.partial(decode, image_size=(64, 64))
+    decoded = functools.partial(decode_distances, image_size=(64, 64))
     return Detector(square_finder, ["cat", "dog"], [3, 8], decoded, image_size=(64, 64), score_threshold=0.5)
 
 
@@ -63,7 +63,7 @@ def test_a_list_gives_what_single_images_give_whatever_the_batch(detector, squar
 
 
 def test_a_class_may_have_a_threshold_of_its_own(square_finder, squares):
-    decoded = functools.partial(decode, image_size=(64, 64))
+    decoded = functools.partial(decode_distances, image_size=(64, 64))
     settings = {"image_size": (64, 64), "score_threshold": 0.99996}  # the score of a full cell is 0.9999546
     found = Detector(square_finder, ["cat", "dog"], [3, 8], decoded, **settings, class_thresholds={"dog": 0.9})(
         squares((64, 64), {(4, 5): "red", (9, 9): "green"})

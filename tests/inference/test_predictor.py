@@ -7,13 +7,13 @@ import pytest
 import tensorflow as tf
 
 from ttfnet_tf.inference.predictor import predict_function
-from ttfnet_tf.methods.decode import decode
+from ttfnet_tf.methods.ttfnet import decode_distances
 
 
 @pytest.fixture(scope="module")
 def predict():
     """predict(weights) -> (function, the variable of its network: the logit of every cell)."""
-    decoded = functools.partial(decode, image_size=(32, 32), top_k=3)
+    decoded = functools.partial(decode_distances, image_size=(32, 32), top_k=3)
 
     def make(weights):
         image = tf.keras.Input([32, 32, 3], name="image")

@@ -59,12 +59,12 @@ def film(tmp_path, frames):
 def finder(square_finder):
     """Loads in place of a run; compiled once."""
     from ttfnet_tf.inference.detector import Detector
-    from ttfnet_tf.methods.decode import decode
+    from ttfnet_tf.methods.ttfnet import decode_distances
 
     compiled = {}
 
     def load(run, **thresholds):
-        decoded = functools.partial(decode, image_size=(64, 64))
+        decoded = functools.partial(decode_distances, image_size=(64, 64))
         detector = Detector(square_finder, ["cat", "dog"], [3, 8], decoded, image_size=(64, 64), **thresholds)
         detector._predict = compiled
         return detector

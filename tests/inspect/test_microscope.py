@@ -81,7 +81,7 @@ FORMS = [
     "targets: {area: rectangle}",
     "model: {box_per_class: true}",
     "targets: {kernel: cornernet, weight: equal}",
-    "model: {head: centernet, upsampling: transposed}",
+    "model: {method: centernet, upsampling: transposed}",
 ]
 
 
@@ -131,7 +131,7 @@ def test_images_are_spread_over_the_file(shapes, tmp_path):
         (["--out", "x", "--ids", "targets.beta=0.3"], "--ids targets.beta=0.3: must be whole numbers"),
         (["--out", "x", "--ids", "7", "optim.lr=1"], "override 'optim.lr=1': what is shown depends on"),
         (["--out", "x", "--epochs", "-1"], "--epochs -1 must be 0 or more"),
-        (["--out", "x", "optim.lr=1"], "override 'optim.lr=1': what is shown depends on data., targets., augment., model.head"),
+        (["--out", "x", "optim.lr=1"], "override 'optim.lr=1': what is shown depends on data., targets., augment., model.method"),
         (["--out", "x", "--ids", "4711"], "image id 4711 is not among the 5 images that training uses"),
     ],
 )

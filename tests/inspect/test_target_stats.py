@@ -12,8 +12,8 @@ import tensorflow as tf
 from ttfnet_tf import cli
 from ttfnet_tf.data.coco import AnnotatedImage, CocoSplit, load_coco
 from ttfnet_tf.inspect.target_stats import decode_targets, measure_ceiling, measure_targets
-from ttfnet_tf.methods.decode import decode
 from ttfnet_tf.methods.targets import paint_targets
+from ttfnet_tf.methods.ttfnet import decode_distances
 
 VAL2017 = Path(__file__).resolve().parents[3] / "shared/data/coco_val2017_boxes/annotations/val.json"
 
@@ -238,7 +238,7 @@ def test_detects_as_the_network_would(box_per_class):
     target = maps["box_target"].reshape(32, 32, -1, 4)
     distances = np.maximum(np.concatenate([point - target[..., :2], target[..., 2:] - point], axis=-1), 0).reshape(32, 32, -1)
     outputs = {"heatmap": tf.constant(np.log(probability / (1 - probability))[None]), "box": tf.constant(distances[None])}
-    expected = {name: value[0].numpy() for name, value in decode(outputs, image_size=(128, 128), top_k=40).items()}
+    expected = {name: value[0].numpy() for name, value in decode_distances(outputs, image_size=(128, 128), top_k=40).items()}
     expected = {name: value[expected["scores"] > 0.01] for name, value in expected.items()}
 
     def rows(detections):
@@ -331,7 +331,7 @@ def test_mistakes_of_the_command(capsys, arguments, line):
 
 
 def test_a_detector_without_sub_areas_is_refused(capsys, write_yaml):
-    config = write_yaml("a.yaml", "model: {head: centernet}")
+    config = write_yaml("a.yaml", "model: {method: centernet}")
     code, _, err = _stats(capsys, "a.json", "--config", config)
     assert code == 2
-    assert err == f"ttfnet: {config}: model.head=centernet has no sub-areas to measure; name a configuration with model.head=ttfnet\n"
+    assert err == f"ttfnet: {config}: model.method=centernet has no sub-areas to measure; name a configuration with model.method=ttfnet\n"

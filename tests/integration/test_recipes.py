@@ -119,7 +119,7 @@ def step_of(network, data_splits):
     made, batches = {}, {}
 
     def get(config):
-        key = _key(config.augment, config.targets, config.model.head)
+        key = _key(config.augment, config.targets, config.model.method)
         if key not in batches:
             batches[key] = next(iter(build.train_dataset(config, build.load_split(config, "train"))))
         batch = batches[key]
@@ -222,11 +222,11 @@ def test_cell_trains_two_steps(place, cell_configs, two_steps):
         assert values.shape == (2,)
         assert np.isfinite(values).all()
     assert (history["gradient_norm"] > 0).all()
-    box_loss = history["size_loss" if config.model.head == "centernet" else "box_loss"]
+    box_loss = history["size_loss" if config.model.method == "centernet" else "box_loss"]
     assert (box_loss > 0).all()
     # What most cells are about is in their targets: a small beta leaves the cell of the centre. The radius of a Gaussian area is
     # int(side / 2 beta), and no side has more than 11 cells.
     owned = (batch["box_weight"] > 0).sum()
     largest = {"gaussian": 0.1, "rectangle": 0.03}[config.targets.area]
-    centre_only = config.targets.beta <= largest or config.model.head == "centernet"
+    centre_only = config.targets.beta <= largest or config.model.method == "centernet"
     assert (owned == BOXES.shape[0] * BOXES.shape[1]) == centre_only

@@ -1,11 +1,11 @@
 """CenterNet: what it makes of boxes, its losses by hand, decoding as the inverse of the targets, and learning."""
 
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ttfnet_tf.methods.centernet import centernet, centernet_losses, decode_centres
-from ttfnet_tf.models.detector import build_model
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.training.optimizers import RuleGroups
 from ttfnet_tf.training.step import build_train_function
@@ -83,9 +83,9 @@ def test_boxes_are_cut_at_the_border():
 
 
 def test_a_small_network_learns():
-    model = build_model(
+    model = networks.build(
         2,
-        head="centernet",
+        method="centernet",
         upsampling="transposed",
         shortcut=(0, 0, 0),
         width=8,

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf.methods.decode import decode, select
+from ttfnet_tf.methods.decode import select
 from ttfnet_tf.methods.targets import paint_targets
+from ttfnet_tf.methods.ttfnet import decode_distances
 
 
 def _decode(logits, box, **keywords):
     keywords = {"image_size": (4 * logits.shape[1], 4 * logits.shape[2]), **keywords}
-    result = decode({"heatmap": tf.constant(logits, tf.float32), "box": tf.constant(box, tf.float32)}, **keywords)
+    result = decode_distances({"heatmap": tf.constant(logits, tf.float32), "box": tf.constant(box, tf.float32)}, **keywords)
     return {key: value.numpy() for key, value in result.items()}
 
 
@@ -117,7 +118,9 @@ def test_rows_do_not_depend_on_the_batch():
 
 def test_batch_may_be_unknown_while_tracing():
     signature = {"heatmap": tf.TensorSpec([None, 6, 8, 3]), "box": tf.TensorSpec([None, 6, 8, 4])}
-    shapes = tf.function(lambda outputs: decode(outputs, image_size=(24, 32), top_k=7)).get_concrete_function(signature).output_shapes
+    shapes = (
+        tf.function(lambda outputs: decode_distances(outputs, image_size=(24, 32), top_k=7)).get_concrete_function(signature).output_shapes
+    )
     assert {key: tuple(shape) for key, shape in shapes.items()} == {"boxes": (None, 7, 4), "scores": (None, 7), "classes": (None, 7)}
 
 

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from ttfnet_tf.methods import losses
+from ttfnet_tf.methods.ttfnet import ttfnet_losses
 
 
 def _logit(probability):
@@ -216,21 +217,21 @@ def test_losses_are_divided_by_their_own_batch_unless_told():
     focal, centres = losses.heatmap_focal_sum(outputs["heatmap"], targets["heatmap"])
     giou, weight_sum = losses.box_giou_sum(outputs["box"], targets["box_target"], targets["box_weight"])
     assert centres == 3
-    result = losses.detection_losses(outputs, targets, heatmap_weight=0.5, box_weight=4.0)
+    result = ttfnet_losses(outputs, targets, heatmap_weight=0.5, box_weight=4.0)
     np.testing.assert_allclose(result["heatmap_loss"], 0.5 * focal / 3, rtol=1e-6)
     np.testing.assert_allclose(result["box_loss"], 4 * giou / (weight_sum + 1e-4), rtol=1e-6)
     np.testing.assert_allclose(result["loss"], result["heatmap_loss"] + result["box_loss"], rtol=1e-6)
-    given = losses.detection_losses(outputs, targets, num_centres=tf.constant(6.0), weight_sum=tf.constant(2.0))
+    given = ttfnet_losses(outputs, targets, num_centres=tf.constant(6.0), weight_sum=tf.constant(2.0))
     np.testing.assert_allclose(given["heatmap_loss"], focal / 6, rtol=1e-6)
     np.testing.assert_allclose(given["box_loss"], 5 * giou / 2.0001, rtol=1e-6)
 
 
 def test_parts_of_a_batch_with_the_normalizers_of_all_add_up_to_the_whole():
     outputs, targets = _batch(6, 4)
-    whole = losses.detection_losses(outputs, targets)
+    whole = ttfnet_losses(outputs, targets)
     normalizers = losses.normalizers(targets)
     rows = slice(0, 1), slice(1, 4)
-    parts = [losses.detection_losses(*({k: v[r] for k, v in maps.items()} for maps in (outputs, targets)), **normalizers) for r in rows]
+    parts = [ttfnet_losses(*({k: v[r] for k, v in maps.items()} for maps in (outputs, targets)), **normalizers) for r in rows]
     for key in ("loss", "heatmap_loss", "box_loss"):
         np.testing.assert_allclose(sum(part[key] for part in parts), whole[key], rtol=1e-5)
 
@@ -240,7 +241,7 @@ def test_batch_without_objects():
     targets = {"heatmap": tf.zeros([2, 4, 4, 2]), "box_target": tf.fill([2, 4, 4, 4], -1.0), "box_weight": tf.zeros([2, 4, 4, 1])}
     with tf.GradientTape() as tape:
         tape.watch(outputs)
-        result = losses.detection_losses(outputs, targets)
+        result = ttfnet_losses(outputs, targets)
     expected, _ = losses.heatmap_focal_sum(outputs["heatmap"], targets["heatmap"])
     np.testing.assert_allclose(result["heatmap_loss"], expected)  # divided by 1
     assert result["box_loss"] == 0.0

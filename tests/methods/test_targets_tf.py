@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from ttfnet_tf.inspect.target_stats import share_cells
-from ttfnet_tf.methods.losses import detection_losses
 from ttfnet_tf.methods.targets import paint_targets
 from ttfnet_tf.methods.targets_tf import render_targets, sample_counts
+from ttfnet_tf.methods.ttfnet import ttfnet_losses
 
 SIZE, CLASSES = (104, 136), 4
 
@@ -73,7 +73,7 @@ def test_class_aware_rectangles_train(beta):
     distances = tf.fill([1, 16, 16, 12], 5.0)
     with tf.GradientTape() as tape:
         tape.watch(distances)
-        loss = detection_losses({"heatmap": tf.zeros([1, 16, 16, 3]), "box": distances}, targets)["box_loss"]
+        loss = ttfnet_losses({"heatmap": tf.zeros([1, 16, 16, 3]), "box": distances}, targets)["box_loss"]
     gradient = tf.reshape(tape.gradient(loss, distances), [1, 16, 16, 3, 4]).numpy()
     assert 0 < float(loss) < 5 * 2  # box_weight times a mean of 1 - GIoU
     # Exactly the cells of a class that own its box learn, though those of the two classes overlap.

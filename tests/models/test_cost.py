@@ -1,3 +1,4 @@
+import networks
 import numpy as np
 import pytest
 import systems
@@ -5,7 +6,7 @@ import tensorflow as tf
 
 from ttfnet_tf.layers.deform_conv import SAMPLERS
 from ttfnet_tf.models.cost import Cost, cost_of, cost_table
-from ttfnet_tf.models.detector import build_model, freeze
+from ttfnet_tf.models.detector import freeze
 
 # Printed by the reference for 512 x 512 pixels: millions of parameters, trainable ones, 10^9 multiply-adds, those of the backbone.
 PUBLISHED = {"r18": (14.209, 14.051, 18.63, 9.47), "r34": (24.354, 24.123, 28.90, 19.14), "d53": (45.732, 45.692, 49.04, 37.14)}
@@ -14,7 +15,7 @@ PUBLISHED = {"r18": (14.209, 14.051, 18.63, 9.47), "r34": (24.354, 24.123, 28.90
 @pytest.fixture(scope="module")
 def small():
     """Tests change its sampler and what is frozen."""
-    return build_model(3, width=8, neck_channels=(16, 8, 8), shortcut=(1, 0, 2), heatmap_head=(8, 1), box_head=(4, 2))
+    return networks.build(3, width=8, neck_channels=(16, 8, 8), shortcut=(1, 0, 2), heatmap_head=(8, 1), box_head=(4, 2))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@ import functools
 import math
 
 import golden_weights
+import networks
 import numpy as np
 import pytest
 import systems
@@ -9,7 +10,6 @@ import tensorflow as tf
 
 from ttfnet_tf.models.backbones import BACKBONES, build_backbone
 from ttfnet_tf.models.backbones.darknet import darknet
-from ttfnet_tf.models.detector import build_model
 from ttfnet_tf.models.parameters import named_buffers, named_parameters, to_official
 
 SMALL = {"backbone": "darknet53", "width": 8, "neck_channels": (8, 8, 8), "heatmap_head": (8, 1), "box_head": (8, 1)}
@@ -35,7 +35,7 @@ def backbone():
 @pytest.fixture(scope="module")
 def detectors():
     """detectors(frozen_stages) -> a small detector; only its running statistics change."""
-    return functools.cache(lambda frozen_stages: build_model(2, frozen_stages=frozen_stages, **SMALL))
+    return functools.cache(lambda frozen_stages: networks.build(2, frozen_stages=frozen_stages, **SMALL))
 
 
 def test_maps_are_those_of_the_last_four_stages(backbone):

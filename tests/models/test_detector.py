@@ -3,18 +3,19 @@ import math
 from pathlib import Path
 
 import golden
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf.models.detector import MEAN, STD, build_model
+from ttfnet_tf.models.normalization import MEAN, STD
 from ttfnet_tf.models.parameters import named_buffers, named_parameters, to_official
 
 SMALL = {"width": 8, "neck_channels": (32, 16, 8), "heatmap_head": (16, 2), "box_head": (8, 1)}
 
 
 def _small(num_classes=3, **keywords):
-    return build_model(num_classes, **{**SMALL, **keywords})
+    return networks.build(num_classes, **{**SMALL, **keywords})
 
 
 def _image(seed=0, dtype=np.uint8, size=(64, 96)):
@@ -31,7 +32,7 @@ def _recorded(file):
 
 @pytest.fixture(scope="module")
 def resnet18():
-    return build_model(80)
+    return networks.build(80)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def small():
     [("resnet18", (64, 1), 14_208_933, 14_051_429), ("resnet34", (64, 2), 24_354_021, 24_122_533)],
 )
 def test_number_of_parameters_is_the_official_one(backbone, box_head, total, trainable):
-    model = build_model(80, backbone=backbone, box_head=box_head)
+    model = networks.build(80, backbone=backbone, box_head=box_head)
     assert sum(v.shape.num_elements() for v in named_parameters(model).values()) == total
     assert sum(v.shape.num_elements() for v in model.trainable_variables) == trainable
 

@@ -1,5 +1,6 @@
 import math
 
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +8,6 @@ import tensorflow as tf
 from ttfnet_tf.layers.deform_conv import DeformableConv2D, deformable_conv2d
 from ttfnet_tf.layers.upsample import LearnedUpsample
 from ttfnet_tf.models.backbones import BACKBONES, build_backbone
-from ttfnet_tf.models.detector import build_model
 from ttfnet_tf.models.parameters import from_official, named_buffers, named_parameters, to_official
 
 SMALL = {"backbone": "dla34", "width": 8, "heatmap_head": (8, 1), "box_head": (8, 1), "frozen_stages": -1}
@@ -77,7 +77,7 @@ def _shapes(width, num_classes=None):
 @pytest.fixture(scope="module")
 def model():
     """Offsets, scales and statistics are not at their start, so that a wrong wire shows. Tests change nothing in it."""
-    model = build_model(3, **SMALL, zero_init_residual=False)
+    model = networks.build(3, **SMALL, zero_init_residual=False)
     random = np.random.default_rng(0)
     for name, variable in {**named_parameters(model), **named_buffers(model)}.items():
         spread = 0.01 if "conv_offset_mask" in name else 0.3

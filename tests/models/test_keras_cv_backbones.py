@@ -3,20 +3,21 @@
 import socket
 import time
 
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
+from ttfnet_tf.runs.moving_average import MovingAverage
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.layers.batch_norm import MOMENTUM
-from ttfnet_tf.methods.losses import detection_losses
 from ttfnet_tf.methods.targets_tf import render_targets
+from ttfnet_tf.methods.ttfnet import ttfnet_losses
 from ttfnet_tf.models.backbones import BACKBONES, build_backbone
 from ttfnet_tf.models.backbones import keras_cv as module
 from ttfnet_tf.models.backbones.keras_cv import load_preset
-from ttfnet_tf.models.detector import build_model, freeze
+from ttfnet_tf.models.detector import freeze
 from ttfnet_tf.models.parameters import named_buffers, named_parameters
-from ttfnet_tf.runs.moving_average import MovingAverage
 from ttfnet_tf.training.optim import ReferenceSGD
 
 MOBILENET = "keras_cv/mobilenet_v3_small"
@@ -43,7 +44,7 @@ def no_network():
 
 
 def _detector(**keywords):
-    return build_model(3, backbone=MOBILENET, **{**SMALL, **keywords})
+    return networks.build(3, backbone=MOBILENET, **{**SMALL, **keywords})
 
 
 def _features(name, **keywords):
@@ -239,7 +240,7 @@ def test_one_step_trains_everything_and_the_averages_follow(mobilenet):
         if name.startswith("bbox_head.wh"):
             variable.assign_add(tf.random.stateless_uniform(variable.shape, [1, 2], 0.0, 0.1))
     with tf.GradientTape() as tape:
-        losses = detection_losses(model(_images(), training=True), targets)
+        losses = ttfnet_losses(model(_images(), training=True), targets)
     gradients = dict(zip(parameters, tape.gradient(losses["loss"], list(parameters.values()))))
     assert np.isfinite(losses["loss"])
     assert [name for name, gradient in gradients.items() if gradient is None] == []

@@ -1,15 +1,15 @@
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ttfnet_tf.layers.batch_norm import batch_norm
-from ttfnet_tf.models.detector import build_model
 from ttfnet_tf.models.parameters import from_official, named_buffers, named_parameters, set_trainable, to_official
 
 
 @pytest.fixture(scope="module")
 def model():
-    return build_model(2, width=8, neck_channels=(8, 8, 8), heatmap_head=(8, 1), box_head=(8, 1))
+    return networks.build(2, width=8, neck_channels=(8, 8, 8), heatmap_head=(8, 1), box_head=(8, 1))
 
 
 def test_every_variable_has_one_name(model):
@@ -24,7 +24,7 @@ def test_trainable_parameters_are_those_of_keras(model):
 
 
 def test_synchronized_normalisation_has_the_same_names(model):
-    other = build_model(2, width=8, neck_channels=(8, 8, 8), heatmap_head=(8, 1), box_head=(8, 1), batch_norm="synchronized")
+    other = networks.build(2, width=8, neck_channels=(8, 8, 8), heatmap_head=(8, 1), box_head=(8, 1), batch_norm="synchronized")
     assert list(named_parameters(other)) == list(named_parameters(model))
     assert list(named_buffers(other)) == list(named_buffers(model))
 

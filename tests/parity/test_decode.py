@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf.methods.decode import decode, select
+from ttfnet_tf.methods.decode import select
+from ttfnet_tf.methods.ttfnet import decode_distances
 
 pytestmark = pytest.mark.parity
 
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.parity
 def test_detections(case):
     arrays = golden.arrays_of("decode", case)
     outputs = {"heatmap": tf.constant(arrays["logits"]), "box": tf.constant(arrays["wh"])}
-    result = decode(outputs, image_size=(case["input_h"], case["input_w"]), top_k=case["max_per_img"])
+    result = decode_distances(outputs, image_size=(case["input_h"], case["input_w"]), top_k=case["max_per_img"])
     for index in range(case["B"]):
         found = select({key: value[index].numpy() for key, value in result.items()}, case["score_thr"])
         boxes = found["boxes"]

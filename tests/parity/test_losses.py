@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ttfnet_tf.methods import losses
 from ttfnet_tf.methods.targets import paint_targets
+from ttfnet_tf.methods.ttfnet import ttfnet_losses
 
 pytestmark = pytest.mark.parity
 
@@ -70,7 +71,7 @@ def test_total(case):
     weights = {"heatmap_weight": case["settings"].get("hm_weight", 1.0), "box_weight": case["settings"].get("wh_weight", 5.0)}
     with tf.GradientTape() as tape:
         tape.watch([logits, box])
-        result = losses.detection_losses({"heatmap": logits, "box": tf.nn.relu(box) * 16.0}, targets, **weights)
+        result = ttfnet_losses({"heatmap": logits, "box": tf.nn.relu(box) * 16.0}, targets, **weights)
     normalizers = losses.normalizers(targets)
     assert normalizers["num_centres"] == case["num_pos"]
     np.testing.assert_allclose(normalizers["weight_sum"] + 1e-4, case["avg_factor"], rtol=1e-5)

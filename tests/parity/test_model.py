@@ -4,12 +4,13 @@ import hashlib
 
 import golden
 import golden_weights
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ttfnet_tf.layers.deform_conv import SAMPLERS
-from ttfnet_tf.models.detector import MEAN, STD, build_model
+from ttfnet_tf.models.normalization import MEAN, STD
 from ttfnet_tf.models.parameters import to_official
 
 pytestmark = pytest.mark.parity
@@ -54,7 +55,7 @@ def tensors():
     def compute(case, sampler):
         name = case["model"]
         if name not in models:
-            model = build_model(NUM_CLASSES, **MODELS[name])
+            model = networks.build(NUM_CLASSES, **MODELS[name])
             golden_weights.fill(model)
             maps = {tensor: model.get_layer(layer).output for tensor, layer in _layers_of(name).items()}
             deformable = [model.get_layer(f"bbox_head.deconv_layers.{i}.0") for i in range(3)]

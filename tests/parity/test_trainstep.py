@@ -4,13 +4,14 @@ import re
 
 import golden
 import golden_weights
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf.methods.base import ttfnet
+from ttfnet_tf.methods.ttfnet import ttfnet
 from ttfnet_tf.models import parameters
-from ttfnet_tf.models.detector import MEAN, STD, build_model
+from ttfnet_tf.models.normalization import MEAN, STD
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.training import optim
 from ttfnet_tf.training.step import build_train_function
@@ -36,7 +37,7 @@ def step(request):
     case = request.param
     arrays = golden.arrays_of("trainstep", case)
     size = (case["input_h"], case["input_w"])
-    model = build_model(NUM_CLASSES, **MODELS[case["model"]])
+    model = networks.build(NUM_CLASSES, **MODELS[case["model"]])
     golden_weights.fill(model)
     named = named_parameters(model, trainable_only=True)
     before = {name: variable.numpy() for name, variable in named.items()}
@@ -77,7 +78,7 @@ def _float64_network(case):
     """
     tf.keras.mixed_precision.set_global_policy("float64")
     try:
-        model = build_model(NUM_CLASSES, **MODELS[case["model"]])
+        model = networks.build(NUM_CLASSES, **MODELS[case["model"]])
     finally:
         tf.keras.mixed_precision.set_global_policy("float32")
     golden_weights.fill(model)
@@ -117,7 +118,7 @@ def _float32_decides(case, arrays, model64):
     names = [key.partition("/")[2] for key in arrays if key.startswith("grad32/") and not NO_GRADIENT.search(key)]
     if any(_relative(arrays[f"grad32/{name}"], arrays[f"grad64/{name}"]) >= TOLERANCE for name in names):
         return False
-    model = build_model(NUM_CLASSES, **MODELS[case["model"]])
+    model = networks.build(NUM_CLASSES, **MODELS[case["model"]])
     golden_weights.fill(model)
     image = _batch(case, arrays, (case["input_h"], case["input_w"]))["image"]
     return all((ours == exact).all() for ours, exact in zip(_sides(model, image), _sides(model64, _stored_images(case))))

@@ -108,7 +108,7 @@ ROWS = {
     ("repository", "TTFNet-18_10x_scratch"): {"model.pretrained": None, "model.frozen_stages": -1, "train.epochs": 120},
     ("repository", "TTFNet-DLA34"): {"model.backbone": "dla34", "train.epochs": 24},
     ("figure1", "lr_1.0x"): {
-        "model.head": "centernet",
+        "model.method": "centernet",
         "optim.name": "adam",
         "optim.lr": 0.0005,
         "augment.affine": True,
@@ -118,7 +118,7 @@ ROWS = {
     ("figure1", "lr_1.5x_plain"): {"optim.lr": 0.00075, "augment.affine": False, "augment.lighting": False, "augment.flip": 0.5},
     ("bccd", "default"): {"targets.beta": 0.54, "train.epochs": 12, "optim.lr": 0.008, "data.image_size": [256, 256]},
     ("bccd", "centre_only_lr_4x"): {"targets.beta": 0.01, "optim.lr": 0.032, "optim.lr_batch_size": 8, "train.batch_size": 8},
-    ("bccd", "centernet"): {"model.head": "centernet", "train.batch_size": 8, "train.epochs": 12, "data.image_size": [256, 256]},
+    ("bccd", "centernet"): {"model.method": "centernet", "train.batch_size": 8, "train.epochs": 12, "data.image_size": [256, 256]},
 }
 
 

@@ -18,7 +18,7 @@ from ttfnet_tf.tensorboard import run_log
 from ttfnet_tf.tensorboard.run_log import RunLog, memory_now
 from ttfnet_tf.training.profiler import ProfileWindow
 
-SETTINGS = {"optim.lr": 0.5, "model.backbone": "resnet18", "model.pretrained": None, "data.image_size": [64, 64]}
+SETTINGS = {"optim.lr": 0.5, "model.backbone": "resnet18", "model.method": "ttfnet", "model.pretrained": None, "data.image_size": [64, 64]}
 LINE = {"step": 10, "epoch": 1.0, "loss": 3.0, "heatmap_loss": 1.0, "box_loss": 2.0, "gradient_norm": 9.0, "lr": 0.5}
 LINE |= {"positives": 4.0, "regression_samples": 90.0, "ambiguous": 0.125, "images_per_second": 6.0, "data_wait": 0.25}
 MATCHES = Matches(

@@ -1,15 +1,14 @@
 """The training step on a network of eight channels and images of 64 pixels."""
 
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from ttfnet_tf.methods.base import ttfnet
-from ttfnet_tf.methods.decode import decode
-from ttfnet_tf.methods.targets import paint_targets
-from ttfnet_tf.models.detector import build_model
-from ttfnet_tf.models.parameters import named_buffers, named_parameters
 from ttfnet_tf.runs.moving_average import MovingAverage
+
+from ttfnet_tf.methods.targets import paint_targets
+from ttfnet_tf.methods.ttfnet import decode_distances, ttfnet
+from ttfnet_tf.models.parameters import named_buffers, named_parameters
 from ttfnet_tf.training import optim
 from ttfnet_tf.training.sentinel import Sentinel
 from ttfnet_tf.training.step import build_train_function
@@ -50,7 +49,7 @@ class Trainer:
     """A small network and its training function, which is traced once for all tests that share it."""
 
     def __init__(self, **changes):
-        self.model = build_model(2, **SMALL)
+        self.model = networks.build(2, **SMALL)
         named = named_parameters(self.model, trainable_only=True)
         self.parameters = list(named.values())
         self.optimizer = optim.ReferenceSGD(named)
@@ -107,7 +106,7 @@ def test_four_images_are_learned(trainer):
     batch = _batch()
     history = trainer.run(batch, [*np.linspace(0, 0.005, 20), *[0.005] * 140, *[0.0005] * 40])
     assert history["loss"][-1] < 0.05 * history["loss"][0]
-    found = decode(trainer.model(batch["image"], training=True), image_size=SIZE, top_k=2)
+    found = decode_distances(trainer.model(batch["image"], training=True), image_size=SIZE, top_k=2)
     order = np.argsort(found["classes"], axis=1)
     np.testing.assert_array_equal(np.take_along_axis(found["classes"].numpy(), order, 1), batch["labels"])
     boxes = np.take_along_axis(found["boxes"].numpy(), order[..., None], 1)

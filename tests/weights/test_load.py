@@ -1,11 +1,12 @@
 import struct
 
 import golden_weights
+import networks
 import numpy as np
 import pytest
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.models.detector import MEAN, STD, build_model
+from ttfnet_tf.models.normalization import MEAN, STD
 from ttfnet_tf.models.parameters import named_buffers, named_parameters, to_official
 from ttfnet_tf.weights import download
 from ttfnet_tf.weights.files import write_tensors
@@ -16,7 +17,7 @@ SMALL = {"width": 8, "neck_channels": (8, 8, 8), "heatmap_head": (8, 1), "box_he
 
 @pytest.fixture(scope="module")
 def network():
-    return build_model(2, **SMALL)
+    return networks.build(2, **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +174,7 @@ def test_exactly_means_every_tensor(model, initial, write):
 
 @pytest.fixture(scope="module")
 def darknet():
-    return build_model(2, backbone="darknet53", **SMALL)
+    return networks.build(2, backbone="darknet53", **SMALL)
 
 
 def test_darknet_file_fills_the_backbone(darknet, tmp_path):
@@ -214,7 +215,7 @@ def test_darknet_file_for_another_backbone(model, initial, tmp_path):
 
 
 def test_dla_of_the_classifier():
-    dla = build_model(2, backbone="dla34", neck="plain", **SMALL)
+    dla = networks.build(2, backbone="dla34", neck="plain", **SMALL)
     inner = {name.removeprefix("backbone.base."): array for name, array in _official(dla).items() if name.startswith("backbone.base.")}
     source = _made({**inner, "fc.weight": np.zeros([10, 64, 1, 1]), "level3.project.0.weight": np.zeros([16, 8, 1, 1])})
     report = load_pretrained(dla, source)
@@ -250,7 +251,7 @@ def _resnet50():
 
 
 def test_resnet50_fills_keras_cvs():
-    model = build_model(2, backbone="keras_cv/resnet50", **SMALL)
+    model = networks.build(2, backbone="keras_cv/resnet50", **SMALL)
     arrays = _resnet50()
     report = load_exactly(model, _made({**arrays, "fc.bias": np.zeros(10)}))
     assert len(report.matched) == len(arrays)

@@ -4,9 +4,9 @@ import gc
 from collections import OrderedDict
 
 import golden_weights
+import networks
 import pytest
 
-from ttfnet_tf.models.detector import build_model
 from ttfnet_tf.weights.files import write_tensors
 from ttfnet_tf.weights.load import load_exactly, state_dict
 
@@ -23,7 +23,7 @@ NETWORKS = {
 def network(request):
     """(our model, the official state dictionary of the same network)."""
     entries = golden_weights.table("state_dicts.json")[request.param]["state_dict"]
-    yield build_model(80, **NETWORKS[request.param]), {e["name"]: golden_weights.gen_tensor(e["name"], e["shape"]) for e in entries}
+    yield networks.build(80, **NETWORKS[request.param]), {e["name"]: golden_weights.gen_tensor(e["name"], e["shape"]) for e in entries}
     gc.collect()
 
 

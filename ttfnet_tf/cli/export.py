@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ttfnet_tf.cli.options import positive, refuse_other_keys
 from ttfnet_tf.cli.parser import add_verb
-from ttfnet_tf.config import load_config
+from ttfnet_tf.config import load_stored
 from ttfnet_tf.export.forms import FORMATS, PRECISIONS
 from ttfnet_tf.inference.tflite_predictor import RUNTIMES
 from ttfnet_tf.runs.run_folder import work_directory
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     takes = "export takes decode.*, export.*, data.train.* and data.val.* keys"
     refuse_other_keys(args.rest, _KEYS, f"{takes}; the rest is part of the trained model")
     folder = work_directory(args.run)
-    config = load_config(folder / "config.yaml", args.rest)
+    config = load_stored(folder / "config.yaml", args.rest)
     if args.version is not None:
         positive(args.version, "--version")
     threads, repeats = positive(args.threads, "--threads"), positive(args.repeats, "--repeats")

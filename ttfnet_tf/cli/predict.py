@@ -11,7 +11,7 @@ from typing import Any
 
 from ttfnet_tf.cli.options import RUN_HELP, positive, threshold
 from ttfnet_tf.cli.parser import add_verb
-from ttfnet_tf.config import load_config
+from ttfnet_tf.config import load_stored
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.runs.run_folder import work_directory
@@ -47,7 +47,7 @@ def add_to(verbs) -> None:
 def run(args: argparse.Namespace) -> None:
     """Detects on images or on videos."""
     if not find_exported(args.run):
-        load_config(work_directory(args.run) / "config.yaml")
+        load_stored(work_directory(args.run) / "config.yaml")
     batch_size = None if args.batch_size is None else positive(args.batch_size, "--batch-size")
     thresholds = {
         "score_threshold": threshold(args.score_threshold, f"--score-threshold {args.score_threshold:g}"),

@@ -18,8 +18,7 @@ import numpy as np
 
 from ttfnet_tf.data.affine import apply_view, draw_colour_jitter, draw_view, jitter_colours
 from ttfnet_tf.data.transforms import random_flip, resize
-
-MEAN_COLOUR = (123.675, 116.28, 103.53)  # RGB; 0 after the model's normalisation
+from ttfnet_tf.models.normalization import MEAN as MEAN_COLOUR  # 0 after the model's normalisation
 
 _BRIGHTNESS = 32.0  # added, of 0..255
 _CONTRAST = (0.5, 1.5)

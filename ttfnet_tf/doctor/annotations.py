@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from ttfnet_tf.boxes import STRIDE
 from ttfnet_tf.doctor.findings import Findings, Settings
 from ttfnet_tf.errors import UserError
 
-STRIDE = 4  # input pixels of a cell
 OUTSIDE = 0.5  # px beyond the border that are nobody's fault: annotators round
 ASPECT = 50  # longer over shorter side
 IMBALANCE = 100  # boxes of the largest class over those of another

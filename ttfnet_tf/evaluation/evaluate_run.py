@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ttfnet_tf.config import Config, config_of, load_config
+from ttfnet_tf.config import Config, config_of, load_stored
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.exported_model import ExportedModel, find_exported
 from ttfnet_tf.runs.run_folder import work_directory
@@ -46,7 +46,7 @@ def evaluation_settings(run: str | Path, overrides: Sequence[str] = ()) -> tuple
     exported = find_exported(run)
     if exported:
         return _settings_of(exported, overrides), exported
-    return load_config(work_directory(run) / "config.yaml", overrides), None
+    return load_stored(work_directory(run) / "config.yaml", overrides), None
 
 
 def measure(run: str | Path, overrides: Sequence[str] = (), *, batch_size: int = 8, out: str | Path | None = None) -> Measurement:

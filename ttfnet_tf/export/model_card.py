@@ -80,7 +80,7 @@ def markdown(card: dict[str, Any]) -> str:
     lines = [
         f"# {title}",
         "",
-        f"{config['model']['head']} detector on {config['model']['backbone']}, {len(card['classes'])} classes, as {card['kind']} in "
+        f"{config['model']['method']} detector on {config['model']['backbone']}, {len(card['classes'])} classes, as {card['kind']} in "
         f"{card['precision']}, exported {card['created']}.",
         "",
         f"- Input: images are resized to {height} x {width} pixels without keeping their ratio; RGB, 0..255.",

@@ -86,7 +86,7 @@ def task_metadata(card: dict[str, Any]) -> bytes:
     config = card["config"]["model"]
     model = {
         0: card["name"],
-        1: f"{config['head']} detector on {config['backbone']}, {len(card['classes'])} classes, {card['precision']}",
+        1: f"{config['method']} detector on {config['backbone']}, {len(card['classes'])} classes, {card['precision']}",
         2: str(card["version"] or card["training"]["step"]),
         3: [{2: [image], 3: outputs, 8: [group]}],
         6: [_file("model_card.json", "Everything about the model", _DESCRIPTIONS)],

@@ -39,13 +39,12 @@ from ttfnet_tf.export.tflite_graph import without_needless_rounding
 from ttfnet_tf.files import cannot_write
 from ttfnet_tf.inference.tflite_metadata import with_files
 from ttfnet_tf.layers.deform_conv import DeformableConv2D
-from ttfnet_tf.models.detector import MEAN, STD
+from ttfnet_tf.methods.catalog import METHODS, MethodInfo
+from ttfnet_tf.models.normalization import MEAN, STD
 from ttfnet_tf.runs.checkpoint import LoadedRun
 
 REPRESENTATIVE_COUNT = 100  # images; more move the scales little and take their time
 Images = Union[Iterable[np.ndarray], Callable[[], Iterable[np.ndarray]]]
-# Last convolutions of the heads: "bbox_head.hm.2/", not "bbox_head.hm.0.conv/".
-_HEAD_END = re.compile(r"bbox_head\.(hm|wh|reg)\.\d+/")
 # Operations with several outputs have no name that the quantiser compares, so they are kept out of int8 by kind.
 _NEVER_INT8 = ["TOPK_V2", "UNPACK", "SPLIT"]
 
@@ -81,12 +80,12 @@ def export_tflite(run: LoadedRun, folder: Path, *, precision: str = "fp32", repr
     with tempfile.TemporaryDirectory() as saved, _quiet():
         _save(run, saved)
         try:
-            content = _convert(saved, precision, images, _float_scopes(run.model))
+            content = _convert(saved, precision, images, _float_scopes(run.model, METHODS[run.config.model.method]))
         except Exception as error:  # the converter's own class is not public
             if type(error).__name__ != "ConverterError":
                 raise
             raise UserError(
-                f"{run.folder}: model.backbone={run.config.model.backbone} with model.head={run.config.model.head} needs operations that "
+                f"{run.folder}: model.backbone={run.config.model.backbone} with model.method={run.config.model.method} needs operations that "
                 f"TFLite does not have ({_first_line(error)}); export it as saved_model"
             ) from None
     about = _card(run, precision, len(images))
@@ -200,12 +199,14 @@ def _frozen(concrete):
     return serve.get_concrete_function()
 
 
-def _float_scopes(model: tf.keras.Model) -> Callable[[str], bool]:
+def _float_scopes(model: tf.keras.Model, method: MethodInfo) -> Callable[[str], bool]:
     """Whether a tensor of this name stays float32 under int8."""
     sampling = tuple(f"/{module.name}/" for module in model.submodules if isinstance(module, DeformableConv2D))
+    scales = tuple(f"/{name}/" for name in ("normalization", *method.float_layers))
+    head_end = re.compile(f"{method.last_layers()}/")  # "bbox_head.hm.2/", not "bbox_head.hm.0.conv/"
 
     def stays_float(name: str) -> bool:
-        if not name.startswith("network/") or "/normalization/" in name or "/box/" in name or _HEAD_END.search(name):
+        if not name.startswith("network/") or any(scale in name for scale in scales) or head_end.search(name):
             return True
         return any(scope in name for scope in sampling) and "/project/" not in name
 

@@ -18,13 +18,15 @@ from ttfnet_tf.inspect.panels import labelled_boxes, mistakes, overlay_heatmap, 
 _INPUT_SIDE, _WORST_SIDE = 240, 360  # pixels of the longer side of an image: a card of TensorBoard is about 330 wide
 
 
-def inputs(microscope: Microscope, epoch: int, count: int) -> dict[str, np.ndarray]:
+def inputs(microscope: Microscope | None, epoch: int, count: int) -> dict[str, np.ndarray]:
     """Training images with their targets, as the network gets them in `epoch` (from 0); images that cannot be read are left out.
 
     Returns:
         "input/<image id>" -> uint8 [height, width, 3].
     """
-    pages = {}
+    pages: dict[str, np.ndarray] = {}
+    if microscope is None:
+        return pages
     split = microscope.split
     for index in choose(split, None, count):
         try:

@@ -17,14 +17,16 @@ from ttfnet_tf.inspect.microscope import Microscope, choose
 from ttfnet_tf.tensorboard.events import EventLog
 
 
-def microscope_of(config: Config, split) -> Microscope:
-    """A microscope on a split with the settings of a run."""
-    settings = build.target_settings(config)
+def microscope_of(config: Config, split) -> Microscope | None:
+    """A microscope on a split with the settings of a run; None for a method with targets of another kind."""
+    method = build.method_of(config, split.num_classes)
+    if method.target_settings is None:
+        return None
     return Microscope(
         split,
         image_size=tuple(config.data.image_size),
-        paint=build.method_of(config, split.num_classes).paint,
-        targets={key: value for key, value in settings.items() if key != "weight"},  # who gets a cell does not depend on it
+        paint=method.paint,
+        targets={key: value for key, value in method.target_settings.items() if key != "weight"},  # who gets a cell does not depend on it
         augmentation=Augmentation(**dataclasses.asdict(config.augment)),
         seed=config.train.seed,
     )
@@ -58,9 +60,9 @@ def show_targets(
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, train=train))
     split = build.load_split(config, "train")
     microscope = microscope_of(config, split)
-    settings = build.target_settings(config)
-    if config.model.head != "ttfnet":
-        settings = {"head": config.model.head, **settings}
+    if microscope is None:
+        raise UserError(f"model.method={config.model.method} has targets of its own, of which there is no page")
+    settings = {"method": config.model.method, **build.method_of(config, split.num_classes).target_settings}
     note = ", ".join(f"{key} {value}" for key, value in settings.items()) + f"; seed {config.train.seed}"
     log = EventLog(Path(log_dir)) if log_dir else None
     lines = [split.summary()]

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ttfnet_tf.boxes import resize_boxes
+from ttfnet_tf.boxes import STRIDE, resize_boxes
 from ttfnet_tf.data.coco import CocoSplit
-from ttfnet_tf.methods.targets import STRIDE, box_areas, centre_cells, kernel_radii, paint_order, paint_targets, sub_areas
+from ttfnet_tf.methods.targets import box_areas, centre_cells, kernel_radii, paint_order, paint_targets, sub_areas
 
 SIZE_LIMITS = (32**2, 96**2)  # px of area: COCO's small objects lie below the first, large ones from the second on
 
@@ -225,7 +225,7 @@ def measure_ceiling(
         split: its annotation file is the ground truth.
         image_size: (H, W) in pixels that images are resized to.
         alpha, beta, area, kernel, box_per_class, stride: as in `targets.paint_targets`.
-        top_k, score_threshold: of the decoding, see `decode.decode` and `decode.select`.
+        top_k, score_threshold: of the decoding, see `ttfnet.decode_distances` and `decode.select`.
         on_image: called with the number of images done so far.
 
     Returns:
@@ -259,7 +259,7 @@ def decode_targets(
     top_k: int = 100,
     score_threshold: float = 0.01,
 ) -> dict[str, np.ndarray]:
-    """Draws the targets of one image and detects on them as `decode.decode` does on a network's maps.
+    """Draws the targets of one image and detects on them as `ttfnet.decode_distances` does on a network's maps.
 
     A network gives distances of 0 or more, so that no box can end before the point of its cell. Where a peak's cell regresses nothing
     the network is free; then it is taken to give the object's own box, for this is to be an upper bound.

@@ -1,1 +1,1 @@
-"""What makes a detector of a network: targets, losses, decoding."""
+"""Detectors on one backbone and neck: TTFNet and CenterNet. `catalog` names them, `base` says what a method is."""

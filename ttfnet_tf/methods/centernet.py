@@ -1,10 +1,10 @@
-"""CenterNet, the baseline of the paper's Figure 1: losses and decoding of its own, everything else shared with TTFNet.
+"""CenterNet, the baseline of the paper's Figure 1: width, height and offset in the cell of the centre, focal and L1 losses.
 
 Its targets are TTFNet's with CornerNet's kernel and an area of one cell, so that the box of an object is known in the cell of its centre
 alone; width, height and offset follow from that box.
 
-Reference: Zhou et al., "Objects as Points", arXiv:1904.07850; xingyizhou/CenterNet, `src/lib/models/losses.py` (`RegL1Loss`),
-`decode.py` (`ctdet_decode`), `src/lib/datasets/sample/ctdet.py`. What differs is in docs/deviations.md.
+Reference: Zhou et al., "Objects as Points", arXiv:1904.07850; xingyizhou/CenterNet a5a0483, `src/lib/models/losses.py` (`RegL1Loss`),
+`decode.py` (`ctdet_decode`), `networks/resnet_dcn.py`, `src/lib/datasets/sample/ctdet.py`. What differs is in docs/deviations.md.
 """
 
 from __future__ import annotations
@@ -12,15 +12,20 @@ from __future__ import annotations
 import functools
 
 import tensorflow as tf
+from tensorflow.keras import layers
 
+from ttfnet_tf.boxes import STRIDE
+from ttfnet_tf.layers.initializers import bias_of_probability
 from ttfnet_tf.methods import targets, targets_tf
 from ttfnet_tf.methods.base import Method
+from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.methods.decode import top_peaks
+from ttfnet_tf.methods.heads import Size, build_head, fan_in_kernels, normal_kernels
 from ttfnet_tf.methods.losses import heatmap_focal_sum, normalizers
 
-STRIDE = targets.STRIDE
+START = 0.1  # probability of every class in every cell before training; the reference writes the bias -2.19
 # Keywords of `targets.paint_targets`: a radius of 0, so the cell of the centre alone, and 1 in it.
-TARGETS = {"kernel": "cornernet", "beta": 0.0, "weight": "norm"}
+TARGETS = {"alpha": 0.54, "area": "gaussian", "kernel": "cornernet", "beta": 0.0, "weight": "norm"}
 
 
 def centernet(
@@ -33,7 +38,7 @@ def centernet(
     offset_weight: float = 1.0,
     top_k: int = 100,
 ) -> Method:
-    """CenterNet: one sample an object, focal and two L1 losses.
+    """CenterNet's targets, losses and decoding: one sample an object.
 
     Args:
         image_size: height and width of the input in pixels.
@@ -44,7 +49,8 @@ def centernet(
         offset_weight: factor of the L1 loss of the centre's place in its cell.
         top_k: detections of an image at most.
     """
-    settings = {"image_size": image_size, "num_classes": num_classes, "box_per_class": box_per_class, **TARGETS}
+    drawn = {**TARGETS, "box_per_class": box_per_class}
+    settings = {"image_size": image_size, "num_classes": num_classes, **drawn}
     cells = tuple(side // STRIDE for side in image_size)
     groups = num_classes if box_per_class else 1
     return Method(
@@ -54,9 +60,37 @@ def centernet(
         normalizers=normalizers,
         samples=functools.partial(targets_tf.sample_counts, **settings),
         losses=functools.partial(centernet_losses, heatmap_weight=heatmap_weight, size_weight=size_weight, offset_weight=offset_weight),
-        loss_names=("heatmap_loss", "size_loss", "offset_loss"),
+        loss_names=tuple(METHODS["centernet"].losses),
         decode=functools.partial(decode_centres, image_size=image_size, top_k=top_k),
+        target_settings=drawn,
     )
+
+
+def centernet_heads(
+    x, num_classes: int, *, heatmap_head: Size = (64, 1), box_head: Size = (64, 1), box_per_class: bool = False, seed: int = 0
+) -> dict:
+    """Heatmap, size of the box, and where in its cell the centre lies.
+
+    Args:
+        x: [B, h, w, D] Keras tensor.
+        num_classes: channels C of the heatmap.
+        heatmap_head: size of the heatmap's head.
+        box_head: size of the two other heads.
+        box_per_class: whether each class has its own width and height.
+        seed: of the initial values.
+
+    Returns:
+        heatmap: float32 [B, h, w, C] logits.
+        size: float32 [B, h, w, 2] width and height of the box in cells; with `box_per_class` [B, h, w, 2 C], channel 2 class + side.
+        offset: float32 [B, h, w, 2] x and y of the centre from the cell's corner, in cells.
+    """
+    names = METHODS["centernet"].head_layers
+    heatmap = build_head(x, heatmap_head, num_classes, names["heatmap"], fan_in_kernels(seed), bias_of_probability(START))
+    outputs = {"heatmap": layers.Activation("linear", dtype="float32", name="heatmap")(heatmap)}
+    for name, head, channels in (("size", "box", 2 * (num_classes if box_per_class else 1)), ("offset", "offset", 2)):
+        values = build_head(x, box_head, channels, names[head], normal_kernels(0.001, seed))
+        outputs[name] = layers.Activation("linear", dtype="float32", name=name)(values)
+    return outputs
 
 
 def centernet_losses(
@@ -110,7 +144,7 @@ def decode_centres(outputs: dict[str, tf.Tensor], *, image_size: tuple[int, int]
         top_k: detections of an image at most; K = min(top_k, h w C) are returned.
 
     Returns:
-        "boxes", "scores", "classes" as `decode.decode`.
+        "boxes", "scores", "classes" as `ttfnet.decode_distances`.
     """
     scores, cell, label = top_peaks(outputs["heatmap"], top_k)  # [B, K] each
     height, width, num_classes = outputs["heatmap"].shape[1:]

@@ -9,43 +9,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-STRIDE = 4.0  # input pixels per cell
 # Where there is no peak: the lowest float32, whose sigmoid is 0 too. Minus infinity has no scale, and TFLite's int8 quantiser ends at it.
 _NO_PEAK = np.finfo(np.float32).min
-
-
-def decode(outputs: dict[str, tf.Tensor], *, image_size: tuple[int, int], top_k: int = 100) -> dict[str, tf.Tensor]:
-    """Takes the best peaks of each image's heatmap.
-
-    A peak is a cell that no neighbour (3 x 3, same class) exceeds; all cells of a plateau are peaks.
-
-    Args:
-        outputs: "heatmap" [B, h, w, C] logits and "box" [B, h, w, 4] or [B, h, w, 4 C] distances in input pixels; h, w, C are static.
-        image_size: height H and width W of the input in pixels.
-        top_k: detections of an image at most; K = min(top_k, h w C) are returned.
-
-    Returns:
-        "boxes": float32 [B, K, 4] corners x1, y1, x2, y2 in input pixels, limited to [0, W - 1] x [0, H - 1].
-        "scores": float32 [B, K] falling; 0 where an image has fewer than K peaks.
-        "classes": int32 [B, K] from 0.
-
-    Raises:
-        ValueError: if h, w or C is unknown or the box channels fit neither 4 nor 4 C, at trace time.
-    """
-    logits, box = outputs["heatmap"], tf.cast(outputs["box"], tf.float32)
-    scores, cell, label = top_peaks(logits, top_k)  # [B, K] each
-    height, width, num_classes = logits.shape[1:]
-    if box.shape[-1] not in (4, 4 * num_classes):
-        raise ValueError(f"box {box.shape} must have 4 channels, or 4 for each of the {num_classes} classes")
-    cells = height * width
-    per_class = box.shape[-1] != 4
-    place = cell * num_classes + label if per_class else cell
-    distances = tf.gather(tf.reshape(box, [-1, cells * num_classes if per_class else cells, 4]), place, batch_dims=1)  # [B, K, 4]
-    x, y = tf.cast(cell % width, tf.float32) * STRIDE, tf.cast(cell // width, tf.float32) * STRIDE
-    left, top, right, bottom = tf.unstack(distances, axis=-1)
-    boxes = tf.stack([x - left, y - top, x + right, y + bottom], axis=-1)
-    limit = tf.constant([image_size[1] - 1, image_size[0] - 1] * 2, tf.float32)
-    return {"boxes": tf.clip_by_value(boxes, 0.0, limit), "scores": tf.sigmoid(scores), "classes": label}
 
 
 def top_peaks(logits: tf.Tensor, top_k: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -14,42 +14,9 @@ import math
 
 import tensorflow as tf
 
-STRIDE = 4.0  # input pixels per cell
+from ttfnet_tf.boxes import STRIDE
+
 CLIP = math.log((1 - 1e-4) / 1e-4)  # the logit of the largest probability; the reference clips those to [1e-4, 1 - 1e-4]
-
-
-def detection_losses(
-    outputs: dict[str, tf.Tensor],
-    targets: dict[str, tf.Tensor],
-    *,
-    heatmap_weight: float = 1.0,
-    box_weight: float = 5.0,
-    num_centres: tf.Tensor | None = None,
-    weight_sum: tf.Tensor | None = None,
-) -> dict[str, tf.Tensor]:
-    """The training loss of a batch and its two parts.
-
-    Args:
-        outputs: "heatmap" [B, h, w, C] logits and "box" [B, h, w, 4 G] distances in input pixels.
-        targets: "heatmap" [B, h, w, C], "box_target" [B, h, w, 4 G] and "box_weight" [B, h, w, G], see `targets.paint_targets`.
-        heatmap_weight: factor of the heatmap loss.
-        box_weight: factor of the box loss.
-        num_centres: [] what the focal sum is divided by (by 1 if 0); None counts the centres of this batch.
-        weight_sum: [] what the box sum is divided by (plus 1e-4); None adds up the box weights of this batch.
-
-    Returns:
-        "loss" [] = "heatmap_loss" [] + "box_loss" [], both with their factor.
-
-    Raises:
-        ValueError: if the shapes of outputs and targets differ, at trace time.
-    """
-    heatmap_sum, batch_centres = heatmap_focal_sum(outputs["heatmap"], targets["heatmap"])
-    box_sum, batch_weight = box_giou_sum(outputs["box"], targets["box_target"], targets["box_weight"])
-    num_centres = batch_centres if num_centres is None else num_centres
-    weight_sum = batch_weight if weight_sum is None else weight_sum
-    heatmap_loss = heatmap_weight * heatmap_sum / tf.where(num_centres > 0, num_centres, 1.0)
-    box_loss = box_weight * box_sum / (weight_sum + 1e-4)
-    return {"loss": heatmap_loss + box_loss, "heatmap_loss": heatmap_loss, "box_loss": box_loss}
 
 
 def normalizers(targets: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

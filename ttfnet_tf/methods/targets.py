@@ -12,7 +12,8 @@ import functools
 
 import numpy as np
 
-STRIDE = 4  # input pixels per cell
+from ttfnet_tf.boxes import STRIDE
+
 CORNERNET_SIZE = 0.54  # the size at which the square kernel is CornerNet's own
 CORNERNET_OVERLAP = 0.7  # its min_overlap
 

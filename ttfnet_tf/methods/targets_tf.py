@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from ttfnet_tf.methods.targets import STRIDE, check_settings, cornernet_radii
+from ttfnet_tf.boxes import STRIDE
+from ttfnet_tf.methods.targets import check_settings, cornernet_radii
 
 
 def render_targets(

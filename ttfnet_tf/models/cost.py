@@ -8,21 +8,15 @@ sums are not counted, as is the custom in tables of detectors. A multiply-add is
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import tensorflow as tf
 
 from ttfnet_tf.models.parameters import named_parameters
 
-# Part -> prefixes of the names of its layers; the first that fits counts.
-PARTS = {
-    "backbone": ("backbone.",),
-    "neck": ("bbox_head.deconv_layers.",),
-    "shortcuts": ("bbox_head.shortcut_layers.",),
-    "heatmap head": ("bbox_head.hm.",),
-    "box head": ("bbox_head.wh.",),
-    "offset head": ("bbox_head.reg.",),  # of CenterNet
-}
+# Part -> how the names of its layers begin; heads are the method's.
+PARTS = {"backbone": "backbone.", "neck": "bbox_head.deconv_layers.", "shortcuts": "bbox_head.shortcut_layers."}
 OTHER = "other"
 
 
@@ -38,28 +32,29 @@ class Cost:
         return Cost(self.parameters + other.parameters, self.trainable + other.trainable, self.multiply_adds + other.multiply_adds)
 
 
-def cost_of(model: tf.keras.Model, image_size: tuple[int, int]) -> dict[str, Cost]:
+def cost_of(model: tf.keras.Model, image_size: tuple[int, int], heads: Mapping[str, str]) -> dict[str, Cost]:
     """Cost of each part of a network.
 
     Args:
         model: from `build_model`, with fixed or open size.
         image_size: (H, W) of the input in pixels.
+        heads: name of each head -> how the names of its layers begin, such as {"box": "bbox_head.wh"}.
 
     Returns:
-        Part -> cost: the keys of `PARTS` that the model has and, where it has more, "other". The whole is their sum.
+        Part -> cost: the keys of `PARTS` and "<name> head" that the model has and, where it has more, "other". The whole is their sum.
 
     Raises:
         ValueError: the model contains an operation whose multiply-adds cannot be read from its shapes.
     """
-    multiply_adds, parameters, trainable = _multiply_adds(model, image_size), {}, {}
-    for name, variable in named_parameters(model).items():
-        _add(parameters, name, variable.shape.num_elements())
-    for name, variable in named_parameters(model, trainable_only=True).items():
-        _add(trainable, name, variable.shape.num_elements())
+    parts = {**PARTS, **{f"{name} head": f"{prefix}." for name, prefix in heads.items()}}
+    counted = [
+        _by_part(parts, {name: variable.shape.num_elements() for name, variable in named_parameters(model, trainable_only=only).items()})
+        for only in (False, True)
+    ]
+    counted.append(_by_part(parts, _multiply_adds(model, image_size)))
+    parameters, _, multiply_adds = counted
     return {
-        part: Cost(parameters.get(part, 0), trainable.get(part, 0), multiply_adds.get(part, 0))
-        for part in (*PARTS, OTHER)
-        if part in parameters or part in multiply_adds
+        part: Cost(*(counts.get(part, 0) for counts in counted)) for part in (*parts, OTHER) if part in parameters or part in multiply_adds
     }
 
 
@@ -73,13 +68,17 @@ def cost_table(costs: dict[str, Cost]) -> str:
     return "\n".join(lines)
 
 
-def _add(counts, name, count):
-    part = next((part for part, prefixes in PARTS.items() if name.startswith(prefixes)), OTHER)
-    counts[part] = counts.get(part, 0) + count
+def _by_part(parts, counts):
+    """Name of a parameter or operation -> count, summed by part."""
+    sums = {}
+    for name, count in counts.items():
+        part = next((part for part, prefix in parts.items() if name.startswith(prefix)), OTHER)
+        sums[part] = sums.get(part, 0) + count
+    return sums
 
 
 def _multiply_adds(model, image_size):
-    """Part -> multiply-adds, from the operations of the traced network: what runs is what is counted."""
+    """Name of an operation of the traced network -> multiply-adds: what runs is what is counted."""
     function = tf.function(lambda image: model(image, training=False), autograph=False)
     graph = function.get_concrete_function(tf.TensorSpec([1, *image_size, 3], tf.float32)).graph
     counts = {}
@@ -87,8 +86,8 @@ def _multiply_adds(model, image_size):
         if operation.type in _COUNTERS:
             count = _COUNTERS[operation.type](operation)
             if count is None:
-                raise ValueError(f"the multiply-adds of {operation.name} cannot be told: its shapes are open at {tuple(image_size)}")
-            _add(counts, operation.name.partition("/")[2], count)  # without the model's name
+                raise ValueError(f"the multiply-adds of {operation.name} cannot be counted: its shapes are open at {tuple(image_size)}")
+            counts[operation.name.partition("/")[2]] = count  # without the model's name
     return counts
 
 

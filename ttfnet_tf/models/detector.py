@@ -6,32 +6,27 @@ Reference: Liu et al., "Training-Time-Friendly Network for Real-Time Object Dete
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 from tensorflow.keras import layers
 
 from ttfnet_tf.models.backbones import backbone_named, build_backbone
-from ttfnet_tf.models.heads import centernet_heads, ttfnet_heads
 from ttfnet_tf.models.neck import build_neck
+from ttfnet_tf.models.normalization import MEAN, STD
 from ttfnet_tf.models.parameters import set_trainable
-
-MEAN = (123.675, 116.28, 103.53)  # of ImageNet, for pixels 0..255
-STD = (58.395, 57.12, 57.375)
-HEADS = {"ttfnet": ttfnet_heads, "centernet": centernet_heads}
 
 
 def build_model(
     num_classes: int,
     *,
+    heads: Callable[..., dict],
     backbone: str = "resnet18",
-    head: str = "ttfnet",
     neck: str = "deformable",
     sampler: str = "crop_and_resize",
     neck_channels=(256, 128, 64),
     shortcut=(3, 2, 1),
     upsampling: str = "bilinear",
-    heatmap_head=(128, 2),
-    box_head=(64, 1),
-    box_per_class: bool = False,
     frozen_stages: int = 1,
     zero_init_residual: bool = True,
     batch_norm: str = "local",
@@ -43,15 +38,13 @@ def build_model(
 
     Args:
         num_classes: channels of the heatmap.
+        heads: the method's, such as `methods.ttfnet.ttfnet_heads`: from (map of stride 4, num_classes, seed=) to the outputs by name.
         backbone: a name in `backbones.BACKBONES`.
-        head: a name in `HEADS`; what the model gives, and what its targets are, depends on it.
         neck: `deformable`, or `plain` for ordinary 3x3 convolutions in the same places.
         sampler: form of the deformable convolution.
         neck_channels: channels after each of the three x2 upsamplings (strides 16, 8, 4).
         shortcut: number of 3x3 convolutions on the way from stages 2, 3 and 4 into the neck; 0 is no shortcut.
         upsampling: of the neck, see `neck.build_neck`.
-        heatmap_head, box_head: (width, depth), `depth` 3x3 convolutions of `width` channels before the last 1x1.
-        box_per_class: whether each class has its own four distances.
         frozen_stages: -1 nothing, 0 the stem, n the stem and stages 1..n: not trained. Frozen normalisations use their running
             statistics, or go on collecting them, as the reference does in this backbone (`backbones.Backbone`).
         zero_init_residual: whether the last scale of each residual branch starts at 0.
@@ -63,14 +56,13 @@ def build_model(
     Returns:
         A model from [B, H, W, 3] RGB 0..255 (uint8 or float) to a dictionary, float32 under every precision policy:
         heatmap: [B, H/4, W/4, num_classes] logits.
-        The others are the head's: `box`, see `heads.ttfnet_heads`, or `size` and `offset`, see `heads.centernet_heads`.
+        The others are the method's: `box`, see `ttfnet.ttfnet_heads`, or `size` and `offset`, see `centernet.centernet_heads`.
 
     Raises:
-        ValueError: an unknown backbone, head, neck, upsampling, sampler or batch_norm, or an image_size that is no multiple of 32.
+        ValueError: an unknown backbone, neck, upsampling, sampler or batch_norm, or an image_size that is no multiple of 32.
     """
-    for name, value, choices in (("head", head, tuple(HEADS)), ("batch_norm", batch_norm, ("local", "synchronized"))):
-        if value not in choices:
-            raise ValueError(f"{name} must be one of {choices}, received {value!r}")
+    if batch_norm not in ("local", "synchronized"):
+        raise ValueError(f"batch_norm must be one of ('local', 'synchronized'), received {batch_norm!r}")
     if image_size is not None and any(side % 32 for side in image_size):
         raise ValueError(f"image_size must be multiples of 32, received {tuple(image_size)}")
     synchronized = batch_norm == "synchronized"
@@ -88,7 +80,7 @@ def build_model(
         neck=neck,
         sampler=sampler,
     )
-    if len(features) == 1:  # a backbone with its own way up
+    if len(features) == 1:  # a backbone with its own decoder
         x = features[0]
     else:
         x = build_neck(
@@ -101,8 +93,7 @@ def build_model(
             synchronized=synchronized,
             seed=seed,
         )
-    outputs = HEADS[head](x, num_classes, heatmap_head=heatmap_head, box_head=box_head, box_per_class=box_per_class, seed=seed)
-    model = tf.keras.Model(inputs, outputs, name="ttfnet")
+    model = tf.keras.Model(inputs, heads(x, num_classes, seed=seed), name="ttfnet")
     freeze(model, backbone, frozen_stages)
     return model
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.evaluate_run import evaluation_folder, evaluation_settings
+from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.runs.run_folder import flatten, read_labels, read_metrics, work_directory
 
 _PART_NAMES = ("AP", "AP50", "AP75")
@@ -48,6 +49,11 @@ class Record:
     evaluations: Sequence[Mapping[str, Any]]
     step: int | None
     evaluation: Path | None
+
+    @property
+    def method(self) -> str:
+        """Name of the detector for people."""
+        return METHODS[self.settings["model.method"]].title
 
     @property
     def config_name(self) -> str | None:

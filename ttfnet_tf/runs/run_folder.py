@@ -21,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ttfnet_tf.config import Config, dump_config, load_config
+from ttfnet_tf.config import Config, dump_config, load_stored
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import cannot_write, write_text
 
@@ -164,7 +164,7 @@ def read_config(path: Path) -> Config:
     """
     if not (path / "config.yaml").is_file():
         raise UserError(f"{path}: holds no config.yaml; name a work directory that training has written")
-    return load_config(path / "config.yaml")
+    return load_stored(path / "config.yaml")
 
 
 def read_metrics(run: str | Path) -> list[dict[str, Any]]:

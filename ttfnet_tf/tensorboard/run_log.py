@@ -11,18 +11,15 @@ from typing import Any
 import numpy as np
 
 from ttfnet_tf.evaluation.evaluate import EvaluationResult
+from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.tensorboard.events import EventLog
 
 FOLDERS = ("train", "eval", "time")  # of the event files, below the work directory
 CURVE_THRESHOLDS = np.linspace(0, 1, 101)  # of score
 
-# Key in metrics.jsonl -> name in TensorBoard, factor, what it is.
+# Key in metrics.jsonl -> name in TensorBoard, factor, what it is; the parts of the loss are the method's.
 _LINE = {
     "loss": ("loss/total", 1, "Sum of the losses with their factors; mean since the last line."),
-    "heatmap_loss": ("loss/heatmap", 1, "Focal loss with its factor."),
-    "box_loss": ("loss/box", 1, "GIoU loss with its factor."),
-    "size_loss": ("loss/size", 1, "CenterNet's L1 loss of width and height with its factor."),
-    "offset_loss": ("loss/offset", 1, "CenterNet's L1 loss of the centre with its factor."),
     "lr": ("lr", 1, "Learning rate of the last step."),
     "gradient_norm": ("grad_norm", 1, "Global L2 norm of the gradient before clipping; mean since the last line."),
     "positives": ("samples/positives", 1, "Peaks of the heatmap in an image; mean."),
@@ -64,7 +61,7 @@ _LAYOUT = {
 _COLUMNS = (
     "data.image_size",
     "model.backbone",
-    "model.head",
+    "model.method",
     "optim.lr",
     "optim.name",
     "optim.weight_decay",
@@ -90,6 +87,7 @@ class RunLog:
     def __init__(self, folder: Path, *, writes: bool = True):
         self._folder, self._writes = folder, writes
         self._logs: dict[str, EventLog] = {}
+        self._line, self._notes = dict(_LINE), dict(_NOTES)
         self._last_evaluation = -1  # step of the last AP on the axis of time
         self._last_tick = 0  # second of training of the last loss on the axis of time
 
@@ -109,6 +107,9 @@ class RunLog:
         if step == 0:
             first = dict.fromkeys(first, 0)
         self._last_tick = self._last_evaluation = _ticks(seconds)
+        losses = METHODS[settings["model.method"]].losses
+        self._line |= {key: (f"loss/{key.removesuffix('_loss')}", 1, note) for key, note in losses.items()}
+        self._notes |= {name: note for name, _, note in self._line.values()}
         self._logs = {name: EventLog(self._folder / name, first_step=first[name], writes=self._writes) for name in FOLDERS}
         for name, content in texts.items():
             self._logs["train"].text(step, name, content)
@@ -121,12 +122,12 @@ class RunLog:
 
     def line(self, step: int, values: Mapping[str, float], memory: Mapping[str, float]) -> None:
         """Scalars of a line of metrics.jsonl, by its keys; "training_seconds" is where the loss stands on the axis of time."""
-        scalars = {_LINE[key][0]: value * _LINE[key][1] for key, value in values.items() if key in _LINE}
+        scalars = {self._line[key][0]: value * self._line[key][1] for key, value in values.items() if key in self._line}
         scalars |= {f"memory/{name}": value for name, value in memory.items()}
-        self._logs["train"].scalars(step, scalars, _NOTES)
+        self._logs["train"].scalars(step, scalars, self._notes)
         tick = _ticks(values["training_seconds"])
         if tick > self._last_tick:  # several lines a second would be several values of one step
-            self._logs["time"].scalars(tick, {"time/loss": values["loss"]}, _NOTES)
+            self._logs["time"].scalars(tick, {"time/loss": values["loss"]}, self._notes)
             self._last_tick = tick
 
     def evaluation(self, step: int, seconds: float, result: EvaluationResult, images: Mapping[str, np.ndarray]) -> None:
@@ -140,10 +141,10 @@ class RunLog:
         """
         scalars = {f"coco/{name}": value for name, value in result.metrics.items() if value > -1}
         scalars |= {f"coco_class/{name}": value for name, value in result.per_class.items() if value > -1}
-        self._logs["eval"].scalars(step, scalars, _NOTES)
+        self._logs["eval"].scalars(step, scalars, self._notes)
         by_time = {f"time/{name}": result.metrics[name] for name in ("AP", "AP50") if result.metrics[name] > -1}
         self._last_evaluation = max(_ticks(seconds), self._last_evaluation + 1)  # toy runs evaluate twice a second
-        self._logs["time"].scalars(self._last_evaluation, by_time, _NOTES)
+        self._logs["time"].scalars(self._last_evaluation, by_time, self._notes)
         for name, of_class in result.matches.classes.items():
             if of_class.num_objects:
                 correct, wrong = of_class.counts(CURVE_THRESHOLDS)

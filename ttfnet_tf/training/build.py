@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from ttfnet_tf.config import Config, effective_lr
+from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.training.optim import ReferenceSGD, learning_rate
 from ttfnet_tf.training.optimizers import RuleGroups
 from ttfnet_tf.training.sentinel import Sentinel
@@ -28,9 +29,8 @@ def optimizer_of(config: Config, parameters: Mapping[str, tf.Variable]) -> Optim
 
 def sentinel_of(config: Config, parameters: Mapping[str, tf.Variable]) -> Sentinel:
     """The test of every step, for gradients in the order of `parameters`."""
-    bias = f"bbox_head.wh.{config.model.box_head.depth}.bias"
-    # CenterNet's sizes end in no ReLU.
-    side_bias = list(parameters).index(bias) if config.model.head == "ttfnet" and bias in parameters else None
+    bias = METHODS[config.model.method].side_bias(parameters)
+    side_bias = None if bias is None else list(parameters).index(bias)
     return Sentinel(explode_factor=config.train.explode_factor, side_bias=side_bias)
 
 

@@ -11,6 +11,7 @@ from ttfnet_tf.config import Config
 from ttfnet_tf.data import coco_classes
 from ttfnet_tf.data.coco_file import read_coco
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.runs.checkpoint import CheckpointStore, load_run
 from ttfnet_tf.runs.run_folder import Labels, RunFolder
 from ttfnet_tf.weights.files import WRITABLE, write_tensors
@@ -86,7 +87,7 @@ def export(run: str | Path, out: str | Path) -> int:
     for key, value, is_official in (
         ("backbone", settings.backbone, not settings.backbone.startswith("keras_cv/")),
         ("neck", settings.neck, settings.neck == "deformable"),
-        ("head", settings.head, settings.head == "ttfnet"),
+        ("method", settings.method, METHODS[settings.method].official_names),
     ):
         if not is_official:
             raise UserError(f"{run}: has model.{key}={value}, which the official code does not have; there are no official names for it")

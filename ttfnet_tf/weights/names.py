@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ttfnet_tf.methods.catalog import METHODS
+
 # Entries that no detector has: counters that nothing reads, classifiers, and layers that official versions make and never use.
 _NEEDLESS = re.compile(
     r"(^|\.)num_batches_tracked$"
@@ -21,7 +23,7 @@ _NEEDLESS = re.compile(
 # The official head makes a neck for DLA-34 too and passes it by.
 _NECK = re.compile(r"^bbox_head\.(deconv_layers|shortcut_layers)\.")
 # The last layer of a head, whose channels follow from the number of classes.
-_LAST_LAYER = re.compile(r"^bbox_head\.(hm|wh)\.\d+\.(weight|bias)$")
+_LAST_LAYER = re.compile(rf"^(?:{'|'.join(info.last_layers() for info in METHODS.values())})\.(weight|bias)$")
 _DARKNET_BLOCKS = (1, 2, 8, 8, 4)
 _DARKNET_CLASSIFIER = 1000 + 1000 * 1024  # biases and weights of the last layer of darknet53.weights
 
@@ -84,7 +86,9 @@ def match(found: Mapping[str, Sequence[int]], needed: Mapping[str, Sequence[int]
 
 def num_classes_of(found: Mapping[str, Sequence[int]]) -> int | None:
     """Channels of the heatmap of a whole detector; None for a backbone."""
-    heads = {int(number[1]): name for name in found if (number := re.fullmatch(r"bbox_head\.hm\.(\d+)\.weight", _modern(name)))}
+    prefixes = {re.escape(info.head_layers["heatmap"]) for info in METHODS.values()}
+    last = re.compile(rf"(?:{'|'.join(prefixes)})\.(\d+)\.weight")
+    heads = {int(number[1]): name for name in found if (number := last.fullmatch(_modern(name)))}
     return int(found[heads[max(heads)]][0]) if heads else None
 
 

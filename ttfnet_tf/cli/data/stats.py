@@ -9,6 +9,7 @@ from pathlib import Path
 from ttfnet_tf.cli.options import CONFIG_HELP, load_settings, refuse_other_keys
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.methods.catalog import METHODS
 
 # Settings that change the figures.
 _KEYS = ("data.", "targets.", "model.box_per_class", "decode.")
@@ -81,9 +82,9 @@ def _settings(args: argparse.Namespace):
     """The settings, checked for what only this verb needs."""
     refuse_other_keys(args.rest, _KEYS, "the figures depend on data.*, targets.*, model.box_per_class and decode.* only")
     config = load_settings(args.config, args.rest)
-    if config.model.head != "ttfnet":
+    if "targets.beta" not in METHODS[config.model.method].reads:
         raise UserError(
-            f"{args.config}: model.head={config.model.head} has no sub-areas to measure; name a configuration with model.head=ttfnet"
+            f"{args.config}: model.method={config.model.method} has no sub-areas to measure; name a configuration with model.method=ttfnet"
         )
     height, width = config.data.image_size
     if args.stride < 1 or height % args.stride or width % args.stride:

@@ -1,30 +1,30 @@
 """Backbones: functions from a normalised image to feature maps of stages 2 to 5 (strides 4, 8, 16, 32).
 
-One with its own way up gives a single map of stride 4 instead, and stands without a neck.
+One with its own decoder gives a single map of stride 4 instead, and stands without a neck.
+
+A backbone is a file of this folder and a row of `BACKBONES`. The table is read before settings are checked, so it imports no TensorFlow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import pkgutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from ttfnet_tf.models.backbones.darknet import darknet
-from ttfnet_tf.models.backbones.dla import dla34
-from ttfnet_tf.models.backbones.keras_cv import keras_cv_backbone
-from ttfnet_tf.models.backbones.resnet import resnet
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """How a backbone is built, and its own rule of freezing."""
+    """How a backbone is built, its own rule of freezing, and what it does not support."""
 
-    build: Callable[..., list]  # (inputs, **settings, width, zero_init_residual, synchronized, seed) -> [c2, c3, c4, c5]
+    build: str  # "module:function": (inputs, *, width, synchronized, seed, zero_init_residual, **settings) -> [c2, c3, c4, c5]
     stem: tuple[str, ...]  # prefixes of the names of the stem's layers
     stages: tuple[tuple[str, ...], ...]  # the same of stage 1, 2, ...
     settings: Mapping[str, Any] = field(default_factory=dict)  # keywords of `build` that make this backbone
-    own_neck: bool = False  # whether `build` takes `neck` and `sampler` too and returns one map of stride 4
+    own_decoder: bool = False  # whether `build` takes `neck` and `sampler` too and returns one map of stride 4
     frozen_statistics: bool = True  # whether frozen normalisations use their running statistics in training and leave them alone
+    synchronizes: bool = True  # whether its normalisations can have statistics of all replicas
+    ignores: tuple[str, ...] = ()  # keywords of `build_model` that change nothing in a network with this backbone
 
     def frozen_prefixes(self, frozen_stages: int) -> tuple[str, ...]:
         """Prefixes of the layer names that `frozen_stages` freezes: the stem from 0 on, stages 1 to n from n on."""
@@ -34,7 +34,7 @@ class Backbone:
 
 
 _RESNET = {
-    "build": resnet,
+    "build": "ttfnet_tf.models.backbones.resnet:resnet",
     "stem": ("backbone.conv1", "backbone.bn1"),
     "stages": tuple((f"backbone.layer{stage}.",) for stage in range(1, 5)),
 }
@@ -44,25 +44,29 @@ BACKBONES = {
     "resnet34": Backbone(**_RESNET, settings={"blocks": (3, 4, 6, 3)}),
     # Stage 1 has stride 2 here and stride 4 in a ResNet. The reference stops gradients only: frozen normalisations go on as others.
     "darknet53": Backbone(
-        build=darknet,
+        build="ttfnet_tf.models.backbones.darknet:darknet",
         stem=("backbone.stem.",),
         stages=tuple((f"backbone.layer{stage}.",) for stage in range(1, 6)),
         settings={"blocks": (1, 2, 8, 8, 4)},
         frozen_statistics=False,
+        ignores=("zero_init_residual",),  # the reference starts every scale at 1
     ),
     # The reference freezes nothing of it; its recipes have frozen_stages -1. Stages count as in a ResNet: 1 has stride 4.
     "dla34": Backbone(
-        build=dla34,
+        build="ttfnet_tf.models.backbones.dla:dla34",
         stem=("backbone.base.base_layer.", "backbone.base.level0.", "backbone.base.level1."),
         stages=tuple((f"backbone.base.level{level}.",) for level in range(2, 6)),
-        own_neck=True,
+        own_decoder=True,
+        ignores=("neck_channels", "shortcut", "upsampling"),
     ),
     **{
         f"keras_cv/{network}": Backbone(
-            build=keras_cv_backbone,
+            build="ttfnet_tf.models.backbones.keras_cv:keras_cv_backbone",
             stem=("backbone.stem.",),
             stages=tuple((f"backbone.stage{stage}.",) for stage in range(1, 5)),
             settings={"network": network},
+            synchronizes=False,
+            ignores=("zero_init_residual",),
         )
         for network in ("resnet50", "csp_darknet_s", "efficientnet_v2_s", "mobilenet_v3_small")
     },
@@ -70,20 +74,20 @@ BACKBONES = {
 
 
 def build_backbone(name: str, inputs, **keywords) -> list:
-    """Feature maps [c2, c3, c4, c5] of the backbone `name`, or [stride 4] of one with its own way up.
+    """Feature maps [c2, c3, c4, c5] of the backbone `name`, or [stride 4] of one with its own decoder.
 
     Args:
         name: one of `BACKBONES`.
         inputs: [B, H, W, 3] Keras tensor, normalised.
-        keywords: as of `resnet`, without `blocks`; `neck` and `sampler` too, which only a backbone with its own way up reads.
+        keywords: as of `resnet`, without `blocks`; `neck` and `sampler` too, which only a backbone with its own decoder reads.
 
     Raises:
         ValueError: unknown name.
     """
     backbone = backbone_named(name)
-    if not backbone.own_neck:
-        keywords = {key: value for key, value in keywords.items() if key not in ("neck", "sampler")}
-    return backbone.build(inputs, **backbone.settings, **keywords)
+    unused = {*backbone.ignores, *(() if backbone.own_decoder else ("neck", "sampler"))}
+    keywords = {key: value for key, value in keywords.items() if key not in unused}
+    return pkgutil.resolve_name(backbone.build)(inputs, **backbone.settings, **keywords)
 
 
 def backbone_named(name: str) -> Backbone:

@@ -16,21 +16,19 @@ from ttfnet_tf.models.backbones.convolution import conv2d
 SLOPE = 0.1  # of the leaky ReLU below 0
 
 
-def darknet(inputs, *, blocks, width: int = 64, zero_init_residual: bool = False, synchronized: bool = False, seed: int = 0) -> list:
+def darknet(inputs, *, blocks, width: int = 64, synchronized: bool = False, seed: int = 0) -> list:
     """A stem and five stages, each a convolution with stride 2 and blocks of a 1x1 and a 3x3 convolution.
 
     Args:
         inputs: [B, H, W, 3] Keras tensor, normalised.
         blocks: number of blocks of each of the five stages.
         width: channels of the first stage; the stem has half of them, every later stage doubles them.
-        zero_init_residual: without effect; the reference starts every scale of this backbone at 1.
         synchronized: whether batch statistics cover all replicas.
         seed: of the initial values.
 
     Returns:
         [c2, c3, c4, c5], the outputs of the last four stages: [B, H/4, W/4, 2 width] to [B, H/32, W/32, 16 width].
     """
-    del zero_init_residual
     x = _cell(inputs, width // 2, 3, 1, "backbone.stem", synchronized, seed)
     stages = []
     for stage, count in enumerate(blocks, start=1):

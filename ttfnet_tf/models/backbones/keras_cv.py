@@ -30,10 +30,7 @@ from tensorflow.keras import layers
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.layers.batch_norm import MOMENTUM
 from ttfnet_tf.layers.initializers import seeded
-
-# Of the images that come in, as in model.py; a test holds the two together.
-_MEAN = (123.675, 116.28, 103.53)
-_STD = (58.395, 57.12, 57.375)
+from ttfnet_tf.models.normalization import MEAN, STD
 
 
 @dataclass(frozen=True)
@@ -99,34 +96,28 @@ _NETWORKS = {
 _NUMBERED = re.compile(r"(tf\..+?|multiply|re_lu|squeeze_and_excite2d)(_\d+)?")
 
 
-def keras_cv_backbone(
-    inputs, *, network: str, width: int = 64, zero_init_residual: bool = True, synchronized: bool = False, seed: int = 0
-) -> list:
+def keras_cv_backbone(inputs, *, network: str, width: int = 64, synchronized: bool = False, seed: int = 0) -> list:
     """One of keras-cv's backbones.
 
     Args:
         inputs: [B, H, W, 3] Keras tensor, normalised; H and W multiples of 32.
         network: `resnet50`, `csp_darknet_s`, `efficientnet_v2_s` or `mobilenet_v3_small`.
         width: 64 is the published size; others scale the channels by width / 64 as far as the family allows, for tests.
-        zero_init_residual: without effect; every scale starts at 1.
-        synchronized: not possible with these layers.
+        synchronized: must be False: these layers have statistics of one replica only.
         seed: of the initial values.
 
     Returns:
         [P2, P3, P4, P5], keras-cv's pyramid levels: [B, H/4, W/4, ...] to [B, H/32, W/32, ...].
 
     Raises:
-        UserError: `synchronized`.
+        ValueError: `synchronized`.
     """
-    del zero_init_residual
     if synchronized:
-        raise UserError(
-            f"model.batch_norm=synchronized does not go with model.backbone=keras_cv/{network}, whose normalisations are keras-cv's; "
-            "set model.batch_norm=local"
-        )
-    x = layers.Rescaling([std / 255.0 for std in _STD], [mean / 255.0 for mean in _MEAN], dtype="float32", name="backbone.stem.rescaling")(
-        inputs
+        raise ValueError(f"keras_cv/{network} has no synchronized normalisations")
+    pixels = layers.Rescaling(
+        [std / 255.0 for std in STD], [mean / 255.0 for mean in MEAN], dtype="float32", name="backbone.stem.rescaling"
     )
+    x = pixels(inputs)
     description = _NETWORKS[network]
     backbone = _family(description)(**description.arguments(width / 64), include_rescaling=False, input_tensor=x)
     levels = [backbone.get_layer(backbone.pyramid_level_inputs[f"P{level}"]) for level in range(2, 6)]

@@ -1,0 +1,27 @@
+"""Settings: typed, inherited, overridable, checked before TensorFlow is imported.
+
+A configuration is a YAML file that may name one `base:` file and lists what differs from it; `key=value` overrides come last. The result
+is a tree of frozen dataclasses.
+
+    schema    every setting with its default and meaning
+    rules     which values, and which combinations, are refused
+    load      from files and overrides to a checked `Config`, and back to YAML
+
+Settings stop at `ttfnet_tf/build.py` and the training loop: everything below takes arguments with names and defaults.
+"""
+
+from ttfnet_tf.config.load import config_of, dump_config, load_config, load_stored
+from ttfnet_tf.config.schema import Config, HeadConfig, SplitConfig, effective_lr, list_settings, value_of
+
+__all__ = [
+    "Config",
+    "HeadConfig",
+    "SplitConfig",
+    "config_of",
+    "dump_config",
+    "effective_lr",
+    "list_settings",
+    "load_config",
+    "load_stored",
+    "value_of",
+]

@@ -1,0 +1,165 @@
+"""What a configuration may not say: values out of range, combinations that cannot be, settings that nothing reads.
+
+Tables of rows; a message names the key, its value and what is allowed.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ttfnet_tf.config.schema import Config, list_settings, value_of
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.methods.catalog import METHODS, shared_settings
+from ttfnet_tf.models.backbones import BACKBONES
+
+
+def check_choices(config: Config, source: str) -> None:
+    """Refuses names that no table has.
+
+    Args:
+        config: of the right types.
+        source: file name for the message.
+
+    Raises:
+        UserError: names the key, the value and what is allowed.
+    """
+    for setting in list_settings():
+        value = value_of(config, setting.key)
+        if setting.choices and value not in setting.choices:
+            nearest = difflib.get_close_matches(str(value), setting.choices, n=1, cutoff=0.0)[0]
+            raise UserError(f"{source}: {setting.key}={value} must be one of {', '.join(setting.choices)}; did you mean '{nearest}'?")
+
+
+def check_values(config: Config, source: str) -> None:
+    """Refuses values and combinations that no run could use; arguments and error as of `check_choices`."""
+    for key, holds, must in _RULES:
+        value = value_of(config, key)
+        if not holds(value, config):
+            raise UserError(f"{source}: {key}={value} {must}")
+
+
+def unread(config: Config) -> Iterator[tuple[str, str]]:
+    """(setting, the setting whose value makes it so) for every setting that nothing reads."""
+    method, backbone = METHODS[config.model.method], BACKBONES[config.model.backbone]
+    sections = [(key, "model.method") for key in shared_settings() if key not in method.reads]
+    sections += [(f"model.{name}", "model.backbone") for name in backbone.ignores]
+    sections += [(key, switch) for switch, is_so, keys in _UNREAD if is_so(value_of(config, switch), config) for key in keys]
+    for section, switch in sections:
+        for setting in list_settings():
+            if setting.key == section or setting.key.startswith(f"{section}."):
+                yield setting.key, switch
+
+
+# (setting, test of its value and of the whole configuration, settings that nothing reads then)
+_UNREAD: tuple[tuple[str, Callable[[Any, Config], bool], Sequence[str]], ...] = (
+    ("model.neck", lambda v, _: v == "plain", ("model.sampler",)),
+    ("model.heatmap_head.depth", lambda v, _: v == 0, ("model.heatmap_head.width",)),
+    ("model.box_head.depth", lambda v, _: v == 0, ("model.box_head.width",)),
+    ("optim.scale_lr", lambda v, _: not v, ("optim.lr_batch_size",)),
+    ("optim.schedule", lambda v, _: v != "step", ("optim.drop_epochs", "optim.drop_factor")),
+    ("optim.drop_epochs", lambda v, c: not v and c.optim.schedule == "step", ("optim.drop_factor",)),
+    ("optim.warmup_steps", lambda v, _: v == 0, ("optim.warmup_ratio",)),
+    ("train.strategy", lambda v, _: v == "multi_worker", ("train.devices",)),
+    ("train.evaluate_every", lambda v, _: v == 0, ("train.summary_images",)),
+)
+
+
+def _positive(value, _):
+    return math.isfinite(value) and value > 0
+
+
+def _not_negative(value, _):
+    return math.isfinite(value) and value >= 0
+
+
+def _fraction(value, _):
+    return 0 <= value <= 1
+
+
+_POSITIVE = "must be above 0"
+_NOT_NEGATIVE = "must be 0 or more"
+_FRACTION = "must lie in 0..1"
+
+# (key, test of its value and of the whole configuration, what the value must be)
+_RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
+    (
+        "data.image_size",
+        lambda v, _: len(v) == 2 and all(s > 0 and s % 32 == 0 for s in v),
+        "must be [height, width], both multiples of 32, for the deepest stride is 32",
+    ),
+    ("data.min_box_size", _not_negative, _NOT_NEGATIVE),
+    ("data.min_image_size", _not_negative, _NOT_NEGATIVE),
+    ("data.workers", _not_negative, _NOT_NEGATIVE),
+    ("augment.flip", _fraction, _FRACTION),
+    ("augment.expand", _fraction, _FRACTION),
+    ("model.frozen_stages", lambda v, _: -1 <= v <= 5, "must lie in -1..5 (-1 freezes nothing, 0 the stem)"),
+    (
+        "model.batch_norm",
+        lambda v, c: v == "local" or BACKBONES[c.model.backbone].synchronizes,
+        "is not possible with this model.backbone, whose normalisations are keras-cv's; set model.batch_norm=local",
+    ),
+    ("model.neck_channels", lambda v, _: len(v) == 3 and all(c > 0 for c in v), "must be three channel counts"),
+    ("model.shortcut", lambda v, _: len(v) == 3 and all(0 <= n <= 9 for n in v), "must be three numbers of layers in 0..9"),
+    ("model.heatmap_head.width", _positive, _POSITIVE),
+    ("model.heatmap_head.depth", _not_negative, _NOT_NEGATIVE),
+    ("model.box_head.width", _positive, _POSITIVE),
+    ("model.box_head.depth", _not_negative, _NOT_NEGATIVE),
+    ("targets.alpha", _positive, _POSITIVE),
+    ("targets.beta", _positive, _POSITIVE),
+    (
+        "targets.beta",
+        lambda v, c: v <= 1 or c.targets.area != "rectangle",
+        "must be at most 1 with targets.area=rectangle, or the sub-area would leave its box",
+    ),
+    ("losses.heatmap_weight", _not_negative, _NOT_NEGATIVE),
+    ("losses.box_weight", _not_negative, _NOT_NEGATIVE),
+    ("losses.offset_weight", _not_negative, _NOT_NEGATIVE),
+    ("optim.lr", _positive, _POSITIVE),
+    ("optim.lr_batch_size", _positive, _POSITIVE),
+    ("optim.momentum", lambda v, _: 0 <= v < 1, "must lie in 0..1, 1 excluded"),
+    ("optim.weight_decay", _not_negative, _NOT_NEGATIVE),
+    ("optim.bias_weight_decay", _not_negative, _NOT_NEGATIVE),
+    ("optim.bias_lr_multiplier", _not_negative, _NOT_NEGATIVE),
+    ("optim.clip_norm", _not_negative, _NOT_NEGATIVE),
+    ("optim.drop_epochs", lambda v, _: v == sorted(v) and all(e > 0 for e in v), "must be ascending epochs above 0"),
+    (
+        "optim.drop_epochs",
+        lambda v, c: c.optim.schedule != "step" or all(e < c.train.epochs for e in v),
+        "must all lie before the last of train.epochs",
+    ),
+    ("optim.drop_factor", _fraction, _FRACTION),
+    ("optim.warmup_steps", _not_negative, _NOT_NEGATIVE),
+    ("optim.warmup_ratio", _fraction, _FRACTION),
+    ("optim.ema_decay", lambda v, _: 0 <= v < 1, "must lie in 0..1, 1 excluded (0 is off)"),
+    ("train.epochs", _positive, _POSITIVE),
+    ("train.batch_size", _positive, _POSITIVE),
+    (
+        "train.batch_size",
+        lambda v, c: v % max(len(c.train.devices), 1) == 0,
+        "must be a multiple of the number of train.devices",
+    ),
+    (
+        "train.devices",
+        lambda v, _: len(set(v)) == len(v) and all(re.fullmatch(r"(cpu|gpu):\d+", d.lower()) for d in v),
+        "must be different devices such as gpu:0 or cpu:1",
+    ),
+    ("train.devices", lambda v, _: len({d.lower().partition(":")[0] for d in v}) <= 1, "must be all CPUs or all GPUs"),
+    ("train.seed", lambda v, _: 0 <= v < 2**31, "must lie in 0..2147483647"),
+    ("train.steps_per_call", _positive, _POSITIVE),
+    ("train.log_every", _positive, _POSITIVE),
+    ("train.checkpoint_every", _positive, _POSITIVE),
+    ("train.keep_checkpoints", _positive, _POSITIVE),
+    ("train.evaluate_every", _not_negative, _NOT_NEGATIVE),
+    ("train.summary_images", _not_negative, _NOT_NEGATIVE),
+    (
+        "train.profile_steps",
+        lambda v, _: not v or (len(v) == 2 and 1 <= v[0] <= v[1]),
+        "must be [first, last] with steps from 1 on, or [] for none",
+    ),
+    ("train.explode_factor", lambda v, _: v == 0 or (math.isfinite(v) and v > 1), "must be above 1 (0 is off)"),
+    ("decode.top_k", _positive, _POSITIVE),
+    ("decode.score_threshold", lambda v, _: 0 <= v < 1, "must lie in 0..1, 1 excluded"),
+    ("export.max_pixels", _positive, _POSITIVE),
+)

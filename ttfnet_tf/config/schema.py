@@ -1,0 +1,264 @@
+"""Every setting: its name, type, default and meaning. `docs/settings.md` is made from this file.
+
+A meaning says unit and source where there is one; "reference" is the official code of TTFNet.
+"""
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Optional, Union, get_args, get_origin
+
+from ttfnet_tf.methods.catalog import METHODS
+from ttfnet_tf.models.backbones import BACKBONES
+
+
+def setting(default: Any, meaning: str, *, choices: Collection[str] = ()) -> Any:
+    """A field of a section.
+
+    Args:
+        default: value, or a function that makes one where it can be changed.
+        meaning: one line for the reader of a configuration.
+        choices: names that are allowed, where the type does not say so; looked up when a value is checked.
+    """
+    metadata = {"meaning": meaning, "choices": choices}
+    return field(default_factory=default, metadata=metadata) if callable(default) else field(default=default, metadata=metadata)
+
+
+def _values(*values: Any) -> Callable[[], list]:
+    """The default of a list."""
+    return lambda: list(values)
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """One annotated set of images in COCO format."""
+
+    annotations: str = setting("", "COCO instances JSON")
+    images: str = setting("", "folder that the file names in it are relative to")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Images and annotations. `crowd`, `min_box_size`, `min_image_size` and `empty_images` concern training only."""
+
+    train: SplitConfig = field(default_factory=SplitConfig)
+    val: SplitConfig = field(default_factory=SplitConfig)
+    image_size: list[int] = setting(
+        _values(512, 512), "[height, width] of the input in pixels, multiples of 32; images are stretched to it"
+    )
+    crowd: Literal["background", "object"] = setting(
+        "background", "boxes with iscrowd=1: `background` drops them, as the reference does; `object` trains on them"
+    )
+    min_box_size: float = setting(1.0, "px of the original image; boxes with a shorter side are dropped (reference: 1)")
+    min_image_size: int = setting(32, "px; images with a shorter side are dropped (reference: 32)")
+    empty_images: Literal["drop", "keep"] = setting(
+        "drop", "images without a usable box: `drop` as the reference does, or `keep` as background"
+    )
+    broken_images: Literal["raise", "skip"] = setting(
+        "raise", "an image that cannot be read: `raise` stops, `skip` counts it and takes the next"
+    )
+    workers: int = setting(0, "images processed at a time; 0 lets tf.data choose")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of training images."""
+
+    flip: float = setting(0.5, "probability of a horizontal flip")
+    photometric: bool = setting(False, "brightness, contrast, saturation, hue and order of channels (10x recipes)")
+    expand: float = setting(0.0, "probability of a mean-coloured canvas of up to 4 x 4 the image's size (10x recipes: 0.5)")
+    min_iou_crop: bool = setting(False, "a crop in which every box keeps a random least overlap (10x recipes)")
+    affine: bool = setting(False, "random scale and shift (CenterNet)")
+    lighting: bool = setting(False, "colour jitter, and noise along the principal colours of ImageNet (CenterNet)")
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Size of one head of the network."""
+
+    width: int = setting(128, "channels of each 3x3 convolution")
+    depth: int = setting(2, "number of 3x3 convolutions before the last 1x1")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network."""
+
+    backbone: str = setting("resnet18", "network that makes the feature maps", choices=BACKBONES)
+    method: str = setting("ttfnet", "heads, targets, losses and decoding; `centernet` is the paper's baseline", choices=METHODS)
+    pretrained: Optional[str] = setting(
+        None, "weights of the backbone: a file, `timm/<name>`, or a preset of keras-cv; partial files are accepted"
+    )
+    frozen_stages: int = setting(1, "-1 none, 0 the stem, n the stem and stages 1..n (reference: 1, from scratch: -1)")
+    zero_init_residual: bool = setting(True, "the last BN scale of each residual branch starts at 0 (reference; false from scratch)")
+    batch_norm: Literal["local", "synchronized"] = setting("local", "statistics of each replica (`local`) or over all (`synchronized`)")
+    neck: Literal["deformable", "plain"] = setting("deformable", "`plain` has ordinary 3x3 convolutions in place of deformable ones")
+    sampler: Literal["crop_and_resize", "gather"] = setting(
+        "crop_and_resize", "form of the deformable convolution; both give the same numbers"
+    )
+    neck_channels: list[int] = setting(_values(256, 128, 64), "channels after each x2 upsampling of the neck")
+    shortcut: list[int] = setting(_values(3, 2, 1), "3x3 convolutions from stages 2, 3 and 4 into the neck; 0 is no shortcut")
+    upsampling: Literal["bilinear", "transposed"] = setting(
+        "bilinear", "of the neck; `transposed` learns it by 4x4 convolutions (CenterNet)"
+    )
+    heatmap_head: HeadConfig = field(default_factory=HeadConfig)
+    box_head: HeadConfig = field(default_factory=lambda: HeadConfig(width=64, depth=1))
+    box_per_class: bool = setting(False, 'one box for each class and cell (paper, Table 2 "class-aware")')
+
+
+@dataclass(frozen=True)
+class TargetsConfig:
+    """What the network is trained to give."""
+
+    alpha: float = setting(0.54, "size of the heatmap's kernel relative to the box")
+    beta: float = setting(0.54, "size of the area that regresses the box, relative to the box")
+    area: Literal["gaussian", "rectangle"] = setting(
+        "gaussian", "`gaussian` weighs the cells of that area by a kernel, `rectangle` equally"
+    )
+    weight: Literal["none", "norm", "sqrt", "log", "equal"] = setting(
+        "log",
+        "sum of the weights of a box of area a: `none` a, `norm` 1, `sqrt`, `log`; `equal` leaves each cell the weight of the area's form",
+    )
+    kernel: Literal["aspect", "cornernet"] = setting("aspect", "kernels follow the sides of the box, or are CornerNet's square")
+    backend: Literal["py_function", "graph", "device"] = setting(
+        "py_function", "where targets are drawn: NumPy in tf.data, TensorFlow in tf.data (`graph`), inside the training step (`device`)"
+    )
+
+
+@dataclass(frozen=True)
+class LossesConfig:
+    """Factors of the losses, and what they are averaged over."""
+
+    heatmap_weight: float = setting(1.0, "factor of the focal loss")
+    box_weight: float = setting(5.0, "factor of the GIoU loss, or of CenterNet's L1 loss of width and height (its recipe: 0.1)")
+    offset_weight: float = setting(1.0, "factor of CenterNet's L1 loss of the centre's place in its cell")
+    normalizer: Literal["global", "replica"] = setting(
+        "global", "sums are divided by counts of the whole batch (`global`) or of each replica (`replica`, the official arithmetic)"
+    )
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimizer and learning rate."""
+
+    lr: float = setting(0.016, "peak learning rate for batches of `lr_batch_size`")
+    lr_batch_size: int = setting(128, "images of the batch that `lr` is meant for")
+    scale_lr: bool = setting(True, "another `train.batch_size` scales the learning rate linearly (Goyal et al. 2017)")
+    name: Literal["sgd", "adam", "adamw", "lamb", "novograd", "radam", "sgdw"] = setting(
+        "sgd", "`sgd` has the official rules, `adam` and `adamw` are Keras', the others tensorflow-addons'"
+    )
+    momentum: float = setting(0.9, "of `sgd` and `sgdw`; beta 1 of the others")
+    weight_decay: float = setting(
+        4e-4, "added to the gradient after clipping, as PyTorch does; `adamw` and `sgdw` take it from the parameter"
+    )
+    bias_lr_multiplier: float = setting(2.0, "of biases, by the name rule of the reference (docs/deviations.md)")
+    bias_weight_decay: float = setting(0.0, "of biases, by the same rule")
+    clip_norm: float = setting(35.0, "global L2 norm of the gradient; 0 is off")
+    schedule: Literal["step", "cosine"] = setting(
+        "step", "`step` multiplies the rate at `drop_epochs`, `cosine` brings it to 0 over the run"
+    )
+    drop_epochs: list[float] = setting(_values(9.0, 11.0), "step: the rate is multiplied by `drop_factor` from each of these epochs on")
+    drop_factor: float = setting(0.1, "see `drop_epochs`")
+    warmup_steps: int = setting(500, "steps in which the rate rises linearly to its value")
+    warmup_ratio: float = setting(0.2, "fraction of the rate at step 0")
+    ema_decay: float = setting(0.0, "moving average of the weights, used for evaluation and export; 0 is off")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The training run."""
+
+    epochs: int = setting(12, "passes over the training images")
+    batch_size: int = setting(128, "images of a step, over all replicas")
+    seed: int = setting(0, "of initial weights, order and augmentation")
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting("float32", "type of the network's arithmetic")
+    strategy: Literal["mirrored", "multi_worker"] = setting("mirrored", "one process, or one for each worker (docs/distributed.md)")
+    devices: list[str] = setting(_values(), "e.g. [gpu:0, gpu:1] or [cpu:0, cpu:1]; empty is every GPU, else the CPU")
+    steps_per_call: int = setting(1, "training steps in one call of the compiled function")
+    log_every: int = setting(10, "steps between two lines of metrics.jsonl")
+    checkpoint_every: int = setting(1, "epochs between two checkpoints")
+    keep_checkpoints: int = setting(3, "the latest ones; the best by AP is kept beside them")
+    evaluate_every: int = setting(1, "epochs between two evaluations; 0 is never, else the last epoch is always evaluated")
+    summary_images: int = setting(4, "images of each kind in TensorBoard at each evaluation; 0 is none")
+    profile_steps: list[int] = setting(_values(), "[first, last] steps, from 1, that TensorFlow's profiler records; empty is off")
+    report: bool = setting(False, "write report.html into the work directory when training is done")
+    on_divergence: Literal["stop", "skip", "rollback"] = setting(
+        "stop", "when the loss or gradient is not finite, or the loss explodes: stop, skip the step, or return to the last checkpoint"
+    )
+    explode_factor: float = setting(20.0, "a loss above so many times its running mean explodes; 0 is off")
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """From the network's maps to detections."""
+
+    top_k: int = setting(100, "detections of an image at most; COCO's figures look at 100")
+    score_threshold: float = setting(0.01, "evaluation keeps detections above it; `ttfnet predict` has its own")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Exported graphs."""
+
+    max_pixels: int = setting(50_000_000, "height x width of the largest image file that an exported graph decodes")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that defines a run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    targets: TargetsConfig = field(default_factory=TargetsConfig)
+    losses: LossesConfig = field(default_factory=LossesConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as documents and checks see it."""
+
+    key: str  # "optim.lr"
+    type: Any
+    default: Any
+    meaning: str
+    choices: tuple[str, ...]  # empty where any value of the type may be allowed
+
+
+def list_settings() -> list[Setting]:
+    """Every setting, in the order of this file."""
+    return list(_settings_of(Config(), ""))
+
+
+def _settings_of(section: Any, prefix: str) -> Iterator[Setting]:
+    for one in dataclasses.fields(section):
+        key, value = f"{prefix}{one.name}", getattr(section, one.name)
+        if dataclasses.is_dataclass(value):
+            yield from _settings_of(value, f"{key}.")
+        else:
+            choices = get_args(one.type) if get_origin(one.type) is Literal else one.metadata["choices"]
+            yield Setting(key, one.type, value, one.metadata["meaning"], tuple(choices))
+
+
+def value_of(config: Config, key: str) -> Any:
+    """The value of a dotted key, which may be that of a section."""
+    value: Union[Config, Any] = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def with_value(section: Any, key: str, value: Any) -> Any:
+    """A copy of a section, or of the whole, in which the setting of a dotted key has another value."""
+    name, _, rest = key.partition(".")
+    return dataclasses.replace(section, **{name: with_value(getattr(section, name), rest, value) if rest else value})
+
+
+def effective_lr(config: Config) -> float:
+    """Peak learning rate for the configured batch: `optim.lr`, scaled linearly from `optim.lr_batch_size`."""
+    scale = config.train.batch_size / config.optim.lr_batch_size if config.optim.scale_lr else 1.0
+    return config.optim.lr * scale

@@ -55,7 +55,11 @@ def test_commands_and_functions_explain_themselves(site):
     assert "usage: ttfnet data check" in commands
     assert "ttfnet predict runs/demo image.jpg folder --out drawings" in commands
     python = (site / "api.html").read_text(encoding="utf-8")
-    for name in ("ttfnet_tf.inference.detector.Detector.load", "ttfnet_tf.methods.losses.giou_loss", "ttfnet_tf.methods.decode.decode"):
+    for name in (
+        "ttfnet_tf.inference.detector.Detector.load",
+        "ttfnet_tf.methods.losses.giou_loss",
+        "ttfnet_tf.methods.ttfnet.decode_distances",
+    ):
         assert f'id="{name}"' in python
 
 

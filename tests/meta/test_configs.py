@@ -64,7 +64,7 @@ def test_recipes_are_the_published_ones(name, backbone, lr, batch, epochs, drops
     assert (config.targets.alpha, config.targets.beta, config.targets.area, config.targets.weight) == (0.54, 0.54, "gaussian", "log")
     assert (config.losses.heatmap_weight, config.losses.box_weight) == (1.0, 5.0)
     assert (config.model.pretrained is None) == ("scratch" in name)
-    assert config.model.zero_init_residual != ("scratch" in name)
+    assert config.model.zero_init_residual != ("scratch" in name and backbone != "darknet53")  # which has no such branch
     augmented = "aug" in name
     assert (config.augment.photometric, config.augment.expand, config.augment.min_iou_crop) == (augmented, 0.5 * augmented, augmented)
     assert (config.augment.flip, config.augment.affine, config.augment.lighting) == (0.5, False, False)

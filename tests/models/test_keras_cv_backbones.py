@@ -7,7 +7,6 @@ import networks
 import numpy as np
 import pytest
 import tensorflow as tf
-from ttfnet_tf.runs.moving_average import MovingAverage
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.layers.batch_norm import MOMENTUM
@@ -18,6 +17,7 @@ from ttfnet_tf.models.backbones import keras_cv as module
 from ttfnet_tf.models.backbones.keras_cv import load_preset
 from ttfnet_tf.models.detector import freeze
 from ttfnet_tf.models.parameters import named_buffers, named_parameters
+from ttfnet_tf.runs.moving_average import MovingAverage
 from ttfnet_tf.training.optim import ReferenceSGD
 
 MOBILENET = "keras_cv/mobilenet_v3_small"

@@ -4,11 +4,11 @@ import networks
 import numpy as np
 import pytest
 import tensorflow as tf
-from ttfnet_tf.runs.moving_average import MovingAverage
 
 from ttfnet_tf.methods.targets import paint_targets
 from ttfnet_tf.methods.ttfnet import decode_distances, ttfnet
 from ttfnet_tf.models.parameters import named_buffers, named_parameters
+from ttfnet_tf.runs.moving_average import MovingAverage
 from ttfnet_tf.training import optim
 from ttfnet_tf.training.sentinel import Sentinel
 from ttfnet_tf.training.step import build_train_function

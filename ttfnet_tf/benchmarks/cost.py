@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ttfnet_tf import build
 from ttfnet_tf.config import Config
+from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.models.cost import cost_of, cost_table
 
 
 def network_cost(config: Config, *, num_classes: int) -> str:
     """A table with a row for each part of the network."""
-    return cost_table(cost_of(build.model_of(config, num_classes), tuple(config.data.image_size)))
+    model = build.model_of(config, num_classes)
+    return cost_table(cost_of(model, tuple(config.data.image_size), METHODS[config.model.method].head_layers))

@@ -1,8 +1,8 @@
 """From YAML files and `key=value` overrides to a checked `Config`, and back. Nothing else in the package knows YAML or omegaconf.
 
-A setting that nothing reads (`targets.beta` with CenterNet) is refused where somebody asks for it: in the file, or among the overrides, that
-makes it so, or in a later one. What an earlier file of the chain says is a recipe's and goes back to its default in silence, so that a
-single override such as `optim.schedule=cosine` works on every recipe.
+A setting that nothing reads, such as `targets.beta` with CenterNet, is refused when it is set in the file that chooses CenterNet, in a
+later file, or on the command line. One that comes from an earlier file goes back to its default, so that the one override
+`optim.schedule=cosine` works with every recipe.
 """
 
 import dataclasses

@@ -43,9 +43,7 @@ class DataConfig:
 
     train: SplitConfig = field(default_factory=SplitConfig)
     val: SplitConfig = field(default_factory=SplitConfig)
-    image_size: list[int] = setting(
-        _values(512, 512), "[height, width] of the input in pixels, multiples of 32; images are stretched to it"
-    )
+    image_size: list[int] = setting(_values(512, 512), "[height, width] of the input in px, multiples of 32; images are stretched to it")
     crowd: Literal["background", "object"] = setting(
         "background", "boxes with iscrowd=1: `background` drops them, as the reference does; `object` trains on them"
     )
@@ -117,7 +115,7 @@ class TargetsConfig:
     )
     weight: Literal["none", "norm", "sqrt", "log", "equal"] = setting(
         "log",
-        "sum of the weights of a box of area a: `none` a, `norm` 1, `sqrt`, `log`; `equal` leaves each cell the weight of the area's form",
+        "sum of the weights of a box of area a: `none` a, `norm` 1, `sqrt`, `log`; `equal` leaves the weights of the area's form",
     )
     kernel: Literal["aspect", "cornernet"] = setting("aspect", "kernels follow the sides of the box, or are CornerNet's square")
     backend: Literal["py_function", "graph", "device"] = setting(
@@ -148,15 +146,11 @@ class OptimConfig:
         "sgd", "`sgd` has the official rules, `adam` and `adamw` are Keras', the others tensorflow-addons'"
     )
     momentum: float = setting(0.9, "of `sgd` and `sgdw`; beta 1 of the others")
-    weight_decay: float = setting(
-        4e-4, "added to the gradient after clipping, as PyTorch does; `adamw` and `sgdw` take it from the parameter"
-    )
+    weight_decay: float = setting(4e-4, "added to the gradient after clipping, as PyTorch does; `adamw` and `sgdw` decay the parameter")
     bias_lr_multiplier: float = setting(2.0, "of biases, by the name rule of the reference (docs/deviations.md)")
     bias_weight_decay: float = setting(0.0, "of biases, by the same rule")
     clip_norm: float = setting(35.0, "global L2 norm of the gradient; 0 is off")
-    schedule: Literal["step", "cosine"] = setting(
-        "step", "`step` multiplies the rate at `drop_epochs`, `cosine` brings it to 0 over the run"
-    )
+    schedule: Literal["step", "cosine"] = setting("step", "`step` multiplies the rate at `drop_epochs`, `cosine` decreases it to 0")
     drop_epochs: list[float] = setting(_values(9.0, 11.0), "step: the rate is multiplied by `drop_factor` from each of these epochs on")
     drop_factor: float = setting(0.1, "see `drop_epochs`")
     warmup_steps: int = setting(500, "steps in which the rate rises linearly to its value")

@@ -85,8 +85,8 @@ def export_tflite(run: LoadedRun, folder: Path, *, precision: str = "fp32", repr
             if type(error).__name__ != "ConverterError":
                 raise
             raise UserError(
-                f"{run.folder}: model.backbone={run.config.model.backbone} with model.method={run.config.model.method} needs operations that "
-                f"TFLite does not have ({_first_line(error)}); export it as saved_model"
+                f"{run.folder}: model.backbone={run.config.model.backbone} with model.method={run.config.model.method} needs operations "
+                f"that TFLite does not have ({_first_line(error)}); export it as saved_model"
             ) from None
     about = _card(run, precision, len(images))
     texts = model_card.texts(about)

@@ -1,7 +1,7 @@
 """The methods by name, with what others know of them before TensorFlow is imported.
 
-A method is a module of this folder and a row of `METHODS`: settings, network, training, TensorBoard, cost tables, weights and export read the
-row and know no method by name.
+A method is a module of this folder and a row of `METHODS`. Settings, network, training, TensorBoard, cost tables, weights and export read
+the row and know no method by name.
 """
 
 from __future__ import annotations

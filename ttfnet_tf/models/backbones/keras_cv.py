@@ -114,10 +114,8 @@ def keras_cv_backbone(inputs, *, network: str, width: int = 64, synchronized: bo
     """
     if synchronized:
         raise ValueError(f"keras_cv/{network} has no synchronized normalisations")
-    pixels = layers.Rescaling(
-        [std / 255.0 for std in STD], [mean / 255.0 for mean in MEAN], dtype="float32", name="backbone.stem.rescaling"
-    )
-    x = pixels(inputs)
+    scale, offset = [std / 255.0 for std in STD], [mean / 255.0 for mean in MEAN]
+    x = layers.Rescaling(scale, offset, dtype="float32", name="backbone.stem.rescaling")(inputs)
     description = _NETWORKS[network]
     backbone = _family(description)(**description.arguments(width / 64), include_rescaling=False, input_tensor=x)
     levels = [backbone.get_layer(backbone.pyramid_level_inputs[f"P{level}"]) for level in range(2, 6)]

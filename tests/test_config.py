@@ -3,8 +3,10 @@
 import dataclasses
 
 import pytest
+import yaml
 
-from ttfnet_tf.config import Config, dump_config, effective_lr, load_config
+from ttfnet_tf.config import Config, config_of, dump_config, effective_lr, list_settings, load_config, load_stored, value_of
+from ttfnet_tf.config.load import RENAMED
 from ttfnet_tf.errors import UserError
 
 
@@ -179,3 +181,149 @@ def test_a_rectangle_must_stay_inside_its_box(write_yaml):
     path = write_yaml("a.yaml", "targets: {area: rectangle, beta: 1.2}")
     assert "targets.beta=1.2 must be at most 1 with targets.area=rectangle" in _message(path)
     assert load_config(path, ["targets.area=gaussian"]).targets.beta == 1.2
+
+
+# Settings in one file, and the line about the one that nothing reads.
+UNREAD = [
+    ("model: {method: centernet}\ntargets: {alpha: 0.3}", "targets.alpha=0.3 has no effect with model.method=centernet"),
+    ("model: {method: centernet}\ntargets: {beta: 0.3}", "targets.beta=0.3 has no effect with model.method=centernet"),
+    ("model: {method: centernet}\ntargets: {area: rectangle}", "targets.area=rectangle has no effect with model.method=centernet"),
+    ("model: {method: centernet}\ntargets: {weight: norm}", "targets.weight=norm has no effect with model.method=centernet"),
+    ("model: {method: centernet}\ntargets: {kernel: cornernet}", "targets.kernel=cornernet has no effect with model.method=centernet"),
+    ("losses: {offset_weight: 2.0}", "losses.offset_weight=2.0 has no effect with model.method=ttfnet"),
+    ("model: {backbone: dla34, neck_channels: [64, 32, 16]}", "model.neck_channels=[64, 32, 16] has no effect with model.backbone=dla34"),
+    ("model: {backbone: dla34, shortcut: [0, 0, 0]}", "model.shortcut=[0, 0, 0] has no effect with model.backbone=dla34"),
+    ("model: {backbone: dla34, upsampling: transposed}", "model.upsampling=transposed has no effect with model.backbone=dla34"),
+    (
+        "model: {backbone: darknet53, zero_init_residual: false}",
+        "model.zero_init_residual=false has no effect with model.backbone=darknet53",
+    ),
+    (
+        "model: {backbone: keras_cv/resnet50, zero_init_residual: false}",
+        "model.zero_init_residual=false has no effect with model.backbone=keras_cv/resnet50",
+    ),
+    ("model: {neck: plain, sampler: gather}", "model.sampler=gather has no effect with model.neck=plain"),
+    (
+        "model: {heatmap_head: {width: 64, depth: 0}}",
+        "model.heatmap_head.width=64 has no effect with model.heatmap_head.depth=0",
+    ),
+    ("model: {box_head: {width: 32, depth: 0}}", "model.box_head.width=32 has no effect with model.box_head.depth=0"),
+    ("optim: {scale_lr: false, lr_batch_size: 8}", "optim.lr_batch_size=8 has no effect with optim.scale_lr=false"),
+    ("optim: {schedule: cosine, drop_epochs: [5]}", "optim.drop_epochs=[5.0] has no effect with optim.schedule=cosine"),
+    ("optim: {schedule: cosine, drop_factor: 0.5}", "optim.drop_factor=0.5 has no effect with optim.schedule=cosine"),
+    ("optim: {drop_epochs: [], drop_factor: 0.5}", "optim.drop_factor=0.5 has no effect with optim.drop_epochs=[]"),
+    ("optim: {warmup_steps: 0, warmup_ratio: 0.1}", "optim.warmup_ratio=0.1 has no effect with optim.warmup_steps=0"),
+    (
+        "train: {strategy: multi_worker, devices: [gpu:0]}",
+        "train.devices=['gpu:0'] has no effect with train.strategy=multi_worker",
+    ),
+    ("train: {evaluate_every: 0, summary_images: 2}", "train.summary_images=2 has no effect with train.evaluate_every=0"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), UNREAD, ids=[expected.partition("=")[0] for _, expected in UNREAD])
+def test_a_setting_that_nothing_reads_is_refused_where_it_is_set(write_yaml, text, expected):
+    path = write_yaml("a.yaml", text)
+    assert _message(path) == f"{path}: {expected}; remove it"
+    # The same from a base file is that recipe's: the choice of a later file wins.
+    inner, switch = (part.partition("=")[0] for part in expected.split(" has no effect with "))
+    chosen = value_of(config_of(yaml.safe_load(text), source="a.yaml"), switch)
+    write_yaml("recipe.yaml", _tree(inner, _value(text, inner)))
+    config = load_config(write_yaml("b.yaml", f"base: recipe.yaml\n{_tree(switch, chosen)}"))
+    assert value_of(config, inner) == value_of(Config(), inner)
+    assert load_config(write_yaml("dumped.yaml", dump_config(config))) == config
+
+
+def _tree(key, value):
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return yaml.safe_dump(value)
+
+
+def _value(text, key):
+    tree = yaml.safe_load(text)
+    for part in key.split("."):
+        tree = tree[part]
+    return tree
+
+
+def test_overrides_are_later_than_every_file(write_yaml):
+    path = write_yaml("a.yaml", "optim: {drop_epochs: [5]}\nmodel: {backbone: dla34}")
+    assert load_config(path, ["optim.schedule=cosine"]).optim.drop_epochs == Config().optim.drop_epochs
+    override = "model.shortcut=[0, 0, 0]"
+    assert _message(path, override) == f"override '{override}': {override} has no effect with model.backbone=dla34; remove it"
+    # Among overrides there is no order.
+    for overrides in (("optim.schedule=cosine", "optim.drop_factor=0.5"), ("optim.drop_factor=0.5", "optim.schedule=cosine")):
+        assert "override 'optim.drop_factor=0.5': optim.drop_factor=0.5 has no effect" in _message(path, *overrides)
+
+
+def test_a_setting_that_nothing_reads_may_say_its_default(write_yaml):
+    text = "model: {method: centernet}\ntargets: {alpha: 0.54, area: gaussian}\nlosses: {offset_weight: 0.5}"
+    assert load_config(write_yaml("a.yaml", text)).losses.offset_weight == 0.5
+
+
+def test_synchronized_normalisation_needs_a_backbone_that_has_it(write_yaml):
+    line = _message(write_yaml("a.yaml", "model: {backbone: keras_cv/resnet50, batch_norm: synchronized}"))
+    assert "model.batch_norm=synchronized is not possible with this model.backbone" in line
+
+
+def test_names_of_backbones_and_methods_are_offered(write_yaml):
+    line = _message(write_yaml("a.yaml", "model: {backbone: resnet-18}"))
+    assert "model.backbone=resnet-18 must be one of resnet18, resnet34, darknet53" in line
+    assert line.endswith("did you mean 'resnet18'?")
+    assert "model.method=centrenet must be one of ttfnet, centernet; did you mean 'centernet'?" in _message(
+        write_yaml("b.yaml", "model: {method: centrenet}")
+    )
+
+
+# What a run of version 0.1.0 has in its config.yaml and its model card.
+STORED = {
+    "data": {"broken_pictures": "skip", "image_size": [64, 64]},
+    "model": {"head": "centernet", "backbone": "darknet53", "zero_init_residual": False},
+    "targets": {"beta": 0.3},
+    "train": {"summary_pictures": 2},
+}
+
+
+def test_stored_files_of_earlier_versions_load(write_yaml):
+    path = write_yaml("config.yaml", yaml.safe_dump(STORED))
+    config = load_stored(path)
+    assert (config.data.broken_images, config.train.summary_images, config.model.method) == ("skip", 2, "centernet")
+    assert config == config_of(STORED, source="card")
+    # What nothing reads is no fault of the run.
+    assert (config.model.zero_init_residual, config.targets.beta) == (True, 0.54)
+    assert load_stored(write_yaml("new.yaml", dump_config(config))) == config
+    # What is set on top of it is.
+    with pytest.raises(UserError, match=r"^override 'targets.beta=0.2': targets.beta=0.2 has no effect with model.method=centernet"):
+        load_stored(path, ["targets.beta=0.2"])
+
+
+def test_stored_files_are_checked_otherwise(write_yaml):
+    with pytest.raises(UserError, match=r"c.yaml: unknown key 'model.haed'; did you mean"):
+        load_stored(write_yaml("c.yaml", "model: {haed: ttfnet}"))
+    with pytest.raises(UserError, match=r"c.yaml: train.epochs=0 must be above 0"):
+        load_stored(write_yaml("c.yaml", "train: {epochs: 0}"))
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_old_names_in_what_people_write_are_named_anew(write_yaml, old):
+    path = write_yaml("a.yaml", _tree(old, "skip"))
+    assert _message(path) == f"{path}: {old} is called {RENAMED[old]} now"
+    override = f"{old}=skip"
+    assert _message(write_yaml("b.yaml", ""), override) == f"override '{override}': {old} is called {RENAMED[old]} now"
+
+
+def test_renamed_settings_stay_in_their_section_and_exist():
+    keys = {setting.key for setting in list_settings()}
+    for old, new in RENAMED.items():
+        assert new in keys
+        assert old not in keys
+        assert old.rpartition(".")[0] == new.rpartition(".")[0]
+
+
+def test_every_setting_has_a_meaning_of_one_line():
+    for setting in list_settings():
+        assert setting.meaning, setting.key
+        assert "\n" not in setting.meaning
+        assert not setting.meaning.endswith("."), setting.key
+        assert not setting.choices or setting.default in setting.choices

@@ -103,6 +103,14 @@ def test_settings_of_the_user_come_after_the_scale(root):
     assert "model.backbone" not in _settings(config, 0.25, 400, swap_backbone=False)
 
 
+def test_a_scale_sets_nothing_that_the_settings_of_the_user_make_idle(root, table, shapes, tmp_path):
+    config = load_config(root / "configs/ttfnet_d53_1x.yaml")
+    settings = _settings(config, 0.25, 400, given=["optim.schedule=cosine", "optim.scale_lr=false"], swap_backbone=False)
+    assert not {"optim.drop_epochs", "optim.lr_batch_size", "model.zero_init_residual"} & set(settings)
+    overrides = ["optim.schedule=cosine", "optim.scale_lr=false", "model.backbone=darknet53"]
+    plan(table, table.cells, out=tmp_path, data=data_folder(shapes).settings, scale=0.25, overrides=overrides)
+
+
 def test_tables_of_backbones_keep_them(published, shapes, tmp_path):
     data = data_folder(shapes).settings
     table = published.table("table6")

@@ -11,12 +11,39 @@ Settings stop at `ttfnet_tf/build.py` and the training loop: everything below ta
 """
 
 from ttfnet_tf.config.load import config_of, dump_config, load_config, load_stored
-from ttfnet_tf.config.schema import Config, HeadConfig, SplitConfig, effective_lr, list_settings, value_of
+from ttfnet_tf.config.schema import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    DecodeConfig,
+    ExportConfig,
+    HeadConfig,
+    LossesConfig,
+    ModelConfig,
+    OptimConfig,
+    Setting,
+    SplitConfig,
+    TargetsConfig,
+    TrainConfig,
+    effective_lr,
+    list_settings,
+    value_of,
+)
 
 __all__ = [
+    "AugmentConfig",
     "Config",
+    "DataConfig",
+    "DecodeConfig",
+    "ExportConfig",
     "HeadConfig",
+    "LossesConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "Setting",
     "SplitConfig",
+    "TargetsConfig",
+    "TrainConfig",
     "config_of",
     "dump_config",
     "effective_lr",

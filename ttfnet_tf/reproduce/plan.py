@@ -18,6 +18,7 @@ import yaml
 from ttfnet_tf.config import Config, load_config
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.models.backbones import BACKBONES
 from ttfnet_tf.reproduce.cells import Cell, Table
 
 SMALL = 0.5  # up to this scale the smallest backbone is used, without pretrained weights
@@ -153,13 +154,15 @@ def scaled_settings(
     epochs = min(recipe.epochs, max(1, round(scale * recipe.epochs), enough))
     run_epochs = float(chosen.get("train.epochs", epochs))
     drops = ",".join(f"{drop * run_epochs / recipe.epochs:g}" for drop in optim.drop_epochs)
+    steps_down = chosen.get("optim.schedule", optim.schedule) == "step"
+    scales = chosen.get("optim.scale_lr", optim.scale_lr)
     height, width = (max(LEAST_SIDE, 32 * round(scale * side / 32)) for side in config.data.image_size)
     settings = {
         "data.image_size": f"[{height},{width}]",
         "train.batch_size": batch,
         "train.epochs": epochs,
-        "optim.drop_epochs": f"[{drops}]",
-        "optim.lr_batch_size": max(1, round(scale * optim.lr_batch_size)),
+        **({"optim.drop_epochs": f"[{drops}]"} if steps_down else {}),
+        **({"optim.lr_batch_size": max(1, round(scale * optim.lr_batch_size))} if scales else {}),
         "optim.warmup_steps": min(optim.warmup_steps, int(run_epochs * epoch_steps) // 5),
         "train.evaluate_every": 1,
         "train.keep_checkpoints": 1,
@@ -168,7 +171,10 @@ def scaled_settings(
         if swap_backbone and config.model.backbone != "resnet18":
             settings["model.backbone"] = "resnet18"
         if "model.pretrained" not in chosen:
-            settings.update({"model.pretrained": "null", "model.frozen_stages": -1, "model.zero_init_residual": "false"})
+            settings.update({"model.pretrained": "null", "model.frozen_stages": -1})
+            backbone = chosen.get("model.backbone", settings.get("model.backbone", config.model.backbone))
+            if backbone in BACKBONES and "zero_init_residual" not in BACKBONES[backbone].ignores:
+                settings["model.zero_init_residual"] = "false"
     return tuple(f"{key}={value}" for key, value in settings.items() if key not in chosen)
 
 

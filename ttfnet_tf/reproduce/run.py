@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ttfnet_tf.config import Config
+from ttfnet_tf.config import Config, config_of
 from ttfnet_tf.errors import DivergenceError, UserError
 from ttfnet_tf.files import write_json
 from ttfnet_tf.reproduce.plan import Run
@@ -61,7 +61,8 @@ def run_all(runs: Sequence[Run], train: Callable[[Config, Path], Any], say: Call
 
 def is_done(run: Run) -> bool:
     """Whether the folder holds the result of exactly this run, failed or not."""
-    return (content := read_result(run)) is not None and content["config"] == dataclasses.asdict(run.config)
+    content = read_result(run)
+    return content is not None and config_of(content["config"], source=str(run.folder / RESULT)) == run.config
 
 
 def read_result(run: Run) -> dict[str, Any] | None:

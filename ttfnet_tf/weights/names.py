@@ -22,8 +22,6 @@ _NEEDLESS = re.compile(
 )
 # The official head makes a neck for DLA-34 too and passes it by.
 _NECK = re.compile(r"^bbox_head\.(deconv_layers|shortcut_layers)\.")
-# The last layer of a head, whose channels follow from the number of classes.
-_LAST_LAYER = re.compile(rf"^(?:{'|'.join(info.last_layers() for info in METHODS.values())})\.(weight|bias)$")
 _DARKNET_BLOCKS = (1, 2, 8, 8, 4)
 _DARKNET_CLASSIFIER = 1000 + 1000 * 1024  # biases and weights of the last layer of darknet53.weights
 
@@ -38,7 +36,8 @@ class Mismatch:
 
     def depends_on_classes(self) -> bool:
         """Whether it is the last layer of a head and differs in its output channels alone."""
-        return _LAST_LAYER.match(self.name) is not None and self.found[1:] == self.needed[1:]
+        last = "|".join(info.last_layers() for info in METHODS.values())
+        return re.fullmatch(rf"(?:{last})\.(?:weight|bias)", self.name) is not None and self.found[1:] == self.needed[1:]
 
 
 @dataclass(frozen=True)

@@ -308,7 +308,7 @@ TABLE = {
     "no such weights": (
         f"{TRAIN} model.pretrained={{tmp}}/weights.npz",
         None,
-        "{tmp}/weights.npz: cannot be read (No such file or directory); name a file of weights",
+        "{tmp}/weights.npz: cannot be read (No such file or directory); name a weight file",
     ),
     "weights are no npz": (
         f"{TRAIN} model.pretrained={{tmp}}/weights.npz",
@@ -318,14 +318,14 @@ TABLE = {
     "weights of something else": (
         f"{TRAIN} model.pretrained={{tmp}}/weights.npz",
         arrays(dense=np.zeros(3)),
-        "{tmp}/weights.npz: none of its 1 names is one of this model's, such as conv1.weight; does it belong to another network?",
+        "{tmp}/weights.npz: none of its 1 names is in this model, which has names such as conv1.weight; is the file for another network?",
     ),
     "weights of another shape": (
         f"{TRAIN} model.pretrained={{tmp}}/weights.npz",
         arrays(**{"conv1.weight": np.zeros([64, 1, 7, 7], np.float32)}),
         (
-            "{tmp}/weights.npz: conv1.weight has the shape (64, 1, 7, 7), this model needs (64, 3, 7, 7); does the file "
-            "belong to another backbone?"
+            "{tmp}/weights.npz: conv1.weight has the shape (64, 1, 7, 7), and this model needs (64, 3, 7, 7); is the file for "
+            "another backbone?"
         ),
     ),
     # Devices and workers.

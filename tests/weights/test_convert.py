@@ -1,4 +1,4 @@
-"""`ttfnet weights`: weights of others into files and runs that evaluation takes, ours into the official form, one line for each mistake."""
+"""`ttfnet weights`: third-party weights to files and runs, runs to the official form, and one line for every mistake."""
 
 import json
 
@@ -29,7 +29,7 @@ optim: {ema_decay: 0.9}
 
 @pytest.fixture(scope="module", autouse=True)
 def networks():
-    """Each network is built once; conversions fill it."""
+    """Builds each network once; conversions overwrite its weights."""
     built, real = {}, build.model_of
 
     def model_of(config, num_classes):
@@ -63,7 +63,7 @@ def official(tmp_path_factory, networks):
 
 @pytest.fixture
 def tmp(tmp_path, monkeypatch):
-    """The folder that the commands run in, with a.yaml."""
+    """The current folder of the commands, with a.yaml."""
     (tmp_path / "a.yaml").write_text(SETTINGS)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -71,7 +71,7 @@ def tmp(tmp_path, monkeypatch):
 
 @pytest.fixture
 def convert(tmp, capsys):
-    """convert("w.npz --out x") -> what was printed; it must succeed."""
+    """convert("w.npz --out x") -> printed lines; the command must succeed."""
 
     def run(line):
         assert cli.main(["weights", *line.split()]) == 0, capsys.readouterr().err
@@ -84,7 +84,7 @@ def convert(tmp, capsys):
 
 @pytest.fixture
 def fails(tmp, capsys):
-    """fails("w.npz --out x") -> the one line of a mistake."""
+    """fails("w.npz --out x") -> the one line on standard error."""
 
     def run(line):
         assert cli.main(["weights", *line.split()]) == 2
@@ -102,8 +102,8 @@ def _same(found, expected):
         assert found[name].tobytes() == array.tobytes(), name
 
 
-def test_detector_to_a_run_and_back(convert, official, tmp, write_coco, capsys):
-    # As an early official checkpoint had it, from a model that was wrapped for several GPUs.
+def test_a_detector_becomes_a_run_and_comes_back(convert, official, tmp, write_coco, capsys):
+    # Names as in an early official checkpoint, of a model wrapped for several GPUs.
     early = {f"module.{name.replace('deconv_layers', 'upsample_layers')}": array for name, array in official(80).items()}
     early["module.bbox_head.shortcut_layers.0.shortcut.weight"] = np.zeros([8, 64, 1, 1], np.float32)
     early["module.backbone.bn1.num_batches_tracked"] = np.array(9000)
@@ -131,7 +131,7 @@ def test_detector_to_a_run_and_back(convert, official, tmp, write_coco, capsys):
     _same(read_tensors("ours.npz"), {**official(80), **dict.fromkeys(counters, np.zeros((), np.int64))})
 
 
-def test_classes_of_other_annotations(convert, official, tmp, write_coco):
+def test_classes_come_from_the_annotations(convert, official, tmp, write_coco):
     annotations, _ = write_coco({7: (64, 64)}, [], {8: "dog", 3: "cat"})
     write_tensors("theirs.npz", official(2))
     convert(f"theirs.npz --config a.yaml --out run --labels {annotations}")
@@ -139,7 +139,7 @@ def test_classes_of_other_annotations(convert, official, tmp, write_coco):
     _same(_official_state("run"), official(2))
 
 
-def test_backbone_to_a_file_for_training(convert, official, tmp):
+def test_a_backbone_becomes_a_file_for_training(convert, official, tmp):
     backbone = {name.removeprefix("backbone."): array for name, array in official(80).items() if name.startswith("backbone.")}
     write_tensors("timm.safetensors", {**backbone, "fc.weight": np.zeros([10, 512], np.float32)})
     for out in ("ours.npz", "ours.safetensors"):
@@ -151,31 +151,31 @@ def test_backbone_to_a_file_for_training(convert, official, tmp):
         _same(read_tensors(f"new/{out}"), backbone)
 
 
-def test_partial_takes_what_fits(convert, fails, official):
+def test_partial_loads_what_fits(convert, fails, official):
     arrays = {name: array for name, array in official(80).items() if name != "bbox_head.wh.1.bias"}
     write_tensors("part.npz", {**arrays, "strange": np.zeros(3, np.float32)})
     line = fails("part.npz --config a.yaml --out ours.npz")
     assert line == (
-        "part.npz: 1 of the model are missing (bbox_head.wh.1.bias), 1 of the file are left over (strange); change the configuration, or "
-        "take what fits with --partial"
+        "part.npz: tensors do not match (missing in the file: 1 (bbox_head.wh.1.bias); not in the model: 1 (strange)); change the "
+        "configuration, or load what fits with --partial"
     )
     assert convert("part.npz --config a.yaml --out ours.npz --partial") == [
         f"part.npz: {len(arrays)} tensors matched",
-        "  1 missing, left at their initial values: bbox_head.wh (1)",
-        "  1 left over: strange (1)",
+        "  1 missing, keep their initial values: bbox_head.wh (1)",
+        "  1 unused: strange (1)",
         "written: ours.npz",
     ]
     _same(read_tensors("ours.npz"), arrays)
 
 
-def test_other_classes_are_another_shape(fails, official):
+def test_shapes_that_differ_by_the_classes_are_refused(fails, official):
     write_tensors("theirs.npz", official(2))
-    assert "2 tensors have another shape (bbox_head.hm.1.weight [2, 8, 1, 1], the model has [80, 8, 1, 1])" in fails(
+    assert "(shape differs: 2 (bbox_head.hm.1.weight [2, 8, 1, 1], the model has [80, 8, 1, 1]))" in fails(
         "theirs.npz --config a.yaml --out ours.npz --classes 80"
     )
 
 
-def test_mistakes(fails, official, tmp, write_coco):
+def test_mistakes_are_one_line(fails, official, tmp, write_coco):
     write_tensors("two.npz", official(2))
     write_tensors("backbone.npz", {name[9:]: array for name, array in official(2).items() if name.startswith("backbone.")})
     annotations, _ = write_coco({7: (64, 64)}, [], {3: "cat"})
@@ -187,26 +187,24 @@ def test_mistakes(fails, official, tmp, write_coco):
         "two.npz --out x.npz": "--config is missing; name the configuration of the network for two.npz, e.g. configs/ttfnet_r18_1x.yaml",
         "two.npz --config a.yaml --out x.npz model.box_head.depth=-1": "a.yaml: model.box_head.depth=-1 must be 0 or more",
         "two.npz --config a.yaml --out x.npz --classes 0": "--classes 0 must be 1 or more",
-        "none.npz --config a.yaml --out x.npz": "none.npz: cannot be read (No such file or directory); name a file of weights",
+        "none.npz --config a.yaml --out x.npz": "none.npz: cannot be read (No such file or directory); name a weight file",
         "two.h5 --config a.yaml --out x.npz": (
-            "two.h5: is of no known kind; name an .npz, .safetensors, .pth, .weights or .conv.74 file, or timm/<model> to download one"
+            "two.h5: has an unknown file type; use an .npz, .safetensors, .pth, .weights or .conv.74 file, or timm/<model> to download one"
         ),
         "two.npz --config none.yaml --out x.npz": (
             "none.yaml: cannot be read (No such file or directory); name a YAML file such as configs/demo.yaml"
         ),
-        "two.npz --config a.yaml --out x": (
-            "two.npz: is for 2 classes, which are not COCO's 80; name their annotations with --labels FILE.json"
-        ),
+        "two.npz --config a.yaml --out x": ("two.npz: has 2 classes, not COCO's 80; name their annotations with --labels FILE.json"),
         f"two.npz --config a.yaml --out x --labels {annotations}": (
-            f"{annotations}: has 1 categories, two.npz is for 2 classes; name its own annotations"
+            f"{annotations}: has 1 categories, but two.npz has 2 classes; name the annotations it was trained on"
         ),
-        "two.npz --config a.yaml --out used": "used: holds something already; name a new folder with --out",
+        "two.npz --config a.yaml --out used": "used: is not empty; name a new folder with --out",
         "two.npz --config a.yaml --out file": (
-            "file: is a file of no known kind; let --out end in .npz, .safetensors, .pth, or name a new folder"
+            "file: has an unknown file type; let --out end in .npz, .safetensors, .pth, or name a new folder"
         ),
         "two.npz --config a.yaml --out file/x.npz": "file/x.npz: cannot be written (File exists); name another folder",
         "backbone.npz --config a.yaml --out x": (
-            "backbone.npz: holds a backbone only, and a work directory needs a whole detector; name an .npz file with --out"
+            "backbone.npz: holds only a backbone, and a work directory needs a whole detector; write an .npz file with --out"
         ),
         "x --to official --out x.npz --config a.yaml": "--config does not go with --to official, which takes all settings from the run",
         "x --to official --out x.h5": "--out x.h5 must end in .npz, .safetensors, .pth; the official code reads .pth",
@@ -219,7 +217,7 @@ def test_mistakes(fails, official, tmp, write_coco):
 
 
 @pytest.mark.parametrize("override", ["model.backbone=keras_cv/resnet50", "model.neck=plain"])
-def test_what_the_official_code_does_not_have(fails, override, monkeypatch):
+def test_networks_that_the_official_code_lacks_are_refused(fails, override, monkeypatch):
     key, _, value = override.partition("=")
 
     def load(run):
@@ -228,7 +226,7 @@ def test_what_the_official_code_does_not_have(fails, override, monkeypatch):
 
     monkeypatch.setattr(conversion, "load_run", load)
     line = fails("run --to official --out x.npz")
-    assert line == f"run: has {key}={value}, which the official code does not have; there are no official names for it"
+    assert line == f"run: has {key}={value}, which the official code does not have, so its weights have no official names"
 
 
 def test_a_pth_for_the_official_code(convert, official):

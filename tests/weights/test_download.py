@@ -1,4 +1,4 @@
-"""Downloads, against a server on this machine that answers as the hub does: a redirection that states the checksum, then the file."""
+"""Downloads from a local server that answers like the hub: a redirect that states the checksum, then the file."""
 
 import hashlib
 import http.server
@@ -39,7 +39,7 @@ class _Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """The handler's class: its attributes say how it answers."""
+    """The handler of the server; its attributes say how it answers."""
     handler = type("Handler", (_Hub,), {"asked": []})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -52,102 +52,102 @@ def hub(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def told():
+def messages():
     return []
 
 
-def _fetch(told, name="timm/resnet9.x"):
-    return download.fetch(name, tell=told.append)
+def _fetch(messages, name="timm/resnet9.x"):
+    return download.fetch(name, on_message=messages.append)
 
 
-def test_the_first_call_downloads_and_later_ones_do_not(hub, told, tmp_path):
-    file = _fetch(told)
+def test_the_first_call_downloads_and_later_ones_do_not(hub, messages, tmp_path):
+    file = _fetch(messages)
     assert file == tmp_path / "cache" / "timm" / "resnet9.x.safetensors"
     assert file.read_bytes() == CONTENT
     assert file.with_name("resnet9.x.safetensors.sha256").read_text() == f"{SHA256}  resnet9.x.safetensors\n"
     path = "/timm/resnet9.x/resolve/main/model.safetensors"
     assert hub.asked == [f"HEAD {path}", f"GET {path}", "GET /storage"]
-    assert len(told) == 1
-    assert told[0].startswith("timm/resnet9.x: downloading http://127.0.0.1")
-    assert _fetch(told) == file
-    assert (len(hub.asked), len(told)) == (3, 1)
+    assert len(messages) == 1
+    assert messages[0].startswith("timm/resnet9.x: downloading http://127.0.0.1")
+    assert _fetch(messages) == file
+    assert (len(hub.asked), len(messages)) == (3, 1)
     assert sorted(path.name for path in file.parent.iterdir()) == ["resnet9.x.safetensors", "resnet9.x.safetensors.sha256"]
 
 
-def test_a_file_that_has_changed_is_refused(hub, told):
-    file = _fetch(told)
+def test_a_file_that_has_changed_is_refused(hub, messages):
+    file = _fetch(messages)
     file.write_bytes(b"other weights")
     with pytest.raises(UserError) as caught:
-        _fetch(told)
+        _fetch(messages)
     assert str(caught.value) == (
         f"{file}: no longer has the checksum in resnet9.x.safetensors.sha256 beside it; delete both to download it again"
     )
 
 
-def _refused(told, tmp_path, **keywords):
+def _refused(messages, tmp_path, **keywords):
     with pytest.raises(UserError) as caught:
-        _fetch(told, **keywords)
+        _fetch(messages, **keywords)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     line = str(caught.value)
     assert "\n" not in line
     return line
 
 
-def test_another_content_is_not_kept(hub, told, tmp_path):
+def test_other_content_is_not_kept(hub, messages, tmp_path):
     hub.content = b"other weights"
     found = hashlib.sha256(hub.content).hexdigest()
-    assert f"sent has the SHA-256 {found}, expected {SHA256}; it was not kept" in _refused(told, tmp_path)
+    assert f"sent a file with the SHA-256 {found}, expected {SHA256}; it was deleted" in _refused(messages, tmp_path)
 
 
-def test_a_download_that_breaks_off_is_not_kept(hub, told, tmp_path):
+def test_an_incomplete_download_is_not_kept(hub, messages, tmp_path):
     hub.cut = 100
-    assert "timm/resnet9.x: " in _refused(told, tmp_path)
+    assert "timm/resnet9.x: " in _refused(messages, tmp_path)
 
 
 @pytest.mark.parametrize("stated", ["", '"5d41402abc4b2a76b9719d911017c592"'], ids=["none", "md5"])
-def test_without_a_checksum_nothing_is_downloaded(hub, told, tmp_path, stated):
+def test_without_a_checksum_nothing_is_downloaded(hub, messages, tmp_path, stated):
     hub.stated = stated
-    assert "the server states no SHA-256 of" in _refused(told, tmp_path)
+    assert "the server states no SHA-256 of" in _refused(messages, tmp_path)
     assert [line.split()[0] for line in hub.asked] == ["HEAD"]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_no_such_model(hub, told, tmp_path, status):
+def test_unknown_models_are_named(hub, messages, tmp_path, status):
     hub.status = status
-    assert _refused(told, tmp_path) == (
-        f"timm/resnet9.x: there is no such model on the hub (HTTP {status}); name one such as timm/resnet18.tv_in1k"
+    assert _refused(messages, tmp_path) == (
+        f"timm/resnet9.x: is not a model on the hub (HTTP {status}); name one such as timm/resnet18.tv_in1k"
     )
 
 
-def test_a_server_in_trouble(hub, told, tmp_path):
+def test_a_failing_server(hub, messages, tmp_path):
     hub.status = 503
-    assert "cannot be downloaded (HTTP 503 Service Unavailable); try again later, or name a local file" in _refused(told, tmp_path)
+    assert "cannot be downloaded (HTTP 503 Service Unavailable); try again later, or name a local file" in _refused(messages, tmp_path)
 
 
-def test_known_files_are_held_against_their_known_checksum(hub, told, tmp_path):
+def test_pinned_files_must_have_the_pinned_checksum(hub, messages, tmp_path):
     known = download.KNOWN["timm/resnet18.tv_in1k"]
-    line = _refused(told, tmp_path, name="timm/resnet18.tv_in1k")
-    assert f"expected {known.sha256}; it was not kept" in line
+    line = _refused(messages, tmp_path, name="timm/resnet18.tv_in1k")
+    assert f"expected {known.sha256}; it was deleted" in line
     assert hub.asked[0] == f"GET /timm/resnet18.tv_in1k/resolve/{known.revision}/model.safetensors"
 
 
-def test_without_network(monkeypatch, told, tmp_path):
+def test_without_network(monkeypatch, messages, tmp_path):
     monkeypatch.setenv("TTFNET_TF_CACHE", str(tmp_path))
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
     for name in ("timm/resnet9.x", "timm/resnet18.tv_in1k"):
-        assert _refused(told, tmp_path, name=name) == (
+        assert _refused(messages, tmp_path, name=name) == (
             f"{name}: cannot be downloaded (Connection refused); without network, name a local .safetensors, .npz or .pth file"
         )
 
 
-def test_a_cache_that_cannot_be_written(hub, told, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written(hub, messages, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TTFNET_TF_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="cannot be written"):
-        _fetch(told)
+        _fetch(messages)
 
 
-def test_which_sources_are_names_on_the_hub(tmp_path, monkeypatch):
+def test_hub_names(tmp_path, monkeypatch):
     sources = ["timm/resnet18.tv_in1k", "timm/", "timm/../x", "timm/a/b", "resnet18", "x/timm/a", "timm/.hidden"]
     assert [download.is_hub_name(source) for source in sources] == [True] + [False] * 6
     monkeypatch.chdir(tmp_path)
@@ -156,7 +156,7 @@ def test_which_sources_are_names_on_the_hub(tmp_path, monkeypatch):
     assert not download.is_hub_name("timm/mine.npz")
 
 
-def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
+def test_the_environment_names_the_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("TTFNET_TF_CACHE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert download.cached("timm/a") == tmp_path / ".cache" / "ttfnet_tf" / "timm" / "a.safetensors"

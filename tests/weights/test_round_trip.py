@@ -1,4 +1,4 @@
-"""Official names -> ours -> official names, bit for bit, for every name of the recorded state dictionaries."""
+"""Official weights to our model and back, bit for bit, for every name of the recorded state dictionaries."""
 
 import gc
 from collections import OrderedDict
@@ -40,14 +40,14 @@ def _assert_same_bits(model, path, official):
         assert state[name].tobytes() == array.tobytes(), name
 
 
-def test_there_and_back(network, tmp_path):
+def test_round_trip(network, tmp_path):
     model, official = network
     write_tensors(tmp_path / "w.safetensors", official)
     _assert_same_bits(model, tmp_path / "w.safetensors", official)
 
 
 @pytest.mark.parametrize("is_new", [False, True], ids=["old", "new"])
-def test_there_and_back_from_torch_save(network, tmp_path, is_new):
+def test_round_trip_from_torch_save(network, tmp_path, is_new):
     torch = pytest.importorskip("torch", reason="needs PyTorch")
     model, official = network
     state = OrderedDict((name, torch.tensor(array)) for name, array in official.items())

@@ -12,7 +12,7 @@ from typing import Optional
 import numpy as np
 
 OnStage = Optional[Callable[[str], object]]
-WARM_UP = 2  # calls that trace, optimize the graph and fill caches
+WARM_UP = 2  # calls that trace, optimise the graph and fill caches
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,9 @@ def _to_official(args: argparse.Namespace) -> None:
     if not args.out.endswith(_SUFFIXES):
         raise UserError(f"--out {args.out} must end in {', '.join(_SUFFIXES)}; the official code reads .pth")
     with working(f"converting {args.source}"):
-        from ttfnet_tf.weights.convert import export
+        from ttfnet_tf.weights.convert import export_official
 
-        count = export(args.source, args.out)
+        count = export_official(args.source, args.out)
     print(f"{args.out}: {count} tensors of {args.source} under their official names")
 
 
@@ -67,9 +67,9 @@ def _to_ours(args: argparse.Namespace) -> None:
     if args.classes is not None:
         positive(args.classes, "--classes")
     config = load_config(args.config, getattr(args, "rest", ()))
-    from ttfnet_tf.weights.convert import convert
+    from ttfnet_tf.weights.convert import convert_weights
 
-    report = convert(args.source, config, args.out, num_classes=args.classes, labels=args.labels, partial=args.partial)
+    report = convert_weights(args.source, config, args.out, num_classes=args.classes, labels=args.labels, partial=args.partial)
     print(report)
     if args.report is not None:
         write_text(Path(args.report), "\n".join(report.lines()) + "\n")

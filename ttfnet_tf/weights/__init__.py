@@ -1,1 +1,1 @@
-"""Weights of other programs: files, names, downloads, and their way into a network and back."""
+"""Third-party weights: reading and writing files, downloading, matching names, and loading into a model."""

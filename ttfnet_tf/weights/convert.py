@@ -1,4 +1,4 @@
-"""Weights of others into files or work directories of ours, and ours into the official form."""
+"""Converts third-party weights for this package, and trained models for the official code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ttfnet_tf.weights.names import num_classes_of
 _BACKBONE = "backbone."
 
 
-def convert(
+def convert_weights(
     source: str,
     config: Config,
     out: str | Path,
@@ -29,34 +29,34 @@ def convert(
     num_classes: int | None = None,
     labels: str | Path | None = None,
     partial: bool = False,
-    tell: Callable[[str], object] = print,
+    on_message: Callable[[str], object] = print,
 ) -> WeightsReport:
-    """Reads weights of any known kind and writes them for this package.
+    """Converts third-party weights into a weight file or a work directory.
 
     Args:
-        source: see `weights.read_source`.
-        config: settings of the network that they are for.
-        out: a file ending in one of `WRITABLE`, which `model.pretrained` takes; else a new work directory for a whole detector.
-        num_classes: of the detector; by default the file's own number.
-        labels: COCO annotations with the names and ids of the classes; needed for a work directory unless there are COCO's 80.
-        partial: whether tensors without a counterpart are accepted.
-        tell: called with one line when a download begins.
+        source: see `load.read_source`.
+        config: settings of the network that the weights are for.
+        out: a file with one of the suffixes in `WRITABLE`, for `model.pretrained`; else a new work directory, for a whole detector.
+        num_classes: of the detector; by default as in the file.
+        labels: COCO annotations with the names and ids of the classes; required for a work directory unless the classes are COCO's 80.
+        partial: whether to accept tensors without a match.
+        on_message: called with one line when a download starts.
 
     Returns:
-        Where each tensor went.
+        What became of each tensor.
 
     Raises:
-        UserError: source, configuration or labels do not fit each other, or `out` cannot be written or holds something already.
+        UserError: source, configuration and labels do not fit together, `out` cannot be written, or `out` is not empty.
     """
     out = Path(out)
     to_folder = out.suffix not in WRITABLE
     if to_folder:
         _refuse_used(out)
-    content = read_source(source, tell=tell)
+    content = read_source(source, on_message=on_message)
     in_file = num_classes_of(content.shapes)
     if to_folder and in_file is None:
-        raise UserError(f"{source}: holds a backbone only, and a work directory needs a whole detector; name an .npz file with --out")
-    count = num_classes or in_file or len(coco_classes.CLASS_NAMES)  # of a backbone alone, the number does not matter
+        raise UserError(f"{source}: holds only a backbone, and a work directory needs a whole detector; write an .npz file with --out")
+    count = num_classes or in_file or len(coco_classes.CLASS_NAMES)  # for a backbone alone, any number will do
     names = _labels_of(content, count, labels) if to_folder else None
     model = build.model_of(config, count)
     report = load_exactly(model, content, partial=partial)
@@ -69,18 +69,18 @@ def convert(
     return report
 
 
-def export(run: str | Path, out: str | Path) -> int:
-    """Writes the model of a run under the names and in the layouts of the official code.
+def export_official(run: str | Path, out: str | Path) -> int:
+    """Writes the weights of a run with the names and layouts of the official code.
 
     Args:
-        run: a work directory or one checkpoint in it.
-        out: ends in one of `WRITABLE`; only a `.pth` can be read by the official code.
+        run: a work directory or a checkpoint in it.
+        out: a file with one of the suffixes in `WRITABLE`; the official code reads `.pth` only.
 
     Returns:
         The number of tensors.
 
     Raises:
-        UserError: no such run, a network that the official code does not have, or `out` cannot be written.
+        UserError: there is no such run, the official code does not have this network, or `out` cannot be written.
     """
     loaded = load_run(run)
     settings = loaded.config.model
@@ -90,7 +90,7 @@ def export(run: str | Path, out: str | Path) -> int:
         ("method", settings.method, METHODS[settings.method].official_names),
     ):
         if not is_official:
-            raise UserError(f"{run}: has model.{key}={value}, which the official code does not have; there are no official names for it")
+            raise UserError(f"{run}: has model.{key}={value}, which the official code does not have, so its weights have no official names")
     state = state_dict(loaded.model)
     write_tensors(out, state, class_names=loaded.labels.class_names)
     return len(state)
@@ -100,23 +100,25 @@ def _labels_of(source: Source, count: int, labels: str | Path | None) -> Labels:
     if labels is not None:
         categories = read_coco(labels).cats
         if len(categories) != count:
-            raise UserError(f"{labels}: has {len(categories)} categories, {source.name} is for {count} classes; name its own annotations")
+            raise UserError(
+                f"{labels}: has {len(categories)} categories, but {source.name} has {count} classes; name the annotations it was trained on"
+            )
         ids = sorted(categories)
         return Labels(tuple(categories[number]["name"] for number in ids), tuple(ids))
     if count != len(coco_classes.CLASS_NAMES):
-        raise UserError(f"{source.name}: is for {count} classes, which are not COCO's 80; name their annotations with --labels FILE.json")
+        raise UserError(f"{source.name}: has {count} classes, not COCO's 80; name their annotations with --labels FILE.json")
     return Labels(coco_classes.CLASS_NAMES, coco_classes.CATEGORY_IDS)
 
 
 def _refuse_used(folder: Path) -> None:
     if folder.is_file():
-        raise UserError(f"{folder}: is a file of no known kind; let --out end in {', '.join(WRITABLE)}, or name a new folder")
+        raise UserError(f"{folder}: has an unknown file type; let --out end in {', '.join(WRITABLE)}, or name a new folder")
     if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder}: holds something already; name a new folder with --out")
+        raise UserError(f"{folder}: is not empty; name a new folder with --out")
 
 
 def _write_run(folder: Path, config: Config, labels: Labels, model) -> None:
-    # Averages belong to a training that did not happen here.
+    # These weights have no moving averages.
     config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, ema_decay=0.0))
     RunFolder(folder, config, labels)
     CheckpointStore(folder / "checkpoints", {"model": model}, keep=1).save(0)

@@ -1,7 +1,9 @@
-"""Weights from the Hugging Face hub, for those who name them: fetched once, checked by their SHA-256, kept in a cache folder.
+"""Downloads `timm/<model>` weights from the Hugging Face Hub: once, checked by SHA-256, into a cache folder.
 
-Nothing is fetched that the user has not named. The cache is the folder of the environment variable TTFNET_TF_CACHE, by default
-`~/.cache/ttfnet_tf`; HF_ENDPOINT names another server with the same addresses.
+Only models that the user names are downloaded. The cache is `~/.cache/ttfnet_tf`, or the folder in the environment variable
+TTFNET_TF_CACHE; HF_ENDPOINT names a mirror of the hub.
+
+huggingface_hub is not used: it does not compare the SHA-256 of what it downloads, and brings a dozen packages for one GET request.
 """
 
 from __future__ import annotations
@@ -25,14 +27,14 @@ from ttfnet_tf.files import cannot_write, write_text
 
 @dataclass(frozen=True)
 class Known:
-    """One version of a file whose content is known beforehand."""
+    """One version of a file, pinned."""
 
     revision: str  # commit of the repository on the hub
     sha256: str
 
 
-# Torchvision's ImageNet weights as timm republishes them, where several public records agree about the file. Any other timm/<model> is
-# checked against the SHA-256 that the server states.
+# Torchvision's ImageNet weights as republished by timm; several public records agree on their SHA-256. Any other timm/<model> is checked
+# against the SHA-256 that the server states.
 KNOWN = {
     "timm/resnet18.tv_in1k": Known(
         "bbd144b3e5565108aad885f145491d11bc6ce807", "694f673df6520a3158624e8a89af086f59923ee4cd7436fe5bc3bc71d295ad81"
@@ -44,7 +46,7 @@ KNOWN = {
 _ENDPOINT = "https://huggingface.co"
 _FILE = "model.safetensors"
 _TIMEOUT = 30.0  # seconds without an answer
-_WHAT_ELSE = "without network, name a local .safetensors, .npz or .pth file"
+_OFFLINE_HINT = "without network, name a local .safetensors, .npz or .pth file"
 
 
 def is_hub_name(source: str) -> bool:
@@ -53,22 +55,22 @@ def is_hub_name(source: str) -> bool:
 
 
 def cached(name: str) -> Path:
-    """Where the file of `timm/<model>` lies once it was fetched."""
+    """Path of the file of `timm/<model>` in the cache."""
     folder = os.environ.get("TTFNET_TF_CACHE") or Path("~/.cache/ttfnet_tf").expanduser()
     return Path(folder) / f"{name}.safetensors"
 
 
-def fetch(name: str, *, tell: Callable[[str], object] = print) -> Path:
-    """The local file of `timm/<model>`, downloaded on the first call.
+def fetch(name: str, *, on_message: Callable[[str], object] = print) -> Path:
+    """Returns the local file of `timm/<model>`, and downloads it on the first call.
 
-    Beside it lies `<file>.sha256` with the hash it was accepted with; a file that no longer has it is refused.
+    The SHA-256 of the download is kept beside it in `<file>.sha256`; a file that no longer matches is refused.
 
     Args:
         name: e.g. `timm/resnet18.tv_in1k`.
-        tell: called with one line when a download begins.
+        on_message: called with one line when a download starts.
 
     Raises:
-        UserError: no network, no such model, no checksum or a wrong one, or the cache cannot be written.
+        UserError: there is no network, no such model, no checksum or a wrong one, or the cache cannot be written.
     """
     file = cached(name)
     record = file.with_name(f"{file.name}.sha256")
@@ -79,14 +81,14 @@ def fetch(name: str, *, tell: Callable[[str], object] = print) -> Path:
     known = KNOWN.get(name)
     address = f"{os.environ.get('HF_ENDPOINT') or _ENDPOINT}/{name}/resolve/{known.revision if known else 'main'}/{_FILE}"
     expected = known.sha256 if known else _stated_sha256(name, address)
-    tell(f"{name}: downloading {address} to {file}")
+    on_message(f"{name}: downloading {address} to {file}")
     found = _download(name, address, file, expected)
     write_text(record, f"{found}  {file.name}\n")
     return file
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """The hub answers with a redirection to the storage, and states the checksum in that answer alone."""
+    """Stops at the hub's redirect to its storage: only that response states the checksum."""
 
     def redirect_request(self, *_):
         return None
@@ -107,13 +109,13 @@ def _stated_sha256(name: str, address: str) -> str:
     stated = (headers.get("X-Linked-Etag") or "").strip('"').lower()
     if re.fullmatch("[0-9a-f]{64}", stated) is None:
         raise UserError(
-            f"{name}: the server states no SHA-256 of {address}, so it cannot be checked; download it by hand and name the file"
+            f"{name}: the server states no SHA-256 of {address}, so it cannot be checked; download it yourself and name the file"
         )
     return stated
 
 
 def _download(name: str, address: str, file: Path, expected: str) -> str:
-    """Writes `file` if it has the expected hash, and returns that."""
+    """Downloads to `file` if the content has the expected SHA-256, which is returned."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     digest = hashlib.sha256()
     try:
@@ -124,11 +126,11 @@ def _download(name: str, address: str, file: Path, expected: str) -> str:
         with answer:
             file.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, "wb") as target:
-                while chunk := _next(name, answer):
+                while chunk := _read_chunk(name, answer):
                     digest.update(chunk)
                     target.write(chunk)
         if digest.hexdigest() != expected:
-            raise UserError(f"{name}: what {address} sent has the SHA-256 {digest.hexdigest()}, expected {expected}; it was not kept")
+            raise UserError(f"{name}: {address} sent a file with the SHA-256 {digest.hexdigest()}, expected {expected}; it was deleted")
         os.replace(temporary, file)
     except OSError as error:
         raise cannot_write(file, error) from None
@@ -138,7 +140,7 @@ def _download(name: str, address: str, file: Path, expected: str) -> str:
     return digest.hexdigest()
 
 
-def _next(name: str, answer) -> bytes:
+def _read_chunk(name: str, answer) -> bytes:
     try:
         return answer.read(1 << 20)
     except (OSError, HTTPException) as error:
@@ -149,11 +151,11 @@ def _cannot_download(name: str, error: Exception) -> UserError:
     if isinstance(error, urllib.error.HTTPError):
         error.close()
         if error.code in (401, 403, 404):  # the hub answers 401 for names that do not exist
-            return UserError(f"{name}: there is no such model on the hub (HTTP {error.code}); name one such as {next(iter(KNOWN))}")
+            return UserError(f"{name}: is not a model on the hub (HTTP {error.code}); name one such as {next(iter(KNOWN))}")
         return UserError(f"{name}: cannot be downloaded (HTTP {error.code} {error.reason}); try again later, or name a local file")
     reason: Optional[object] = getattr(error, "reason", None) or error
     text = getattr(reason, "strerror", None) or str(reason) or type(error).__name__
-    return UserError(f"{name}: cannot be downloaded ({text}); {_WHAT_ELSE}")
+    return UserError(f"{name}: cannot be downloaded ({text}); {_OFFLINE_HINT}")
 
 
 def _sha256(file: Path) -> str:

@@ -1,7 +1,7 @@
-"""Files of weights: `.npz`, safetensors, PyTorch's `.pth` and Darknet's binary form.
+"""Weight files: `.npz`, `.safetensors`, PyTorch's `.pth` and Darknet's `.weights`.
 
-No file is trusted: arrays come without pickle, and `.pth` files go through `torch.load(weights_only=True)` and nothing else. PyTorch
-is imported for those alone.
+No file is trusted: nothing is unpickled, and `.pth` files are only ever read by `torch.load(weights_only=True)`. PyTorch is imported for
+`.pth` files alone.
 """
 
 from __future__ import annotations
@@ -17,59 +17,66 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import cannot_write
-from ttfnet_tf.weights.safetensors import read_safetensors, write_safetensors
 
 WRITABLE = (".npz", ".safetensors", ".pth")
 _TORCH = (".pth", ".pt", ".tar")
-# The first release whose weights_only keeps its promise (CVE-2025-32434).
+# The first release whose weights_only is safe (CVE-2025-32434).
 _OLDEST_TORCH = (2, 6)
+# The types of the format that NumPy has. BF16 comes as the upper half of a float32.
+_SAFETENSORS_TYPES = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "?"},
+    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
+}
 
 
 @dataclass(frozen=True, eq=False)
 class DarknetFile:
-    """What Darknet writes: numbers without names, in the order of the network."""
+    """The content of a Darknet file: values without names, in the order of the network's layers."""
 
     version: tuple[int, int, int]  # major, minor, revision
-    seen: int  # images of the training so far
-    values: np.ndarray  # float32, all that follows the header
+    seen: int  # images that the network was trained on
+    values: np.ndarray  # float32, everything after the header
 
 
 def is_darknet(path: str | Path) -> bool:
-    """Whether the name is one of Darknet's: `x.weights`, or `x.conv.74` for the first 74 layers."""
+    """Whether the file name is Darknet's: `x.weights`, or `x.conv.74` for the first 74 layers."""
     return re.search(r"\.(weights|conv\.\d+)$", Path(path).name.lower()) is not None
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Name -> array of an `.npz`, `.safetensors` or `.pth` file, told by the end of its name.
+    """Reads an `.npz`, `.safetensors` or `.pth` file; the suffix decides which.
 
-    Of a `.pth` checkpoint these are the entries of its `state_dict`, or of the whole where it is one itself.
+    Returns:
+        Name -> array. Of a `.pth` file: the entries of its `state_dict`, or of the file itself if it is one. bfloat16 becomes float32.
 
     Raises:
-        UserError: no such file, another kind of file, damaged, or one that holds more than plain tensors.
+        UserError: the file is missing, of an unknown type or damaged, or holds more than plain tensors.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in (".npz", ".safetensors", *_TORCH):
         raise UserError(
-            f"{path}: is of no known kind; name an .npz, .safetensors, .pth, .weights or .conv.74 file, or timm/<model> to download one"
+            f"{path}: has an unknown file type; use an .npz, .safetensors, .pth, .weights or .conv.74 file, or timm/<model> to download one"
         )
     try:
         with open(path, "rb") as file:
             if suffix == ".npz":
                 return _read_npz(path, file)
-        return read_safetensors(path) if suffix == ".safetensors" else _read_torch(path)
+        return _read_safetensors(path) if suffix == ".safetensors" else _read_torch(path)
     except OSError as error:
         raise _cannot_read(path, error) from None
 
 
 def read_darknet(path: str | Path) -> DarknetFile:
-    """Reads `.weights` and `.conv.N`. The count of images has 64 bits from version 0.2 on, 32 before.
+    """Reads a `.weights` or `.conv.N` file. Its count of images has 64 bits from version 0.2 on, 32 before.
 
     Raises:
-        UserError: no such file, or its header or length is not Darknet's.
+        UserError: the file is missing, or its header or length is not Darknet's.
     """
     path = Path(path)
     try:
@@ -78,45 +85,68 @@ def read_darknet(path: str | Path) -> DarknetFile:
         raise _cannot_read(path, error) from None
     version = np.frombuffer(content[:12], "<i4") if len(content) >= 16 else np.array([-1])
     if not ((version >= 0) & (version < 1000)).all():
-        raise UserError(f"{path}: is not a Darknet file (its header holds no version); fetch it again")
+        raise UserError(f"{path}: is not a Darknet file (no version in its header); download it again")
     major, minor, revision = (int(part) for part in version)
     start = 20 if 10 * major + minor >= 2 else 16
     if len(content) < start or (len(content) - start) % 4:
-        raise UserError(f"{path}: is cut short (it ends inside a number); fetch it again")
+        raise UserError(f"{path}: is truncated (it ends inside a number); download it again")
     seen = int.from_bytes(content[12:start], "little")
     return DarknetFile((major, minor, revision), seen, np.frombuffer(content, "<f4", offset=start))
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], *, class_names: Sequence[str] = ()) -> None:
-    """Writes a file of the kind that its name ends in, whole or not at all; makes its folder.
+    """Writes a weight file, completely or not at all, and creates its folder; the suffix decides the type.
 
     Args:
-        path: ends in one of `WRITABLE`. A `.pth` is laid out as the official code saves and loads it: `meta` and `state_dict`.
-        tensors: by name, kept in this order where the format has one.
-        class_names: goes into the `meta` of a `.pth`, from where the official tools take the names.
+        path: has one of the suffixes in `WRITABLE`. A `.pth` file gets the layout of the official code: `meta` and `state_dict`.
+        tensors: name -> array; the order is kept where the format has one.
+        class_names: for the `meta` of a `.pth` file, where the official tools look for them.
 
     Raises:
-        UserError: it cannot be written, or a `.pth` is asked for where PyTorch is not installed.
-        ValueError: a name with another end.
+        UserError: the file cannot be written, or `.pth` is asked for and PyTorch is not installed.
+        ValueError: another suffix, or values that are no real numbers.
     """
     path = Path(path)
     if path.suffix == ".npz":
         _write(path, lambda file: np.savez(file, **tensors))
     elif path.suffix == ".safetensors":
-        _write(path, lambda file: write_safetensors(file, tensors))
+        content = safetensors.numpy.save({name: _contiguous(name, array) for name, array in tensors.items()})
+        _write(path, lambda file: file.write(content))
     elif path.suffix == ".pth":
         torch = _import_torch(path)
         state = OrderedDict((name, torch.tensor(array)) for name, array in tensors.items())
         _write(path, lambda file: torch.save({"meta": {"CLASSES": tuple(class_names)}, "state_dict": state}, file))
     else:
-        raise ValueError(f"path must end in one of {WRITABLE}, received {path}")
+        raise ValueError(f"path must have one of the suffixes {WRITABLE}, received {path}")
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        tensors = safetensors.deserialize(path.read_bytes())
+    except safetensors.SafetensorError as error:
+        reason = " ".join(str(error).removeprefix("Error while deserializing: ").split())
+        raise UserError(f"{path}: is not a complete safetensors file ({reason[:200]}); download it again") from None
+    arrays = {}
+    for name, entry in tensors:
+        if entry["dtype"] not in _SAFETENSORS_TYPES:
+            raise UserError(f"{path}: {name} has the type {entry['dtype']}, which is not supported; save it as F32")
+        array = np.frombuffer(entry["data"], _SAFETENSORS_TYPES[entry["dtype"]]).reshape(entry["shape"])
+        arrays[name] = (array.astype("<u4") << 16).view("<f4") if entry["dtype"] == "BF16" else array
+    return arrays
+
+
+def _contiguous(name: str, array: np.ndarray) -> np.ndarray:
+    """The array for safetensors, which writes the memory as it lies and so mixes up transposed arrays."""
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must hold real numbers, received {array.dtype}")
+    return np.ascontiguousarray(array).reshape(array.shape)  # the former makes vectors of scalars
 
 
 def _read_npz(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
     try:
         archive = np.load(file, allow_pickle=False)
         if isinstance(archive, np.ndarray):
-            raise UserError(f"{path}: holds one array; it must be an .npz file of named arrays")
+            raise UserError(f"{path}: holds a single array; it must be an .npz file of named arrays")
         return dict(archive)
     except (ValueError, EOFError, zipfile.BadZipFile):
         raise UserError(f"{path}: is not an .npz file of plain arrays; save one with numpy.savez(path, **arrays)") from None
@@ -128,15 +158,15 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         tensors = _state_of(content)
         arrays = {name: _to_numpy(torch, value) for name, value in tensors.items() if isinstance(value, torch.Tensor)}
-    except Exception as error:  # a file of unknown origin in the hands of another library: whatever comes out is the file's fault
+    except Exception as error:  # the file is not trusted: whatever error PyTorch raises is the file's fault
         raise UserError(f"{path}: {_why_not(error)}") from None
     if not arrays:
-        raise UserError(f"{path}: holds no tensors by name; save the state_dict of the network with torch.save")
+        raise UserError(f"{path}: holds no named tensors; save the state_dict of the network with torch.save")
     return arrays
 
 
 def _state_of(content: Any) -> Mapping[str, Any]:
-    """The state dictionary inside what a training tool has saved."""
+    """The state_dict inside a checkpoint of a training tool."""
     if isinstance(content, Mapping):
         for key in ("state_dict", "model"):
             if isinstance(content.get(key), Mapping):
@@ -151,24 +181,24 @@ def _to_numpy(torch: Any, tensor: Any) -> np.ndarray:
 
 
 def _why_not(error: Exception) -> str:
-    """What is wrong with a `.pth`, in one line of ours."""
+    """One line that says what is wrong with a `.pth` file."""
     text = " ".join(str(error).split())
     wanted = re.search(r"GLOBAL ([\w.]+)", text)
     if wanted:
         return (
-            f"is refused, for loading it would run {wanted[1]}; only plain tensors are read: save the state_dict alone with torch.save, "
-            "where you trust the file"
+            f"is refused because loading it would run {wanted[1]}; only plain tensors are read: if you trust the file, save its state_dict "
+            "alone with torch.save"
         )
-    return f"is not a PyTorch file of plain tensors ({type(error).__name__}); fetch it again or save the state_dict with torch.save"
+    return f"is not a PyTorch file of plain tensors ({type(error).__name__}); download it again, or save the state_dict with torch.save"
 
 
 def _import_torch(path: Path) -> Any:
     try:
         import torch
     except ImportError:
-        raise UserError(f"{path}: needs PyTorch, which is not installed; pip install 'ttfnet-tf[torch]', or name an .npz file") from None
+        raise UserError(f"{path}: needs PyTorch, which is not installed; pip install 'ttfnet-tf[torch]', or use an .npz file") from None
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < _OLDEST_TORCH:
-        raise UserError(f"{path}: needs PyTorch 2.6 or newer, found {torch.__version__}: older ones do not read such files safely")
+        raise UserError(f"{path}: needs PyTorch 2.6 or newer, found {torch.__version__}, which does not read such files safely")
     return torch
 
 
@@ -187,4 +217,4 @@ def _write(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 
 def _cannot_read(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path}: cannot be read ({error.strerror or error}); name a file of weights")
+    return UserError(f"{path}: cannot be read ({error.strerror or error}); name a weight file")

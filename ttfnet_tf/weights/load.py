@@ -1,7 +1,7 @@
-"""Weights from files into a model and back: what matched, what is missing, what is left over.
+"""Loads third-party weights into a model, and reports which tensors matched, which are missing and which are unused.
 
-`load_pretrained` starts a training from whatever a file has; `load_exactly` wants every tensor to have its place, as a conversion does;
-`state_dict` is the way back to the official names.
+`load_pretrained` takes what a file has, to start training from it. `load_exactly` requires a match for every tensor, as a conversion
+does. `state_dict` is the way back: the model's weights under their official names.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ _KERAS_CV_STEM = "stem.conv1_conv.weight"
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """Where every tensor went; `str()` of it fits on one screen, `lines()` name each."""
+    """What became of every tensor. `str()` is a summary for one screen, `lines()` lists every tensor."""
 
     source: str
-    matched: tuple[str, ...]  # official names of the tensors that now hold the file's values
-    missing: tuple[str, ...]  # the model's that the file lacks: they keep their initial values
-    mismatched: tuple[Mismatch, ...]  # of another shape: they keep their initial values too
-    left_over: tuple[str, ...]  # the file's without a counterpart
-    ignored: tuple[str, ...]  # the file's that no detector has: a classifier, counters of batches, a layer never used
-    notes: tuple[str, ...] = ()  # what else happened to the values
+    matched: tuple[str, ...]  # official names of the tensors that were loaded
+    missing: tuple[str, ...]  # in the model and not in the file: they keep their initial values
+    mismatched: tuple[Mismatch, ...]  # shapes differ: they keep their initial values
+    unused: tuple[str, ...]  # in the file and not in the model
+    ignored: tuple[str, ...]  # in the file, and in no detector: classifiers, batch counters, layers that nothing uses
+    notes: tuple[str, ...] = ()  # how the values were changed
 
     @property
     def is_exact(self) -> bool:
-        """Whether every tensor has its place."""
-        return not (self.missing or self.mismatched or self.left_over)
+        """Whether every tensor of the model and of the file has a match."""
+        return not (self.missing or self.mismatched or self.unused)
 
     def __str__(self) -> str:
         lines = [f"{self.source}: {len(self.matched)} tensors matched"]
         if self.missing:
-            lines.append(f"  {len(self.missing)} missing, left at their initial values: {summary(self.missing)}")
+            lines.append(f"  {len(self.missing)} missing, keep their initial values: {summary(self.missing)}")
         for mismatch in self.mismatched[:6]:
-            lines.append(f"  of another shape, left at its initial values: {_both_shapes(mismatch)}")
+            lines.append(f"  shape differs, keeps its initial values: {_both_shapes(mismatch)}")
         if len(self.mismatched) > 6:
-            lines.append(f"  and {len(self.mismatched) - 6} more of another shape")
-        for verb, names in (("left over", self.left_over), ("ignored", self.ignored)):
+            lines.append(f"  and {len(self.mismatched) - 6} more whose shapes differ")
+        for verb, names in (("unused", self.unused), ("ignored", self.ignored)):
             if names:
                 lines.append(f"  {len(names)} {verb}: {summary(names)}")
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
@@ -54,22 +54,22 @@ class WeightsReport:
     def lines(self) -> list[str]:
         """One line for every tensor."""
         return [
-            *(f"matched    {name}" for name in self.matched),
-            *(f"missing    {name}" for name in self.missing),
-            *(f"shape      {_both_shapes(mismatch)}" for mismatch in self.mismatched),
-            *(f"left over  {name}" for name in self.left_over),
-            *(f"ignored    {name}" for name in self.ignored),
-            *(f"note       {note}" for note in self.notes),
+            *(f"matched  {name}" for name in self.matched),
+            *(f"missing  {name}" for name in self.missing),
+            *(f"shape    {_both_shapes(mismatch)}" for mismatch in self.mismatched),
+            *(f"unused   {name}" for name in self.unused),
+            *(f"ignored  {name}" for name in self.ignored),
+            *(f"note     {note}" for note in self.notes),
         ]
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The content of a file of weights, before anyone knows the model."""
+    """The content of a weight file, not yet matched with a model."""
 
-    name: str  # as the user has given it
-    tensors: Mapping[str, np.ndarray]  # by the file's own names, OIHW; empty for Darknet's
-    darknet: np.ndarray | None = None  # the numbers of a Darknet file
+    name: str  # as the user wrote it
+    tensors: Mapping[str, np.ndarray]  # by the names in the file, kernels [out, in, H, W]; empty for a Darknet file
+    darknet: np.ndarray | None = None  # float32 [N], the values of a Darknet file
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -77,75 +77,77 @@ class Source:
         return {name: array.shape for name, array in self.tensors.items()}
 
 
-def read_source(source: str | Path, *, tell: Callable[[str], object] = print) -> Source:
-    """Reads a file, or `timm/<model>` from the hub.
+def read_source(source: str | Path, *, on_message: Callable[[str], object] = print) -> Source:
+    """Reads a weight file, or downloads `timm/<model>`.
 
     Args:
         source: `.npz`, `.safetensors`, `.pth`, Darknet's `.weights` or `.conv.74`, or `timm/<model>`.
-        tell: called with one line when a download begins.
+        on_message: called with one line when a download starts.
 
     Raises:
-        UserError: no such file or model, damaged, or not plain tensors.
+        UserError: the file or model does not exist, is damaged, or holds more than plain tensors.
     """
     if download.is_hub_name(str(source)):
-        return Source(str(source), files.read_tensors(download.fetch(str(source), tell=tell)))
+        return Source(str(source), files.read_tensors(download.fetch(str(source), on_message=on_message)))
     if files.is_darknet(source):
         return Source(str(source), {}, files.read_darknet(source).values)
     return Source(str(source), files.read_tensors(source))
 
 
 def load_pretrained(model: tf.keras.Model, source: str | Path | Source, prefix: str = "backbone.") -> WeightsReport:
-    """Copies what a file has into the model: a backbone, a part of one, or a whole detector.
+    """Loads what a file has into the model: a backbone, a part of one, or a whole detector.
 
-    Of a detector for other classes, the last layers of the heads keep their initial values and are named in the report.
+    If the file's detector has other classes, the last layers of the heads keep their initial values, and the report lists them.
 
     Args:
         model: from `build_model`.
-        source: as of `read_source`; names and layouts are torchvision's, timm's, Darknet's or the official detector's.
-        prefix: where a backbone's names hang in the model.
+        source: see `read_source`; names and layouts of torchvision, timm, Darknet or the official detector.
+        prefix: of the backbone's names in the model.
 
     Returns:
         What was loaded and what was not.
 
     Raises:
-        UserError: what `read_source` raises, no name that fits, a tensor of another shape that does not follow from the classes, or
-            values that are not finite. The model is unchanged then.
+        UserError: as `read_source`; or no name matches, a shape differs for another reason than the classes, or a value is not finite.
+            The model is unchanged then.
     """
     report, values = _plan(model, source, prefix)
     for mismatch in report.mismatched:
         if not mismatch.depends_on_classes():
             raise UserError(
-                f"{report.source}: {mismatch.name.removeprefix(prefix)} has the shape {mismatch.found}, this model needs "
-                f"{mismatch.needed}; does the file belong to another backbone?"
+                f"{report.source}: {mismatch.name.removeprefix(prefix)} has the shape {mismatch.found}, and this model needs "
+                f"{mismatch.needed}; is the file for another backbone?"
             )
     _assign(model, values)
     return report
 
 
 def load_exactly(model: tf.keras.Model, source: str | Path | Source, *, partial: bool = False, prefix: str = "backbone.") -> WeightsReport:
-    """Copies a file into the model if every tensor of either side has its counterpart.
+    """Loads a file if every tensor of the file and of the model has a match.
 
     Args:
         model: from `build_model`.
-        source: as of `read_source`.
-        partial: whether missing, left over and differently shaped tensors are accepted.
-        prefix: where a backbone's names hang in the model; of a backbone, the rest of the model is not asked for.
+        source: see `read_source`.
+        partial: whether to accept missing tensors, unused ones and shapes that differ.
+        prefix: of the backbone's names in the model. If the file holds a backbone alone, only these names have to match.
 
     Raises:
-        UserError: what `read_source` raises, no name that fits, tensors without a counterpart unless `partial`, or values that are
-            not finite. The model is unchanged then.
+        UserError: as `read_source`; or no name matches, a tensor has no match and `partial` is off, or a value is not finite. The model
+            is unchanged then.
     """
     report, values = _plan(model, source, prefix)
     if not (report.is_exact or partial):
-        raise UserError(f"{report.source}: {_complaint(report)}; change the configuration, or take what fits with --partial")
+        raise UserError(
+            f"{report.source}: tensors do not match ({_without_match(report)}); change the configuration, or load what fits with --partial"
+        )
     _assign(model, values)
     return report
 
 
 def state_dict(model: tf.keras.Model) -> dict[str, np.ndarray]:
-    """All weights under the official names and in the official layouts.
+    """All weights under the official names, in the official layouts.
 
-    Each normalisation also gets the counter of batches that PyTorch keeps, at 0: nothing here or in the official code reads it.
+    Each batch normalisation also gets PyTorch's batch counter, with the value 0: no code here or there reads it.
     """
     variables = _variables(model)
     state = {name: np.ascontiguousarray(to_official(name, variable.numpy())) for name, variable in variables.items()}
@@ -154,16 +156,17 @@ def state_dict(model: tf.keras.Model) -> dict[str, np.ndarray]:
 
 
 def _plan(model, source, prefix) -> tuple[WeightsReport, dict[str, np.ndarray]]:
-    """The report of a load, and name in the model -> checked array of the file."""
+    """(report, name in the model -> checked array of the file) of a load."""
     if not isinstance(source, Source):
         source = read_source(source)
     needed = {name: to_official(name, variable.numpy()).shape for name, variable in _variables(model).items()}
-    tensors, notes = _in_our_terms(model, source, needed, prefix)
+    tensors, notes = _under_known_names(model, source, needed, prefix)
     found = match({name: array.shape for name, array in tensors.items()}, needed, prefix)
     if not (found.pairs or found.mismatched):
         example = next((name for name in needed if name.startswith(prefix)), prefix)[len(prefix) :]
         raise UserError(
-            f"{source.name}: none of its {len(tensors)} names is one of this model's, such as {example}; does it belong to another network?"
+            f"{source.name}: none of its {len(tensors)} names is in this model, which has names such as {example}; is the file for another "
+            "network?"
         )
     for name in found.pairs.values():
         _check(source.name, name, tensors[name])
@@ -171,8 +174,8 @@ def _plan(model, source, prefix) -> tuple[WeightsReport, dict[str, np.ndarray]]:
     return report, {own: tensors[name] for own, name in found.pairs.items()}
 
 
-def _in_our_terms(model, source, needed, prefix) -> tuple[Mapping[str, np.ndarray], list[str]]:
-    """The tensors of a source by names that `match` knows and for our images, and what there is to say about it."""
+def _under_known_names(model, source, needed, prefix) -> tuple[Mapping[str, np.ndarray], list[str]]:
+    """(tensors, notes): tensors under names that `match` knows, for images that are normalised as the model does it."""
     shapes = {name.removeprefix(prefix): shape for name, shape in needed.items() if name.startswith(prefix)}
     normalization = model.get_layer("normalization")
     scale, offset = np.array(normalization.scale), np.array(normalization.offset)  # normalised = scale * pixel + offset
@@ -183,10 +186,10 @@ def _in_our_terms(model, source, needed, prefix) -> tuple[Mapping[str, np.ndarra
             raise UserError(f"{source.name}: {error}") from None
         unit = 1 / (255 * scale)
         tensors = for_other_input(tensors, unit, -offset * unit, convolution="stem.conv", normalization="stem.bn")
-        return tensors, [note for note in (rest, "the stem was changed from images in 0..1 to normalised ones") if note]
+        return tensors, [note for note in (rest, "the stem was converted from images in 0..1 to normalised images") if note]
     if _KERAS_CV_STEM in shapes and (tensors := for_keras_cv(source.tensors)).keys() & {_KERAS_CV_STEM} - source.tensors.keys():
         tensors = for_other_input(tensors, 255 * scale, offset, convolution="stem.conv1_conv", normalization="stem.conv1_bn")
-        return tensors, ["the stem was changed from normalised images to ones in 0..1, which keras-cv's backbones take"]
+        return tensors, ["the stem was converted from normalised images to images in 0..1, which keras-cv's backbones take"]
     return source.tensors, []
 
 
@@ -205,16 +208,16 @@ def _check(source, name, array):
         raise UserError(f"{source}: {name} ({array.dtype}) holds values that are not finite numbers; the file is damaged")
 
 
-def _complaint(report: WeightsReport) -> str:
-    """How many tensors have no counterpart, with the first of each sort."""
+def _without_match(report: WeightsReport) -> str:
+    """How many tensors have no match, with one example of each kind."""
     parts = []
     if report.mismatched:
-        parts.append(f"{len(report.mismatched)} tensors have another shape ({_both_shapes(report.mismatched[0])})")
+        parts.append(f"shape differs: {len(report.mismatched)} ({_both_shapes(report.mismatched[0])})")
     if report.missing:
-        parts.append(f"{len(report.missing)} of the model are missing ({report.missing[0]})")
-    if report.left_over:
-        parts.append(f"{len(report.left_over)} of the file are left over ({report.left_over[0]})")
-    return ", ".join(parts)
+        parts.append(f"missing in the file: {len(report.missing)} ({report.missing[0]})")
+    if report.unused:
+        parts.append(f"not in the model: {len(report.unused)} ({report.unused[0]})")
+    return "; ".join(parts)
 
 
 def _both_shapes(mismatch: Mismatch) -> str:

@@ -1,4 +1,4 @@
-"""The pretrained weights that a configuration names."""
+"""Loads the pretrained weights that `model.pretrained` names."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ttfnet_tf.weights.load import load_pretrained
 
 
 def load_pretrained_of(config: Config, model: tf.keras.Model) -> str:
-    """Loads what `model.pretrained` names into a network from `model_of`; returns a report for people.
+    """Loads `model.pretrained` into a network from `model_of`, and returns a report to print.
 
     Raises:
-        UserError: it cannot be had, or does not fit.
+        UserError: the weights cannot be read or downloaded, or do not fit the network.
     """
     source = str(config.model.pretrained)
     of_keras_cv = config.model.backbone.startswith("keras_cv/")

@@ -23,7 +23,7 @@ def add_to(verbs) -> None:
         run,
         "convert third-party weights to ours, and ours back",
         "key=value",
-        description="Converts weights and reports which tensors matched, are missing, or are left over.",
+        description="Converts weights and reports which tensors matched, are missing or are unused.",
         epilog="Settings of CONFIG follow as key=value, e.g. model.box_head.depth=2; docs/weights.md says more.",
         examples=(
             "ttfnet weights ttfnet_r18.pth --config configs/ttfnet_r18_1x.yaml --out runs/official_r18",

@@ -1,12 +1,10 @@
-"""Writes docs/tutorial.ipynb from docs/tutorial.md: `python docs/notebook.py`. The page is the source; a test compares the two."""
+"""A page as a Jupyter notebook; `docs/generate.py` writes docs/tutorial.ipynb with it."""
 
 from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
 _BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```\n", flags=re.DOTALL | re.MULTILINE)
 # Jupyter starts in the folder of the notebook; the commands belong into the clone.
 _FIRST = "import os\n\nos.chdir(os.path.dirname(os.getcwd()))"
@@ -39,8 +37,3 @@ def _code(source: str) -> dict:
 def _text(source: str) -> list[dict]:
     source = source.strip("\n")
     return [{"cell_type": "markdown", "metadata": {}, "source": source.splitlines(keepends=True)}] if source else []
-
-
-if __name__ == "__main__":
-    page = (FOLDER / "tutorial.md").read_text(encoding="utf-8")
-    (FOLDER / "tutorial.ipynb").write_text(dumps(notebook(page)), encoding="utf-8")

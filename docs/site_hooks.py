@@ -1,4 +1,4 @@
-"""What the site has beyond the pages of this folder: recipes, pages from elsewhere, tables of measurements, every command's help.
+"""What the site has beyond the pages of this folder: recipes, pages from elsewhere, tables of measurements.
 
 MkDocs calls these functions; mkdocs.yml names this file.
 """
@@ -6,14 +6,12 @@ MkDocs calls these functions; mkdocs.yml names this file.
 from __future__ import annotations
 
 import csv
-import os
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md", "tests/golden_subset/README.md")
 FOLDERS = ("configs/",)  # their YAML files
-MARK = "<!-- the help of every command -->"
 TABLE = re.compile(r"^\[[\w.]+\.csv\]\(([\w./]+\.csv)\)$", flags=re.MULTILINE)  # a line that is a link to a CSV file and nothing else
 
 
@@ -30,9 +28,7 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Turns links that climb out of docs/ into links inside the site, and writes the commands and the tables."""
-    if MARK in markdown:
-        markdown = markdown.replace(MARK, commands())
+    """Turns links that climb out of docs/ into links inside the site, and writes the tables."""
     folder = (ROOT / "docs" / page.file.src_uri).parent
     markdown = TABLE.sub(lambda link: f"{table(folder / link[1])}\n\n{link[0]}", markdown)
     known = "|".join(map(re.escape, (*PAGES, *FOLDERS)))
@@ -45,17 +41,3 @@ def table(path: Path) -> str:
     with path.open(encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
-
-
-def commands() -> str:
-    """Every verb's help as Markdown, in the order of use."""
-    os.environ["COLUMNS"] = "80"  # argparse wraps at it
-    from ttfnet_tf.cli import build_parser
-
-    parser = build_parser()
-    known = parser.commands()
-    parts = []
-    for title, names in parser.sections:
-        parts.append(f"## {title[0].upper()}{title[1:]}\n")
-        parts += [f"### ttfnet {name}\n\n```text\n{known[name].format_help().rstrip()}\n```\n" for name in names]
-    return "\n".join(parts)

@@ -52,8 +52,9 @@ def test_pages_fetch_nothing_from_elsewhere(site):
 
 def test_commands_and_functions_explain_themselves(site):
     commands = (site / "commands.html").read_text(encoding="utf-8")
-    assert "usage: ttfnet data check" in commands
-    assert "ttfnet predict runs/demo image.jpg folder --out drawings" in commands
+    assert "<code>--val ANNOTATIONS IMAGES</code>" in commands
+    assert "default runs/&lt;name of CONFIG&gt;" in commands  # not taken for a tag
+    assert 'href="settings.html"' in commands
     python = (site / "api.html").read_text(encoding="utf-8")
     for name in (
         "ttfnet_tf.inference.detector.Detector.load",

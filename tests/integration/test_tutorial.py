@@ -1,4 +1,4 @@
-"""The tutorial, command for command from its page, in an empty folder beside the recipes; and the notebook, which is the same page."""
+"""Every command of the tutorial, in an empty folder beside the recipes; and the cells of its notebook."""
 
 import json
 import os
@@ -13,12 +13,6 @@ import pytest
 @pytest.fixture(scope="module")
 def page(root):
     return (root / "docs" / "tutorial.md").read_text(encoding="utf-8")
-
-
-def test_the_notebook_is_the_page(root, page):
-    writer = runpy.run_path(str(root / "docs" / "notebook.py"))
-    expected = writer["dumps"](writer["notebook"](page))
-    assert (root / "docs" / "tutorial.ipynb").read_text(encoding="utf-8") == expected, "run: python docs/notebook.py"
 
 
 def test_a_notebook_has_a_cell_for_every_block_and_text(root):

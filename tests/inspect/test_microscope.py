@@ -1,4 +1,4 @@
-"""The target microscope: what it shows is what training sees, and its figures are those of the statistics."""
+"""The target microscope shows what training sees, with the figures of the statistics."""
 
 import json
 
@@ -11,7 +11,7 @@ from ttfnet_tf import build, cli
 from ttfnet_tf.config import load_config
 from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.shapes import draw_shapes
-from ttfnet_tf.inspect.microscope import choose, figures_table
+from ttfnet_tf.inspect.microscope import choose_images, statistics_table
 from ttfnet_tf.inspect.show import microscope_of
 
 AUGMENTED = "augment: {photometric: true, expand: 0.5, min_iou_crop: true}"
@@ -62,7 +62,7 @@ def test_the_table_by_hand(write_coco, tmp_path):
     path.write_text(f"data: {{image_size: [32, 32], train: {{annotations: {annotations}, images: {images}}}}}")
     config = load_config(path)
     microscope = microscope_of(config, build.load_split(config, "train"))
-    table = figures_table([microscope.resized(0, microscope.read(0))], 3)
+    table = statistics_table([microscope.resized(0, microscope.read(0))], 3)
     assert {row[0]: row[1] for row in table[1:]} == {
         "objects": "3 of 3",
         "cells that regress": "10",
@@ -76,7 +76,7 @@ def test_the_table_by_hand(write_coco, tmp_path):
     }
 
 
-FORMS = [
+KINDS = [
     "",
     "targets: {area: rectangle}",
     "model: {box_per_class: true}",
@@ -85,17 +85,17 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("text", FORMS)
-def test_every_form_of_targets_has_a_page(shapes, tmp_path, text):
+@pytest.mark.parametrize("text", KINDS)
+def test_every_kind_of_targets_has_a_page(shapes, tmp_path, text):
     config = _config(shapes, tmp_path / "a.yaml", text)
     split = build.load_split(config, "train")
     microscope = microscope_of(config, split)
     view = microscope.resized(0, microscope.read(0))
     # The cells with a target of their own are those that lie in some sub-area.
     owned = (view.maps["box_target"].reshape(16, 24, -1, 4) >= 0).all(axis=-1).any(axis=-1)
-    np.testing.assert_array_equal(owned, view.shares.times > 0)
+    np.testing.assert_array_equal(owned, view.cells.num_areas > 0)
     if "centernet" in text:
-        assert view.shares.covered == len({(row, column) for row, column in np.argwhere(view.maps["heatmap"].max(axis=-1) == 1)})
+        assert view.cells.covered == len({(row, column) for row, column in np.argwhere(view.maps["heatmap"].max(axis=-1) == 1)})
     page = microscope.page(0, (0, 1))
     assert page.shape[1] > 5 * 250
     assert page.dtype == np.uint8
@@ -118,8 +118,8 @@ def test_the_command_writes_pages_and_events(capsys, shapes, tmp_path):
 
 def test_images_are_spread_over_the_file(shapes, tmp_path):
     split = build.load_split(_config(shapes, tmp_path / "a.yaml"), "train")
-    assert choose(split, None, 2) == [0, 2]
-    assert choose(split, None, 99) == [0, 1, 2, 3, 4]
+    assert choose_images(split, None, 2) == [0, 2]
+    assert choose_images(split, None, 99) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_images_are_spread_over_the_file(shapes, tmp_path):
         (["--out", "x", "--ids", "targets.beta=0.3"], "--ids targets.beta=0.3: must be whole numbers"),
         (["--out", "x", "--ids", "7", "optim.lr=1"], "override 'optim.lr=1': what is shown depends on"),
         (["--out", "x", "--epochs", "-1"], "--epochs -1 must be 0 or more"),
-        (["--out", "x", "optim.lr=1"], "override 'optim.lr=1': what is shown depends on data., targets., augment., model.method"),
+        (["--out", "x", "optim.lr=1"], "override 'optim.lr=1': what is shown depends on data.*, targets.*, augment.*, model.method"),
         (["--out", "x", "--ids", "4711"], "image id 4711 is not among the 5 images that training uses"),
     ],
 )

@@ -10,8 +10,7 @@ from ttfnet_tf.config import load_config
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.evaluation.matches import ImageMatches, Matches
 from ttfnet_tf.inspect import run_images
-from ttfnet_tf.inspect.panels import RIGHT as CORRECT
-from ttfnet_tf.inspect.panels import WRONG
+from ttfnet_tf.inspect.overlays import CORRECT, MISTAKE
 from ttfnet_tf.inspect.show import microscope_of
 
 SIZES = {7: (40, 60), 9: (60, 40)}
@@ -19,7 +18,7 @@ OBJECTS = [(7, 3, [5, 5, 20, 20]), (9, 8, [10, 30, 20, 20])]
 CATEGORIES = {3: "cat", 8: "dog"}
 
 
-def test_each_input_is_a_sheet_of_its_targets(write_coco, write_yaml):
+def test_each_training_input_has_a_sheet_with_its_targets(write_coco, write_yaml):
     annotations, images = write_coco(SIZES, OBJECTS, CATEGORIES)
     config = load_config(write_yaml("a.yaml", f"data: {{image_size: [64, 64], train: {{annotations: {annotations}, images: {images}}}}}"))
     split = build.load_split(config, "train")
@@ -40,6 +39,6 @@ def test_the_worst_images_show_what_was_missed_and_what_was_wrong(write_coco):
     sheets = run_images.worst(split, matches, 5)
     assert list(sheets) == ["worst/1", "worst/2"]  # image 9 has two mistakes
     colours = {tuple(colour) for colour in sheets["worst/2"].reshape(-1, 3).tolist()}
-    assert {CORRECT, WRONG} <= colours
+    assert {CORRECT, MISTAKE} <= colours
     lost = dataclasses.replace(split, images=[dataclasses.replace(image, path=Path("no.png")) for image in split.images])
     assert run_images.worst(lost, matches, 5) == {}

@@ -1,4 +1,4 @@
-"""Figures of a data set's targets: hand-drawn cases, a twin that asks every cell, the paper's figures, and the command that prints them."""
+"""Statistics of targets: cases by hand, a slow twin that asks every cell, the paper's figures, and the command that prints them."""
 
 import dataclasses
 import json
@@ -7,13 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from ttfnet_tf import cli
 from ttfnet_tf.data.coco import AnnotatedImage, CocoSplit, load_coco
-from ttfnet_tf.inspect.target_stats import decode_targets, measure_ceiling, measure_targets
-from ttfnet_tf.methods.targets import paint_targets
-from ttfnet_tf.methods.ttfnet import decode_distances
+from ttfnet_tf.inspect.target_stats import measure_targets
 
 VAL2017 = Path(__file__).resolve().parents[3] / "shared/data/coco_val2017_boxes/annotations/val.json"
 
@@ -52,13 +49,13 @@ def test_a_small_box_on_a_large_one():
     assert (figures.centre_of_other, figures.centre_untaught) == (0, 0)
 
 
-def test_classes_are_apart_with_a_box_for_each():
+def test_with_a_box_for_each_class_they_are_counted_apart():
     assert _measure([(0, LARGE), (1, SMALL)], box_per_class=True).ambiguous == 0
     assert _measure([(0, LARGE), (1, SMALL)], box_per_class=True).samples == (9 + 1) / 2
     assert _measure([(1, LARGE), (1, SMALL)], box_per_class=True).ambiguous == pytest.approx(1 / 9)
 
 
-def test_the_share_is_a_mean_over_images_that_have_samples():
+def test_the_ambiguous_fraction_is_a_mean_over_images_with_samples():
     figures = _measure([(0, LARGE), (1, SMALL)], [(0, SMALL)], [])
     assert figures.ambiguous == pytest.approx((1 / 9 + 0) / 2)
     assert (figures.images, figures.objects) == (3, 3)
@@ -122,13 +119,13 @@ def _cells_of(box, side, alpha, area, kernel):
 
 def _twin(images, side, *, alpha, beta, area, kernel, box_per_class):
     """Slow and plain: every cell looks at every box."""
-    shares, found = [], dict.fromkeys(("samples", "same", "any", "zero", "lost", "other", "untaught"), 0)
+    fractions, found = [], dict.fromkeys(("samples", "same", "any", "zero", "lost", "other", "untaught"), 0)
     for objects in images:
         cells = [_cells_of(box, side, beta, area, kernel) for _, box in objects]
         heat = [_cells_of(box, side, alpha, "gaussian", kernel) for _, box in objects]
         size = [(box[2] - box[0] + 1) * (box[3] - box[1] + 1) for _, box in objects]
         centre = [(int((box[1] + box[3]) / 8), int((box[0] + box[2]) / 8)) for _, box in objects]
-        covered = shared = 0
+        covered = ambiguous = 0
         owner = {}
         for group in {label for label, _ in objects} if box_per_class else {None}:
             members = [k for k, (label, _) in enumerate(objects) if group in (None, label)]
@@ -136,11 +133,11 @@ def _twin(images, side, *, alpha, beta, area, kernel, box_per_class):
                 for j in range(side):
                     here = [k for k in members if (i, j) in cells[k]]
                     covered += bool(here)
-                    shared += len(here) > 1
+                    ambiguous += len(here) > 1
                     if here:
                         owner[group, i, j] = min(here, key=lambda k: (size[k], -k))
         if covered:
-            shares.append(shared / covered)
+            fractions.append(ambiguous / covered)
         found["samples"] += len(owner)
         for k, (label, _) in enumerate(objects):
             found["any"] += centre.count(centre[k]) > 1
@@ -150,7 +147,7 @@ def _twin(images, side, *, alpha, beta, area, kernel, box_per_class):
             at_centre = owner.get((label if box_per_class else None, *centre[k]))
             found["untaught"] += at_centre is None
             found["other"] += at_centre not in (None, k)
-    return sum(shares) / len(shares), found
+    return sum(fractions) / len(fractions), found
 
 
 @pytest.mark.parametrize("box_per_class", [False, True])
@@ -167,12 +164,12 @@ def test_equals_the_slow_twin(area, kernel, beta, box_per_class):
         images.append(list(zip(rng.integers(0, 3, 14).tolist(), boxes.tolist())))
     settings = {"alpha": 0.54, "beta": beta, "area": area, "kernel": kernel, "box_per_class": box_per_class}
     figures = measure_targets(_split(*images, size=(96, 96), classes=3), image_size=(96, 96), **settings)
-    share, found = _twin(images, 24, **settings)
-    assert figures.ambiguous == pytest.approx(share)
+    fraction, found = _twin(images, 24, **settings)
+    assert figures.ambiguous == pytest.approx(fraction)
     assert figures.samples == found["samples"] / 56
     assert (figures.same_class_collisions, figures.collisions, figures.radius_zero) == (found["same"], found["any"], found["zero"])
     assert (figures.lost, figures.centre_of_other, figures.centre_untaught) == (found["lost"], found["other"], found["untaught"])
-    assert share > 0 or area == "rectangle"  # the scenes are crowded
+    assert fraction > 0 or area == "rectangle"  # the scenes are crowded
 
 
 # From tables 2 and 3 of the paper, in percent: (settings, theirs); docs/benchmarks/ambiguous_samples.csv has all rows.
@@ -184,7 +181,7 @@ PAPER = [
 
 
 @pytest.mark.skipif(not VAL2017.is_file(), reason="the boxes of COCO val2017 are not beside this clone")
-def test_the_papers_shares_come_out_on_coco():
+def test_the_fractions_of_the_paper_on_coco():
     split = load_coco(VAL2017, VAL2017.parent, training=True)
     assert (len(split.images), sum(len(image.boxes) for image in split.images)) == (4952, 36752)
     split = dataclasses.replace(split, images=split.images[::4])  # for time
@@ -192,90 +189,6 @@ def test_the_papers_shares_come_out_on_coco():
     assert ours == sorted(ours)
     for value, (_, theirs) in zip(ours, PAPER):
         assert value == pytest.approx(theirs, rel=0.25)
-
-
-# The AP of the targets themselves.
-
-
-def test_targets_give_the_boxes_back():
-    boxes = np.array([[3, 7, 30, 20], [40, 5, 60, 59]], np.float32)
-    found = decode_targets(boxes, np.array([5, 2]), image_size=(64, 64))
-    assert found["classes"].tolist() == [5, 2]  # the peaks (3, 4) and (8, 12) in the order of cells
-    np.testing.assert_array_equal(found["boxes"], boxes)
-    np.testing.assert_array_equal(found["scores"], [1, 1])
-
-
-def test_no_distance_is_negative():
-    # The centre 18.5 lies in column 4, at 16 px: left of the box, which the network cannot say.
-    found = decode_targets(np.array([[18, 8, 19, 24]], np.float32), np.array([0]), image_size=(64, 64))
-    assert found["boxes"].tolist() == [[16, 8, 19, 24]]
-
-
-def test_a_centre_without_a_target_is_given_its_own_box():
-    box = [8, 5, 12, 7]  # see `test_a_rectangle_can_miss_its_centre_cell`; its point is (8, 4)
-    found = decode_targets(np.array([box], np.float32), np.array([1]), image_size=(32, 32), area="rectangle", beta=0.01)
-    assert found["boxes"].tolist() == [[8, 4, 12, 7]]
-
-
-def test_fewer_detections_than_objects():
-    boxes = np.array([[0, 0, 8, 8], [20, 20, 28, 28], [40, 40, 48, 48]], np.float32)
-    assert len(decode_targets(boxes, np.zeros(3, np.int64), image_size=(64, 64), top_k=2)["scores"]) == 2
-    assert len(decode_targets(np.zeros((0, 4)), np.zeros(0, np.int64), image_size=(64, 64))["scores"]) == 0
-
-
-@pytest.mark.parametrize("box_per_class", [False, True])
-def test_detects_as_the_network_would(box_per_class):
-    rng = np.random.default_rng(2)
-    near, extent = rng.integers(0, 110, (12, 2)), rng.integers(1, 60, (12, 2))
-    boxes = np.minimum(np.concatenate([near, near + extent], axis=1), 127).astype(np.float32)
-    labels = rng.integers(0, 3, 12)
-    settings = {"beta": 0.7, "box_per_class": box_per_class}
-    found = decode_targets(boxes, labels, image_size=(128, 128), **settings)
-
-    maps = paint_targets(boxes, labels, image_size=(128, 128), num_classes=3, **settings)
-    probability = np.clip(maps["heatmap"].astype(np.float64), 1e-5, 1 - 1e-5)
-    point = 4 * np.stack(np.meshgrid(np.arange(32), np.arange(32)), axis=-1)[..., None, :]  # [h, w, 1, 2]
-    target = maps["box_target"].reshape(32, 32, -1, 4)
-    distances = np.maximum(np.concatenate([point - target[..., :2], target[..., 2:] - point], axis=-1), 0).reshape(32, 32, -1)
-    outputs = {"heatmap": tf.constant(np.log(probability / (1 - probability))[None]), "box": tf.constant(distances[None])}
-    expected = {name: value[0].numpy() for name, value in decode_distances(outputs, image_size=(128, 128), top_k=40).items()}
-    expected = {name: value[expected["scores"] > 0.01] for name, value in expected.items()}
-
-    def rows(detections):
-        kept = np.column_stack([detections["classes"], np.round(detections["scores"], 3), detections["boxes"]])
-        return sorted(kept.tolist())
-
-    assert len(found["scores"]) >= 10
-    np.testing.assert_allclose(rows(found), rows(expected), atol=1e-3)
-
-
-def _write(path, boxes, size=(64, 64)):
-    """boxes: (category id, x, y, w, h) of one image."""
-    content = {
-        "images": [{"id": 4, "file_name": "absent.jpg", "height": size[0], "width": size[1]}],
-        "categories": [{"id": 3, "name": "cat"}, {"id": 9, "name": "dog"}],
-        "annotations": [
-            {"id": k + 1, "image_id": 4, "category_id": category, "bbox": list(box), "area": box[2] * box[3], "iscrowd": 0}
-            for k, (category, *box) in enumerate(boxes)
-        ],
-    }
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return path
-
-
-def test_the_ceiling_of_boxes_apart_is_one(tmp_path):
-    file = _write(tmp_path / "a.json", [(3, 0, 0, 40, 30), (9, 70, 60, 50, 40), (3, 80, 4, 30, 30)], size=(128, 200))
-    split = load_coco(file, tmp_path, training=True)
-    calls = []
-    figures = measure_ceiling(split, image_size=(64, 64), on_image=calls.append)
-    assert figures["AP"] == pytest.approx(1)
-    assert calls == [1]
-
-
-def test_the_ceiling_of_two_objects_with_one_peak(tmp_path):
-    # One detection for two objects of a class, the smaller one's box: precision 1 up to recall 0.5, so 51 of 101 recall points.
-    file = _write(tmp_path / "a.json", [(3, 8, 8, 48, 48), (3, 24, 24, 16, 16)])
-    assert measure_ceiling(load_coco(file, tmp_path, training=True), image_size=(64, 64))["AP"] == pytest.approx(51 / 101)
 
 
 # The command.
@@ -287,8 +200,8 @@ def _stats(capsys, *arguments):
     return code, captured.out, captured.err
 
 
-def test_the_command_prints_and_writes(capsys, tmp_path):
-    file = _write(tmp_path / "a.json", [(3, 0, 0, 32, 32), (9, 12, 12, 9, 9)], size=(32, 32))
+def test_the_command_prints_and_writes(capsys, tmp_path, write_boxes):
+    file = write_boxes([(3, 0, 0, 32, 32), (9, 12, 12, 9, 9)], size=(32, 32))
     out = tmp_path / "figures" / "a.json"
     code, text, _ = _stats(capsys, file, "data.image_size=[32,32]", "--json", out, "targets.kernel=cornernet")
     assert code == 0
@@ -300,9 +213,9 @@ def test_the_command_prints_and_writes(capsys, tmp_path):
     assert "ceiling" not in content
 
 
-def test_the_command_reads_a_configuration(capsys, tmp_path, write_yaml):
+def test_the_command_reads_a_configuration(capsys, write_boxes, write_yaml):
     config = write_yaml("a.yaml", "{data: {image_size: [64, 64]}, targets: {beta: 0.3}}")
-    file = _write(tmp_path / "a.json", [(3, 0, 0, 32, 32)])
+    file = write_boxes([(3, 0, 0, 32, 32)])
     code, text, _ = _stats(capsys, "--config", config, "--ceiling", "--stride", 8, file, "targets.alpha=0.4")
     assert code == 0
     assert "64 x 64 px; alpha 0.4, beta 0.3, area gaussian, kernel aspect, box_per_class False, stride 8" in text

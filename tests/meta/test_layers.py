@@ -74,6 +74,7 @@ WITHOUT_TENSORFLOW = (
     "inference.tflite_predictor",
     "inference.video.annotate",
     "inspect.microscope",
+    "inspect.target_ceiling",
     "inspect.target_stats",
     "methods.targets",
     "progress",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf.inspect.target_stats import share_cells
+from ttfnet_tf.inspect.cell_assignment import assign_cells
 from ttfnet_tf.methods.targets import paint_targets
 from ttfnet_tf.methods.targets_tf import render_targets, sample_counts
 from ttfnet_tf.methods.ttfnet import ttfnet_losses
@@ -127,12 +127,12 @@ def test_counts_of_samples_equal_those_of_numpy(area, kernel, per_class):
     )
     maps = render_targets(tf.constant(boxes), tf.constant(labels), num_classes=CLASSES, **settings)
     counts = sample_counts(tf.constant(boxes), tf.constant(labels), maps, num_classes=CLASSES, weight="log", **settings)
-    shares = [share_cells(one[known >= 0], known[known >= 0], **settings) for one, known in zip(boxes, labels)]
+    assigned = [assign_cells(one[known >= 0], known[known >= 0], **settings) for one, known in zip(boxes, labels)]
     painted = [paint_targets(one, known, num_classes=CLASSES, **settings) for one, known in zip(boxes, labels)]
     assert {name: float(value) for name, value in counts.items()} == {
         "images": 5,
         "regression_samples": sum(int((maps["box_weight"] > 0).sum()) for maps in painted),
-        "ambiguous": pytest.approx(sum(one.shared / one.covered for one in shares if one.covered)),
-        "images_with_cells": sum(one.covered > 0 for one in shares),  # the last image has no object
+        "ambiguous": pytest.approx(sum(one.ambiguous / one.covered for one in assigned if one.covered)),
+        "images_with_cells": sum(one.covered > 0 for one in assigned),  # the last image has no object
     }
-    assert 0 < sum(one.shared for one in shares) < sum(one.covered for one in shares)
+    assert 0 < sum(one.ambiguous for one in assigned) < sum(one.covered for one in assigned)

@@ -1,1 +1,1 @@
-"""What targets, augmentation and predictions look like."""
+"""Look at targets, augmentation and predictions: drawings over images, statistics, the AP that the targets allow."""

@@ -1,4 +1,4 @@
-"""The target microscope as a command: pages of chosen images as PNG files and in TensorBoard."""
+"""`ttfnet data show`: pages of the target microscope for chosen images, as PNG files and in TensorBoard."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ttfnet_tf import build
 from ttfnet_tf.config import Config, SplitConfig
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.inspect.microscope import Microscope, choose
+from ttfnet_tf.inspect.microscope import Microscope, choose_images
 from ttfnet_tf.tensorboard.events import EventLog
 
 
 def microscope_of(config: Config, split) -> Microscope | None:
-    """A microscope on a split with the settings of a run; None for a method with targets of another kind."""
+    """The microscope for a split with the settings of a run; None for a method with targets of another kind."""
     method = build.method_of(config, split.num_classes)
     if method.target_settings is None:
         return None
@@ -26,7 +26,8 @@ def microscope_of(config: Config, split) -> Microscope | None:
         split,
         image_size=tuple(config.data.image_size),
         paint=method.paint,
-        targets={key: value for key, value in method.target_settings.items() if key != "weight"},  # who gets a cell does not depend on it
+        # The assignment of cells does not depend on their weight.
+        targets={key: value for key, value in method.target_settings.items() if key != "weight"},
         augmentation=Augmentation(**dataclasses.asdict(config.augment)),
         seed=config.train.seed,
     )
@@ -42,14 +43,14 @@ def show_targets(
     out: str | Path | None,
     log_dir: str | Path | None,
 ) -> list[str]:
-    """Draws the pages; returns lines for people.
+    """Draws the pages; returns the lines to print.
 
     Args:
-        config: settings of the detector; its `data.train` paths are not looked at.
+        config: settings of the detector; its `data.train` paths are ignored.
         paths: annotation file and folder of the images.
         ids: image ids, or None for `count` images spread over the file.
         count: see `ids`.
-        epochs: whose augmentation to show.
+        epochs: to show the augmentation of.
         out: folder of the pages <image id>.png, if wanted; pages of the same name are replaced.
         log_dir: folder for TensorBoard, if wanted: a page of each image, and its augmented views with the epoch as step.
 
@@ -61,12 +62,12 @@ def show_targets(
     split = build.load_split(config, "train")
     microscope = microscope_of(config, split)
     if microscope is None:
-        raise UserError(f"model.method={config.model.method} has targets of its own, of which there is no page")
+        raise UserError(f"model.method={config.model.method} has targets of another kind, which the microscope cannot show")
     settings = {"method": config.model.method, **build.method_of(config, split.num_classes).target_settings}
     note = ", ".join(f"{key} {value}" for key, value in settings.items()) + f"; seed {config.train.seed}"
     log = EventLog(Path(log_dir)) if log_dir else None
     lines = [split.summary()]
-    for index in choose(split, ids, count):
+    for index in choose_images(split, ids, count):
         image = split.images[index]
         page = microscope.page(index, epochs, note)
         if out:
@@ -74,12 +75,12 @@ def show_targets(
         if log is not None:
             log.images(0, {f"microscope/image_{image.id}": page})
             pixels = microscope.read(index)
-            for epoch in sorted(epochs):  # steps of one name must rise
+            for epoch in sorted(epochs):  # steps of one name must ascend
                 view = microscope.augmented(index, epoch, pixels)
                 log.images(epoch, {f"augmented/image_{image.id}": microscope.overview(view)})
     if log is not None:
         log.close()
-        lines.append(f"written: {log_dir}; look at it with: tensorboard --logdir {log_dir}")
+        lines.append(f"written: {log_dir}; view it with: tensorboard --logdir {log_dir}")
     return lines
 
 

@@ -13,7 +13,7 @@ from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.evaluation.evaluate import EvaluationResult, evaluate
 from ttfnet_tf.inference.predictor import predict_function
-from ttfnet_tf.inspect.panels import detection_panel
+from ttfnet_tf.inspect.overlays import detection_panel
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.runs.checkpoint import copy_average
 from ttfnet_tf.runs.moving_average import MovingAverage

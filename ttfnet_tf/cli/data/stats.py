@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> None:
 
     from ttfnet_tf.data.coco import load_coco
     from ttfnet_tf.files import write_json
-    from ttfnet_tf.inspect.target_stats import measure_ceiling, measure_targets
+    from ttfnet_tf.inspect.target_ceiling import measure_ceiling
+    from ttfnet_tf.inspect.target_stats import measure_targets
     from ttfnet_tf.progress import ProgressMeter
 
     split = load_coco(

@@ -1,6 +1,6 @@
-"""Maps drawn over images: heatmaps, sub-areas, weights, ambiguous cells, predictions beside the truth; NumPy and OpenCV only.
+"""Overlays: heatmaps, sub-areas, weights, ambiguous cells and boxes drawn over images; NumPy and OpenCV only.
 
-Maps have their own grid [h, w] and are stretched over the image, cell by cell, so that a cell stays a visible square.
+Maps have their own grid [h, w] and are enlarged cell by cell, so that a cell stays a visible square.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 from ttfnet_tf.evaluation.matches import SHOWN_SCORE
 from ttfnet_tf.inference.draw import class_colour, draw_boxes
 
-_SHADE = 0.6  # of the grey image behind a map
-ONCE, SEVERAL = (70, 150, 255), (255, 40, 30)  # cells of one sub-area, and of several
-RIGHT, WRONG = (60, 190, 75), (255, 40, 30)
+_SHADE = 0.6  # brightness of the grey image behind a map
+ONE, SEVERAL = (70, 150, 255), (255, 40, 30)  # RGB of cells in one sub-area, and in several
+CORRECT, MISTAKE = (60, 190, 75), (255, 40, 30)  # RGB of boxes
 
 
 def overlay_cells(image: np.ndarray, colours: np.ndarray, opacity: np.ndarray, *, in_colour: bool = False) -> np.ndarray:
@@ -25,7 +25,7 @@ def overlay_cells(image: np.ndarray, colours: np.ndarray, opacity: np.ndarray, *
         image: uint8 [H, W, 3] RGB.
         colours: [h, w, 3] RGB in 0..255.
         opacity: [h, w] in 0..1; 1 hides the image.
-        in_colour: whether the image keeps its colours; else it is dark grey.
+        in_colour: keeps the colours of the image; else it is dark grey.
 
     Returns:
         uint8 [H, W, 3].
@@ -37,7 +37,7 @@ def overlay_cells(image: np.ndarray, colours: np.ndarray, opacity: np.ndarray, *
 
 
 def overlay_heatmap(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-    """Each class' heatmap in its colour; where several meet, the strongest.
+    """The heatmap of each class in its colour; where several overlap, the strongest.
 
     Args:
         image: uint8 [H, W, 3] RGB.
@@ -48,11 +48,11 @@ def overlay_heatmap(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
 
 
 def overlay_sub_areas(image: np.ndarray, areas: np.ndarray, labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The cells that regress each object, in the colour of its class, with a frame around each sub-area.
+    """The cells that regress each object, in the colour of its class, with a white frame around each sub-area.
 
     Args:
         image: uint8 [H, W, 3] RGB.
-        areas: [N, 4] int top, left, bottom, right as `targets.sub_areas`, in the order they are painted.
+        areas: int [N, 4] top, left, bottom, right in cells as `targets.sub_areas` gives them, in painting order.
         labels: [N] classes from 0.
         size: (h, w) of the map in cells.
     """
@@ -67,39 +67,39 @@ def overlay_sub_areas(image: np.ndarray, areas: np.ndarray, labels: np.ndarray, 
 
 
 def overlay_weights(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weights of the box loss from dark (0) to bright (the largest of the image); cells without one show the image.
+    """Weights of the box loss, from dark (0) to bright (the largest of the image); cells without weight show the image.
 
     Args:
         image: uint8 [H, W, 3] RGB.
         weights: [h, w, G] as "box_weight" of `targets.paint_targets`; with several groups the largest is shown.
     """
     largest = np.nan_to_num(weights).max(axis=-1)
-    shares = np.clip(largest / max(float(largest.max()), 1e-9), 0, 1)
-    colours = cv2.applyColorMap(np.round(255 * (0.25 + 0.75 * shares)).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    fractions = np.clip(largest / max(float(largest.max()), 1e-9), 0, 1)
+    colours = cv2.applyColorMap(np.round(255 * (0.25 + 0.75 * fractions)).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     return overlay_cells(image, colours, 0.9 * (largest > 0))
 
 
-def overlay_times(image: np.ndarray, times: np.ndarray, *, in_colour: bool = False) -> np.ndarray:
-    """Cells of one sub-area in blue, ambiguous ones in red.
+def overlay_ambiguous(image: np.ndarray, num_areas: np.ndarray, *, in_colour: bool = False) -> np.ndarray:
+    """Cells in one sub-area in blue, ambiguous ones (in several) in red.
 
     Args:
         image: uint8 [H, W, 3] RGB.
-        times: int [h, w] as `data.stats.CellShares.times`.
+        num_areas: int [h, w], how many sub-areas each cell lies in, see `cell_assignment.CellAssignment`.
         in_colour: as in `overlay_cells`.
     """
-    colours = np.where((times > 1)[..., None], np.float32(SEVERAL), np.float32(ONCE))
-    return overlay_cells(image, colours, np.where(times > 1, 0.9, 0.45) * (times > 0), in_colour=in_colour)
+    colours = np.where((num_areas > 1)[..., None], np.float32(SEVERAL), np.float32(ONE))
+    return overlay_cells(image, colours, np.where(num_areas > 1, 0.9, 0.45) * (num_areas > 0), in_colour=in_colour)
 
 
 def labelled_boxes(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, class_names: Sequence[str], *, scores=None) -> np.ndarray:
-    """Boxes with the names of their classes, and with their scores where given.
+    """Boxes with the names of their classes, and their scores if given.
 
     Args:
         image: uint8 [H, W, 3] RGB.
         boxes: [N, 4] xyxy in its pixels.
         labels: [N] classes from 0.
         class_names: names by class.
-        scores: [N], if there are any.
+        scores: [N], of detections.
     """
     names = [class_names[label] for label in labels]
     texts = names if scores is None else [f"{name} {score:.2f}" for name, score in zip(names, scores)]
@@ -118,7 +118,7 @@ def detection_panel(
     heatmap: np.ndarray,
     class_names: Sequence[str],
 ) -> np.ndarray:
-    """Truth above, prediction below; boxes left, heatmap right.
+    """Ground truth above, prediction below; boxes on the left, heatmap on the right.
 
     Args:
         image: uint8 [H, W, 3] RGB as the network sees it.
@@ -141,16 +141,16 @@ def detection_panel(
     return np.concatenate([upper, np.concatenate([predicted, overlay_heatmap(image, heatmap)], axis=1)], axis=0)
 
 
-def mistakes(image: np.ndarray, boxes: np.ndarray, texts: Sequence[str], is_mistake: Sequence[bool]) -> np.ndarray:
-    """Boxes that are missed or wrong in red with their texts, the others in green without.
+def overlay_mistakes(image: np.ndarray, boxes: np.ndarray, texts: Sequence[str], is_mistake: Sequence[bool]) -> np.ndarray:
+    """Mistakes (missed or wrong boxes) in red with their texts, the other boxes in green without.
 
     Args:
         image: uint8 [H, W, 3] RGB.
         boxes: [N, 4] xyxy in its pixels.
-        texts: N.
-        is_mistake: N.
+        texts: N labels.
+        is_mistake: N flags.
     """
     order = sorted(range(len(texts)), key=lambda k: not is_mistake[k])  # the first are drawn on top
-    colours = [WRONG if is_mistake[k] else RIGHT for k in order]
+    colours = [MISTAKE if is_mistake[k] else CORRECT for k in order]
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     return draw_boxes(image, boxes[order], [texts[k] if is_mistake[k] else "" for k in order], colours)

@@ -1,20 +1,20 @@
-"""Where colour lands when maps are drawn over images."""
+"""Overlays and contact sheets: the colours of single pixels."""
 
 import numpy as np
 
 from ttfnet_tf.inference.draw import class_colour
-from ttfnet_tf.inspect.page import compose, fit
-from ttfnet_tf.inspect.panels import (
-    ONCE,
-    RIGHT,
+from ttfnet_tf.inspect.contact_sheet import contact_sheet, fit
+from ttfnet_tf.inspect.overlays import (
+    CORRECT,
+    MISTAKE,
+    ONE,
     SEVERAL,
-    WRONG,
     detection_panel,
-    mistakes,
+    overlay_ambiguous,
     overlay_cells,
     overlay_heatmap,
+    overlay_mistakes,
     overlay_sub_areas,
-    overlay_times,
     overlay_weights,
 )
 
@@ -23,8 +23,8 @@ def _grey(height=8, width=8):
     return np.full([height, width, 3], 100, np.uint8)
 
 
-def test_overlay_by_hand():
-    """A cell at probability 1 takes the colour of its class, at 0 the darkened grey of the image."""
+def test_heatmap_by_hand():
+    """A cell at probability 1 has the colour of its class, at 0 the darkened grey of the image."""
     heatmap = np.zeros([2, 2, 2], np.float32)
     heatmap[0, 1, 1] = 1.0
     overlay = overlay_heatmap(_grey(), heatmap)
@@ -43,14 +43,14 @@ def test_cells_blend_by_their_opacity_at_any_size():
 
 
 def test_ambiguous_cells_are_red_and_others_blue():
-    overlay = overlay_times(_grey(), np.array([[0, 1], [2, 3]]))
+    overlay = overlay_ambiguous(_grey(), np.array([[0, 1], [2, 3]]))
     assert (overlay[:4, :4] == 60).all()
-    blue, red = (np.int32(0.55 * 60 + 0.45 * np.array(ONCE)), np.int32(0.1 * 60 + 0.9 * np.array(SEVERAL)))
+    blue, red = (np.int32(0.55 * 60 + 0.45 * np.array(ONE)), np.int32(0.1 * 60 + 0.9 * np.array(SEVERAL)))
     assert np.abs(overlay[:4, 4:].astype(int) - blue).max() <= 1
     assert np.abs(overlay[4:].astype(int) - red).max() <= 1
 
 
-def test_weights_grow_brighter_and_cells_without_show_the_image():
+def test_larger_weights_are_brighter_and_cells_without_weight_show_the_image():
     weights = np.array([[[0.0, 0.0], [0.2, 0.0]], [[0.1, 0.4], [np.nan, 0.0]]], np.float32)  # two groups
     overlay = overlay_weights(_grey(), weights).astype(int)
     assert (overlay[:4, :4] == 60).all()
@@ -58,7 +58,7 @@ def test_weights_grow_brighter_and_cells_without_show_the_image():
     assert overlay[4:, :4].sum() > overlay[:4, 4:].sum()  # .4 is the larger one
 
 
-def test_sub_areas_take_the_colour_of_the_last_painted_and_have_frames():
+def test_sub_areas_have_the_colour_of_the_last_painted_and_frames():
     areas = np.array([[0, 0, 2, 2], [1, 1, 2, 2], [3, 3, 3, 3]])  # the last one is empty
     overlay = overlay_sub_areas(_grey(32, 32), areas, np.array([0, 1, 2]), (4, 4))
     assert (overlay[0, :16] == 255).all()  # the frame of the first: 2 cells of 8 px
@@ -69,17 +69,17 @@ def test_sub_areas_take_the_colour_of_the_last_painted_and_have_frames():
     assert (overlay[20, 20] == 60).all()
 
 
-def test_mistakes_are_red_and_lie_on_top():
+def test_mistakes_are_red_and_on_top():
     boxes = [[10, 10, 30, 30], [10, 10, 30, 30]]
-    drawing = mistakes(np.zeros([60, 60, 3], np.uint8), boxes, ["cat", "dog"], [False, True])
-    assert tuple(drawing[30, 20]) == WRONG
-    drawing = mistakes(np.zeros([60, 60, 3], np.uint8), boxes, ["cat", "dog"], [False, False])
-    assert tuple(drawing[30, 20]) == RIGHT
-    assert {tuple(colour) for colour in drawing.reshape(-1, 3)} == {RIGHT, (0, 0, 0)}  # no text
-    assert not mistakes(np.zeros([60, 60, 3], np.uint8), [], [], []).any()
+    drawing = overlay_mistakes(np.zeros([60, 60, 3], np.uint8), boxes, ["cat", "dog"], [False, True])
+    assert tuple(drawing[30, 20]) == MISTAKE
+    drawing = overlay_mistakes(np.zeros([60, 60, 3], np.uint8), boxes, ["cat", "dog"], [False, False])
+    assert tuple(drawing[30, 20]) == CORRECT
+    assert {tuple(colour) for colour in drawing.reshape(-1, 3)} == {CORRECT, (0, 0, 0)}  # no text
+    assert not overlay_mistakes(np.zeros([60, 60, 3], np.uint8), [], [], []).any()
 
 
-def test_panel_is_two_by_two_and_shows_confident_boxes_only():
+def test_a_detection_panel_is_two_by_two_and_shows_confident_boxes_only():
     image = np.zeros([64, 64, 3], np.uint8)
     heatmap = np.zeros([16, 16, 2], np.float32)
     box = np.array([[10.0, 10.0, 50.0, 50.0]], np.float32)
@@ -106,12 +106,14 @@ def test_an_image_is_fitted_by_its_longer_side():
     assert fit(_grey(1000, 10), 380).shape == (380, 4, 3)
 
 
-def test_a_page_holds_every_panel_unchanged():
+def test_a_contact_sheet_holds_every_panel_unchanged():
     red, blue = np.zeros([20, 30, 3], np.uint8), np.zeros([40, 10, 3], np.uint8)
     red[..., 0], blue[..., 2] = 255, 255
-    page = compose("title", ["note"], [[("a", red), ("a caption that is far too long", blue)], [("b", red)]], [["", "x"], ["rows", "12"]])
+    page = contact_sheet(
+        "title", ["note"], [[("a", red), ("a caption that is far too long", blue)], [("b", red)]], [["", "x"], ["rows", "12"]]
+    )
     assert (page == [255, 0, 0]).all(axis=2).sum() == 2 * 20 * 30
     assert (page == [0, 0, 255]).all(axis=2).sum() == 40 * 10
     assert (page[-1] == 255).all()
-    # What is left is text on white.
-    assert compose("title", [], [[("a", red)]]).shape[0] < page.shape[0]
+    # The rest is text on white.
+    assert contact_sheet("title", [], [[("a", red)]]).shape[0] < page.shape[0]

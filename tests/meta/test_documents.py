@@ -11,12 +11,18 @@ import pytest
 import yaml
 
 from ttfnet_tf import cli
-from ttfnet_tf.config import load_config
+from ttfnet_tf.config import list_settings, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 SITE = runpy.run_path(str(ROOT / "docs" / "site_hooks.py"))  # what it has from outside of docs/
+SETTINGS = [one.key for one in list_settings()]
+# Settings and sections: "data", "data.val", "data.val.images".
+KEYS = {key.rsplit(".", count)[0] for key in SETTINGS for count in range(key.count(".") + 1)}
+SECTIONS = sorted({key.partition(".")[0] for key in SETTINGS})
+FILES = (".h5", ".jpg", ".json", ".jsonl", ".md", ".mp4", ".npz", ".tflite", ".txt", ".xml", ".yaml")  # of users: data.yaml is no setting
+PACKAGES = sorted(path.parent.name for path in (ROOT / "ttfnet_tf").glob("*/__init__.py"))
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
 
@@ -94,6 +100,28 @@ def test_settings_in_documents_exist(document, tmp_path):
 
 
 @each_document
+def test_names_in_documents_exist(document):
+    """Files of the package, verbs and settings, wherever a text names them."""
+    text = document.read_text(encoding="utf-8")
+    for name in re.findall(r"\bttfnet_tf/[\w/.*-]*[\w/*]", text):
+        assert list(ROOT.glob(name)), f"{document.name} names {name}"
+    for module, name in re.findall(rf"`((?:{'|'.join(PACKAGES)})/[\w/]+)(\.\w+)`", text):  # a file of the package, or a name in it
+        path = ROOT / "ttfnet_tf" / f"{module}.py"
+        if name not in FILES:
+            assert path.is_file(), f"{document.name} names {module}"
+            assert name == ".py" or re.search(rf"\b{name[1:]}\b", path.read_text(encoding="utf-8")), f"{document.name} names {module}{name}"
+    known = cli.build_parser().verbs.choices
+    for verb, inner in re.findall(r"`ttfnet ([a-z-]+)(?: ([a-z]+))?", text):
+        verbs = {**known, "help": None}[verb]
+        assert verbs is None or verbs.verbs is None or not inner or inner in verbs.verbs.choices, (
+            f"{document.name} names ttfnet {verb} {inner}"
+        )
+    for name in re.findall(rf"`((?:{'|'.join(SECTIONS)})\.[a-z_.]+[a-z_])(?:=[^`]*)?`", text):
+        if not name.endswith(FILES):
+            assert name in KEYS, f"{document.name} names the setting {name}"
+
+
+@each_document
 def test_links_in_documents_lead_somewhere(document):
     for target, anchor in re.findall(r"\]\(([^):]*?)(?:#([^)]*))?\)", document.read_text(encoding="utf-8")):
         file = document.parent / target if target else document
@@ -108,6 +136,16 @@ def test_every_page_is_in_the_navigation_once():
     pages = list(_leaves(site["nav"]))
     assert len(pages) == len(set(pages))
     assert set(pages) == {path.relative_to(ROOT / "docs").as_posix() for path in PAGES} | set(SITE["PAGES"])
+
+
+def test_the_page_of_the_python_interface_names_what_is_there():
+    names = re.findall(r"^::: (ttfnet_tf[\w.]+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(names) > 10
+    for name in names:
+        module, _, last = name.rpartition(".")
+        path = ROOT / f"{module.replace('.', '/')}.py"
+        whole = (ROOT / f"{name.replace('.', '/')}.py").is_file()
+        assert whole or re.search(rf"^(?:def|class) {last}\b", path.read_text(encoding="utf-8"), flags=re.MULTILINE), name
 
 
 def test_links_out_of_the_folder_lead_to_what_the_site_has():

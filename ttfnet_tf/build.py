@@ -36,7 +36,7 @@ def model_of(config: Config, num_classes: int) -> tf.keras.Model:
         zero_init_residual=settings.zero_init_residual,
         batch_norm=settings.batch_norm,
         seed=config.train.seed,
-        image_size=tuple(config.data.image_size),
+        image_size=config.data.size,
     )
 
 
@@ -44,7 +44,7 @@ def method_of(config: Config, num_classes: int) -> Method:
     """Targets, losses and decoding of the detector that `model.method` names."""
     method = METHODS[config.model.method]
     keywords = _keywords(config, method.settings)
-    return pkgutil.resolve_name(method.build)(image_size=tuple(config.data.image_size), num_classes=num_classes, **keywords)
+    return pkgutil.resolve_name(method.build)(image_size=config.data.size, num_classes=num_classes, **keywords)
 
 
 def _keywords(config: Config, names: Mapping[str, str]) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def train_dataset(
     """Batches from `start_step` on; one shard gets its rows of every global batch. `notes` collects what is noticed about images."""
     return build_train_dataset(
         split,
-        image_size=tuple(config.data.image_size),
+        image_size=config.data.size,
         batch_size=config.train.batch_size,
         seed=config.train.seed,
         augment=Augmentation(**dataclasses.asdict(config.augment)),

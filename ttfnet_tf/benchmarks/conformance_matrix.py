@@ -69,7 +69,7 @@ def conformance_matrix(
         AP75, megabytes, milliseconds: [10th percentile, median, 90th]}], the checkpoint's first, the others with compared, matched,
         corners and scores of `differences.Differences`.
     """
-    size, batch_size = tuple(run.config.data.image_size), min(8, len(split.images))
+    size, batch_size = run.config.data.size, min(8, len(split.images))
     decode = build.method_of(run.config, len(run.labels.class_names)).decode
     predictors = {CHECKPOINT: lambda: predict_function(run.model, decode, image_size=size, batch_size=batch_size, weights="constants")}
     predictors |= {name: lambda path=path: _exported(path).predict_function(batch_size) for name, path in models.items()}

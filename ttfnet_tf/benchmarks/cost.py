@@ -11,4 +11,4 @@ from ttfnet_tf.models.cost import cost_of, cost_table
 def network_cost(config: Config, *, num_classes: int) -> str:
     """A table with a row for each part of the network."""
     model = build.model_of(config, num_classes)
-    return cost_table(cost_of(model, tuple(config.data.image_size), METHODS[config.model.method].head_layers))
+    return cost_table(cost_of(model, config.data.size, METHODS[config.model.method].head_layers))

@@ -30,7 +30,7 @@ def benchmark_detection(config: Config, *, num_classes: int, repeats: int, on_st
     Returns:
         The stages, and the peak memory in GB.
     """
-    size = tuple(config.data.image_size)
+    size = config.data.size
     model = build.model_of(config, num_classes)
     image = tf.constant(np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8))
     method = build.method_of(config, num_classes)

@@ -166,7 +166,7 @@ def _call_of(model: str, threads: int, runtime: str) -> Callable[[], object]:
     from ttfnet_tf.runs.checkpoint import load_run
 
     run = load_run(model)
-    size = tuple(run.config.data.image_size)
+    size = run.config.data.size
     decode = build.method_of(run.config, len(run.labels.class_names)).decode
     predict = predict_function(run.model, decode, image_size=size, batch_size=1, weights="constants")
     image = tf.constant(random.integers(0, 256, (1, *size, 3), np.uint8))

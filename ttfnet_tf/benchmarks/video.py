@@ -56,7 +56,7 @@ def benchmark_video(config: Config, *, num_classes: int, seconds: float = SECOND
         seconds: length of the video.
     """
     config = dataclasses.replace(config, decode=dataclasses.replace(config.decode, top_k=BOXES))
-    size = tuple(config.data.image_size)
+    size = config.data.size
     names = [f"class {index}" for index in range(num_classes)]
     model, decode = build.model_of(config, num_classes), build.method_of(config, num_classes).decode
     detector = Detector(model, names, range(num_classes), decode, image_size=size, score_threshold=0.0)

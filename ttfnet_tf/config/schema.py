@@ -57,6 +57,12 @@ class DataConfig:
     )
     workers: int = setting(0, "images processed at a time; 0 lets tf.data choose")
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """`image_size` as a pair: height and width of the input in pixels."""
+        height, width = self.image_size
+        return height, width
+
 
 @dataclass(frozen=True)
 class AugmentConfig:

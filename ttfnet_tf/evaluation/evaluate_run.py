@@ -75,7 +75,7 @@ def measure(run: str | Path, overrides: Sequence[str] = (), *, batch_size: int =
         result = evaluate(
             predict,
             split,
-            image_size=tuple(config.data.image_size),
+            image_size=config.data.size,
             batch_size=batch_size,
             score_threshold=config.decode.score_threshold,
             broken_images=config.data.broken_images,
@@ -109,7 +109,7 @@ def _prepare(run: str | Path, exported: ExportedModel | None, config: Config, ba
     loaded = load_run(run)
     check_classes(split, loaded.labels.class_names, loaded.labels.category_ids)
     decode = build.method_of(config, split.num_classes).decode
-    image_size = tuple(config.data.image_size)
+    image_size = config.data.size
     predict = predict_function(loaded.model, decode, image_size=image_size, batch_size=batch_size, weights="constants")
     return split, predict, loaded.step, loaded.folder / "eval" / str(loaded.step)
 
@@ -118,7 +118,7 @@ def _settings_of(exported: ExportedModel, overrides: Sequence[str]) -> Config:
     """The settings of an exported model; what is built into its graph cannot be set any more."""
     config = config_of(exported.card["config"], overrides, source=str(exported.path))
     for key, is_possible in (
-        ("data.image_size", tuple(config.data.image_size) == exported.image_size),
+        ("data.image_size", config.data.size == exported.image_size),
         ("decode.top_k", config.decode.top_k == exported.card["top_k"]),
         ("decode.score_threshold", config.decode.score_threshold >= exported.score_threshold),
     ):

@@ -54,7 +54,7 @@ def export_saved_model(run: LoadedRun, out: Path, *, name: str, version: int | N
     target = folder / str(version)
     if target.exists():
         raise UserError(f"{target}: exists already; leave --version out to take the next free number")
-    size, settings = tuple(run.config.data.image_size), run.config
+    size, settings = run.config.data.size, run.config
     functions = serving_functions(
         run.model,
         build.method_of(settings, len(run.labels.class_names)).decode,

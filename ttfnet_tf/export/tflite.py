@@ -118,7 +118,7 @@ def representative_images(config, *, count: int = REPRESENTATIVE_COUNT, seed: in
     split = build.load_split(config, "train")
     chosen = np.random.default_rng(seed).permutation(len(split.images))[:count]
     for index in chosen:
-        image, _ = resize(read_rgb(split.images[index].path), np.zeros([0, 4], np.float32), tuple(config.data.image_size))
+        image, _ = resize(read_rgb(split.images[index].path), np.zeros([0, 4], np.float32), config.data.size)
         yield image[None]
 
 

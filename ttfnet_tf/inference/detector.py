@@ -6,7 +6,7 @@ import difflib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
 import cv2
 import numpy as np
@@ -58,7 +58,7 @@ class Detector:
     ):
         self.model, self.decode = model, decode
         self.class_names, self.category_ids = tuple(class_names), tuple(category_ids)
-        self.image_size, self.score_threshold = tuple(image_size), score_threshold
+        self.image_size, self.score_threshold = image_size, score_threshold
         self.class_thresholds = dict(class_thresholds or {})
         for name in self.class_thresholds:
             if name not in self.class_names:
@@ -82,7 +82,7 @@ class Detector:
                 threshold, or a class is not one of the model's.
         """
         exported = find_exported(run)
-        thresholds = {"score_threshold": score_threshold, "class_thresholds": class_thresholds}
+        thresholds: dict[str, Any] = {"score_threshold": score_threshold, "class_thresholds": class_thresholds}
         if exported:
             least = min([score_threshold, *(class_thresholds or {}).values()])
             if least < exported.score_threshold:
@@ -105,7 +105,7 @@ class Detector:
             loaded.labels.class_names,
             loaded.labels.category_ids,
             build.method_of(loaded.config, len(loaded.labels.class_names)).decode,
-            image_size=tuple(loaded.config.data.image_size),
+            image_size=loaded.config.data.size,
             **thresholds,
         )
 

@@ -24,7 +24,7 @@ def microscope_of(config: Config, split) -> Microscope | None:
         return None
     return Microscope(
         split,
-        image_size=tuple(config.data.image_size),
+        image_size=config.data.size,
         paint=method.paint,
         # The assignment of cells does not depend on their weight.
         targets={key: value for key, value in method.target_settings.items() if key != "weight"},

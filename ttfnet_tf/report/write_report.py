@@ -98,7 +98,7 @@ class _Collector:
             best=best,
             worst=worst,
             data=[summarise(name, split) for name, split in (("train", train), ("val", val)) if split is not None],
-            findings=[] if train is None else quick_check(train, val, image_size=tuple(config.data.image_size)),
+            findings=[] if train is None else quick_check(train, val, image_size=config.data.size),
             remarks=remarks(record, analysis, reference, lines),
             config=dump_config(config),
             command=self.command,

@@ -31,7 +31,7 @@ class Evaluator:
 
     def __init__(self, config: Config, split: CocoSplit):
         self.config, self.split = config, split
-        self.image_size = tuple(config.data.image_size)
+        self.image_size = config.data.size
         self.batch_size = min(config.train.batch_size, MAX_BATCH, max(1, len(split.images)))
         self.model = build.model_of(config, len(split.class_names))
         self._parameters = named_parameters(self.model, trainable_only=True)

@@ -190,7 +190,7 @@ class _Run:
         say(self.train_split.summary())
         config = self.config
         val_split = None if self.evaluator is None else self.evaluator.split
-        for line in quick_check(self.train_split, val_split, image_size=tuple(config.data.image_size)):
+        for line in quick_check(self.train_split, val_split, image_size=config.data.size):
             say(f"note: {line}")
         if effective_lr(config) != config.optim.lr:
             say(

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         refuse_existing(args.fix)
     data = config.data
     settings = Settings(
-        image_size=tuple(data.image_size),
+        image_size=data.size,
         crowd=data.crowd,
         min_box_size=data.min_box_size,
         min_image_size=data.min_image_size,

@@ -37,7 +37,7 @@ def add_to(verbs) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measures the targets, and prints the figures."""
     config = _settings(args)
-    height, width = image_size = tuple(config.data.image_size)
+    height, width = image_size = config.data.size
 
     from ttfnet_tf.data.coco import load_coco
     from ttfnet_tf.files import write_json

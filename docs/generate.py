@@ -2,7 +2,7 @@
 
 settings.md      every setting, from ttfnet_tf/config/schema.py
 commands.md      every verb, from its parser in ttfnet_tf/cli/
-check.md         every kind of finding, from ttfnet_tf/doctor/findings.py
+check.md         every kind of finding, from ttfnet_tf/doctor/kinds.py
 tutorial.ipynb   the tutorial as a notebook
 """
 
@@ -21,7 +21,7 @@ sys.path.insert(0, str(FOLDER.parent))  # this clone's package, installed or not
 
 from ttfnet_tf.cli import SECTIONS, build_parser  # noqa: E402
 from ttfnet_tf.config import Config, list_settings, value_of  # noqa: E402
-from ttfnet_tf.doctor.findings import KINDS, SEVERITIES, Kind  # noqa: E402
+from ttfnet_tf.doctor.kinds import KINDS, SEVERITIES, Kind  # noqa: E402
 
 BEGIN, END = "<!-- written by docs/generate.py -->", "<!-- end -->"
 _COMMON = {"--help", "--debug"}  # options of every verb
@@ -61,8 +61,9 @@ def findings() -> str:
     """A table of the kinds of findings for each severity."""
     parts = []
     for severity in SEVERITIES:
-        rows = [(f"`{code}`", kind.what, _effects(kind)) for code, kind in KINDS.items() if kind.severity == severity]
-        parts.append(f"### {severity[0].upper()}{severity[1:]}s\n\n{_table(('Code', 'What is counted', 'What training does'), rows)}")
+        rows = [(f"`{code}`", kind.what, _effects(kind), kind.advice) for code, kind in KINDS.items() if kind.severity == severity]
+        head = ("Code", "What is counted", "What training does", "What to do")
+        parts.append(f"### {severity[0].upper()}{severity[1:]}s\n\n{_table(head, rows)}")
     return "\n\n".join(parts)
 
 

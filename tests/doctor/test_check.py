@@ -1,4 +1,4 @@
-"""Every kind of finding planted once: named, nothing else is, and what is said of training is what training does."""
+"""Every kind of finding planted once: it is reported, nothing else is, and training does what the finding says."""
 
 import json
 import time
@@ -8,11 +8,13 @@ import pytest
 from doctor import planted
 
 from ttfnet_tf.data.coco import load_coco
-from ttfnet_tf.doctor.annotations import Entry
 from ttfnet_tf.doctor.check import check_data
-from ttfnet_tf.doctor.findings import KINDS, SEVERITIES, Findings, Settings
-from ttfnet_tf.doctor.images import ImageFacts
-from ttfnet_tf.doctor.leaks import check_copies
+from ttfnet_tf.doctor.duplicate_images import check_duplicates
+from ttfnet_tf.doctor.findings import Findings, Settings
+from ttfnet_tf.doctor.fix_rules import ANNOTATION_RULES, IMAGE_RULES
+from ttfnet_tf.doctor.image_files import ImageFacts
+from ttfnet_tf.doctor.inventory import ImageEntry
+from ttfnet_tf.doctor.kinds import KINDS, SEVERITIES
 from ttfnet_tf.doctor.report import report_lines
 from ttfnet_tf.errors import UserError
 
@@ -59,6 +61,15 @@ def test_there_is_a_plant_for_every_kind():
     assert {kind.severity for kind in KINDS.values()} == set(SEVERITIES)
 
 
+def test_every_error_and_warning_says_what_to_do():
+    assert [code for code, kind in KINDS.items() if kind.severity != "note" and not kind.advice] == []
+
+
+def test_the_advice_names_fix_where_fix_has_a_rule():
+    rules = set(IMAGE_RULES).union(*ANNOTATION_RULES)
+    assert rules == {code for code, kind in KINDS.items() if "--fix" in kind.advice}
+
+
 def test_a_clean_set_has_no_finding(tmp_path):
     report = check_data(*planted.clean(tmp_path / "data").write(), settings=SETTINGS)
     assert report_lines(report)[-1] == "found: nothing"
@@ -66,7 +77,7 @@ def test_a_clean_set_has_no_finding(tmp_path):
 
 
 @pytest.mark.parametrize("code", ALL)
-def test_each_fault_is_named_and_nothing_else(plant, code):
+def test_each_fault_is_reported_and_nothing_else(plant, code):
     _, report = plant(code)
     assert codes(report) == {code} | planted.ALSO.get(code, set())
     assert report.exit_code() == (2 if KINDS[code].severity == "error" else 0)
@@ -94,7 +105,7 @@ def test_all_faults_at_once_are_counted_once_each(everything):
 
 
 @pytest.mark.parametrize("code", ALL)
-def test_what_is_said_of_reading_is_what_reading_does(plant, code):
+def test_reading_stops_where_the_finding_says_so(plant, code):
     data, _ = plant(code)
     (train, images), _ = data.write()
     stops = KINDS[code].effect == "training stops while reading the file" or code in ("nothing-to-use", "boxes-relative")
@@ -120,7 +131,7 @@ def test_what_is_said_of_reading_is_what_reading_does(plant, code):
         ("image-without-boxes", "images without a usable box"),
     ],
 )
-def test_what_is_said_to_be_left_out_is_left_out(plant, code, reason):
+def test_what_is_reported_as_dropped_is_dropped(plant, code, reason):
     (train, images), _ = plant(code)[0].write()
     assert load_coco(train, images, training=True).dropped == {reason: 1}
 
@@ -128,7 +139,7 @@ def test_what_is_said_to_be_left_out_is_left_out(plant, code, reason):
 @pytest.mark.parametrize(
     "code", ["area-too-large", "box-partly-outside", "box-below-pixel", "box-aspect", "box-two-classes", "file-name-twice"]
 )
-def test_what_is_said_to_be_used_is_used(plant, code):
+def test_what_is_reported_as_used_is_used(plant, code):
     (train, images), _ = plant(code)[0].write()
     assert load_coco(train, images, training=True).dropped == {}
 
@@ -143,7 +154,7 @@ def test_what_is_said_to_be_used_is_used(plant, code):
         ("box-two-classes", {"box_per_class": True}, "warning", "a box in each class"),
     ],
 )
-def test_settings_change_what_is_said(code, settings, severity, words):
+def test_settings_change_severity_and_effect(code, settings, severity, words):
     findings = Findings("train", Settings(**settings))
     findings.add(code)
     (finding,) = findings
@@ -174,7 +185,7 @@ def test_one_file_in_both_splits_is_a_leak_without_opening_it(tmp_path):
     assert [place.image_id for place in places(report, "leak")] == [103]
 
 
-def test_files_that_are_not_there(tmp_path):
+def test_missing_files(tmp_path):
     data = planted.clean(tmp_path / "data")
     (train, images), _ = data.write()
     with pytest.raises(UserError, match=r"none\.json: cannot be read \(No such file or directory\); name a COCO instances JSON"):
@@ -183,8 +194,8 @@ def test_files_that_are_not_there(tmp_path):
         check_data((train, tmp_path / "none"))
 
 
-def test_a_look_alike_must_look_alike(tmp_path):
-    """Images that share colours and layout but show other things, flat ones and negatives are no copies."""
+def test_similar_images_are_not_duplicates(tmp_path):
+    """Images of the same colours and layout with other objects, flat images and negatives are no copies."""
     from PIL import Image
 
     data = planted.clean(tmp_path / "data", images=8)
@@ -192,7 +203,7 @@ def test_a_look_alike_must_look_alike(tmp_path):
         Image.fromarray(np.full((planted.HEIGHT, planted.WIDTH, 3), 100 + k, np.uint8)).save(data.file(data.image(k)["file_name"]))
     Image.fromarray(255 - planted.pixels(data.image(4)["id"])).save(data.file(data.image(3)["file_name"]))
     rng = np.random.default_rng(0)
-    for k in (5, 6):  # one ground, dots at other places
+    for k in (5, 6):  # one background, dots at other places
         image = np.full((planted.HEIGHT, planted.WIDTH, 3), 200, np.uint8)
         for x, y in rng.integers(0, (planted.WIDTH - 8, planted.HEIGHT - 8), (12, 2)):
             image[y : y + 8, x : x + 8] = (180, 60, 60)
@@ -206,20 +217,21 @@ def test_progress_reaches_the_number_of_images(tmp_path):
     assert (totals, seen) == ([6], [1, 2, 3, 4, 5, 6])
 
 
-def test_report_tells_count_example_and_effect(everything):
+def test_the_report_has_count_example_effect_and_advice(everything):
     _, report = everything
     lines = report_lines(report)
     start = next(index for index, line in enumerate(lines) if " box-not-finite " in line)
     assert lines[start].split()[:3] == ["error", "box-not-finite", "1"]
     assert "bbox [1, 2, 3, NaN]" in lines[start + 1]
     assert lines[start + 2].strip() == "training: training stops while reading the file"
+    assert lines[start + 3].strip() == "what to do: redraw them, or let --fix remove them"
     severities = [line.split()[0] for line in lines if line.split()[0] in SEVERITIES]
     ours = len(list(report.splits[0].findings))
     assert severities[:ours] == sorted(severities[:ours], key=SEVERITIES.index)
     content = report.to_json()
     json.dumps(content)
     assert len(content["findings"]) == content["errors"] + content["warnings"] + content["notes"]
-    assert set(content["findings"][0]) == {"code", "severity", "split", "count", "what", "example", "effect"}
+    assert set(content["findings"][0]) == {"code", "severity", "split", "count", "what", "example", "effect", "advice"}
     assert set(content["findings"][0]["example"]) == {"file", "image_id", "annotation_id", "detail"}
 
 
@@ -239,7 +251,7 @@ def test_a_hundred_thousand_annotations_take_seconds(tmp_path):
     start = time.process_time()
     report = check_data((path, tmp_path), with_images=False)
     assert time.process_time() - start < 20
-    assert report.splits[0].contents.annotations == 100_000
+    assert report.splits[0].inventory.annotations == 100_000
     assert codes(report) == set()
 
 
@@ -251,5 +263,5 @@ def test_images_of_one_hash_must_be_nearly_equal(tmp_path, amplitude, expected):
     thumbnails = [slope.astype(np.uint8), (slope + amplitude * board).astype(np.uint8)]
     facts = [ImageFacts(tmp_path / str(k), digest=bytes([k]), thumbnail=one) for k, one in enumerate(thumbnails)]
     findings = Findings("train", SETTINGS)
-    check_copies([Entry(k, k, str(k), (32, 32)) for k in range(2)], facts, findings)
+    check_duplicates([ImageEntry(k, k, str(k), (32, 32)) for k in range(2)], facts, findings)
     assert findings.codes() == expected

@@ -55,17 +55,17 @@ def test_findings_as_json(run, data, tmp_path):
 def test_fix_writes_a_file_that_passes(run, data, tmp_path):
     planted.PLANTS["box-not-finite"](data, 1, 900)
     code, out, _ = run(data, "--fix", tmp_path / "fixed.json")
-    assert code == 2  # of the file that was looked at
-    assert f"{tmp_path / 'fixed.json'}, and the 1 entries removed or changed to {tmp_path / 'fixed.json'}.changes.jsonl" in out
+    assert code == 2  # of the file that was checked
+    assert f"{tmp_path / 'fixed.json'}, and the 1 removed or changed entries to {tmp_path / 'fixed.json'}.changes.jsonl" in out
     again = cli.main(["data", "check", str(tmp_path / "fixed.json"), str(data.folder / "images"), "data.image_size=[256,256]"])
     assert again == 0
 
 
-def test_fix_refuses_before_the_images_are_read(run, data, tmp_path):
+def test_fix_refuses_an_existing_file_before_images_are_read(run, data, tmp_path):
     (tmp_path / "fixed.json").write_text("mine")
     code, out, err = run(data, "--fix", tmp_path / "fixed.json")
     assert (code, out) == (2, "")
-    assert "fixed.json is there already and is not written over; name a new file" in err
+    assert "fixed.json exists and is not overwritten; name a new file" in err
     assert (tmp_path / "fixed.json").read_text() == "mine"
 
 
@@ -88,7 +88,7 @@ def test_wrong_arguments(run, data, arguments, line):
     assert (code, err) == (2, f"ttfnet: {line}\n")
 
 
-def test_no_such_files(run, data, tmp_path, capsys):
+def test_missing_files(run, data, tmp_path, capsys):
     data.write()
     assert cli.main(["data", "check", str(tmp_path / "none.json"), str(tmp_path)]) == 2
     assert "none.json: cannot be read (No such file or directory); name a COCO instances JSON" in capsys.readouterr().err

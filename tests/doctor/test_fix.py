@@ -1,4 +1,4 @@
-"""The cleaned file passes the check, loses nothing in silence, and writes over nothing."""
+"""`--fix`: the cleaned file passes the check, every change is listed, and no file is overwritten."""
 
 import json
 from collections import Counter
@@ -9,15 +9,16 @@ from doctor import planted
 from PIL import Image
 
 from ttfnet_tf.doctor.check import check_data
-from ttfnet_tf.doctor.findings import KINDS, Settings
+from ttfnet_tf.doctor.findings import Settings
 from ttfnet_tf.doctor.fix import changes_path, refuse_existing, write_fixed
+from ttfnet_tf.doctor.kinds import KINDS
 from ttfnet_tf.errors import UserError
 
 SETTINGS = Settings(image_size=planted.IMAGE_SIZE)
 ALL = {**planted.PLANTS, **planted.WHOLE}
 REFUSED = {"not-json", "not-coco", "section-missing", "section-empty", "nothing-to-use"}
-# Mended so that nothing of it is left, or left as it is because there is no single answer.
-LEFT = {code for code, kind in KINDS.items() if kind.severity != "error"} - {
+# Warnings and notes that stay, because they have no single answer.
+KEPT = {code for code, kind in KINDS.items() if kind.severity != "error"} - {
     "box-zero",
     "box-negative",
     "box-outside",
@@ -31,15 +32,15 @@ LEFT = {code for code, kind in KINDS.items() if kind.severity != "error"} - {
 
 
 def fixed(data):
-    """(cleaned content, list of changes, what `write_fixed` tells, findings of the cleaned file)."""
+    """(cleaned content, list of changes, result of `write_fixed`, report about the cleaned file)."""
     train, val = data.write()
     before = train[0].read_bytes()
     report = check_data(train, val, settings=SETTINGS)
     out = data.folder / "fixed.json"
-    told = write_fixed(report.splits[0], out, SETTINGS)
+    result = write_fixed(report.splits[0], out, SETTINGS)
     assert train[0].read_bytes() == before
     changes = [json.loads(line) for line in changes_path(out).read_text().splitlines()]
-    return json.loads(out.read_text()), changes, told, check_data((out, train[1]), val, settings=SETTINGS)
+    return json.loads(out.read_text()), changes, result, check_data((out, train[1]), val, settings=SETTINGS)
 
 
 def undone(content, changes):
@@ -58,22 +59,22 @@ def original(content):
 
 
 @pytest.mark.parametrize("code", ALL)
-def test_each_fault_is_mended_or_refused(tmp_path, code):
+def test_each_fault_is_fixed_or_refused(tmp_path, code):
     data = planted.clean(tmp_path / "data")
     ALL[code](data, 1, 900)
     if code in REFUSED:
-        with pytest.raises(UserError, match=f"{code}.* has no single answer; mend it by hand, nothing was written"):
+        with pytest.raises(UserError, match=f"{code}.* has no single answer; fix it by hand \\(nothing was written\\)"):
             fixed(data)
         assert not (data.folder / "fixed.json").exists()
         assert not changes_path(data.folder / "fixed.json").exists()
         return
-    content, changes, told, after = fixed(data)
+    content, changes, result, after = fixed(data)
     train = {finding.code for finding in after.splits[0].findings}
-    assert (code in train) == (code in LEFT and code not in ("class-without-validation", "categories-differ"))
+    assert (code in train) == (code in KEPT and code not in ("class-without-validation", "categories-differ"))
     assert not {finding.code for finding in after.splits[0].findings if finding.severity == "error"}
     assert undone(content, changes) == original(data.train)
-    assert sum(told.counts.values()) == len(changes)
-    assert bool(changes) == (code not in LEFT and code != "categories-differ")
+    assert sum(result.counts.values()) == len(changes)
+    assert bool(changes) == (code not in KEPT and code != "categories-differ")
     assert content["info"] == data.train["info"]
 
 
@@ -81,15 +82,15 @@ def test_everything_at_once(tmp_path):
     data = planted.clean(tmp_path / "data", images=len(planted.PLANTS) + 3)
     for k, plant in enumerate(planted.PLANTS.values()):
         plant(data, k, 900 + k)
-    content, changes, told, after = fixed(data)
+    content, changes, result, after = fixed(data)
     assert after.exit_code() == 0
-    assert {finding.code for finding in after.splits[0].findings} <= LEFT
+    assert {finding.code for finding in after.splits[0].findings} <= KEPT
     assert undone(content, changes) == original(data.train)
-    assert f"the {len(changes)} entries removed or changed" in "\n".join(told.lines())
-    assert "left for you to look at: " in told.lines()[-1]
+    assert f"the {len(changes)} removed or changed entries" in "\n".join(result.lines())
+    assert "not fixed, for you to check: " in result.lines()[-1]
 
 
-def mended(tmp_path, change, k=1):
+def fixed_image(tmp_path, change, k=1):
     """The cleaned entry of image k and its boxes after one change to a clean set."""
     data = planted.clean(tmp_path / "data")
     change(data, k, 900)
@@ -101,7 +102,7 @@ def mended(tmp_path, change, k=1):
 
 
 def test_a_box_over_the_border_is_clipped(tmp_path):
-    _, boxes, changes = mended(tmp_path, planted.box(bbox=[-6, 40, 20, 15], area=300))
+    _, boxes, changes = fixed_image(tmp_path, planted.box(bbox=[-6, 40, 20, 15], area=300))
     assert (boxes[0]["bbox"], boxes[0]["area"]) == ([0, 40, 14, 8], 112)  # of 64 x 48 px
     assert (changes[0]["code"], changes[0]["to"]) == ("box-partly-outside", {"bbox": [0, 40, 14, 8], "area": 112})
     assert (boxes[0]["more"], changes[0]["entry"]["bbox"]) == ([1], [-6, 40, 20, 15])
@@ -112,7 +113,7 @@ def test_a_box_over_the_border_is_clipped(tmp_path):
     # A stored image of 64 x 48 px with a box at x 10..30, y 5..15, by the meaning of each orientation.
     [(5, [5, 10, 10, 20]), (6, [33, 10, 10, 20]), (7, [33, 34, 10, 20]), (8, [5, 34, 10, 20])],
 )
-def test_boxes_follow_an_image_that_exif_turns(tmp_path, orientation, box):
+def test_boxes_follow_an_image_that_exif_rotates(tmp_path, orientation, box):
     """Their pixels prove it: the box is white on black, and the decoded image must be white exactly there."""
     from ttfnet_tf.data.images import read_rgb
 
@@ -127,7 +128,7 @@ def test_boxes_follow_an_image_that_exif_turns(tmp_path, orientation, box):
         one = data.add_box(data.train, data.image(k)["id"], 1, [10, 5, 20, 10])
         one["segmentation"] = [[10, 5, 30, 5, 30, 15]]
 
-    image, (one,), _ = mended(tmp_path, change)
+    image, (one,), _ = fixed_image(tmp_path, change)
     assert (image["width"], image["height"], one["bbox"], one["area"]) == (48, 64, box, 200)
     assert (min(one["segmentation"][0][::2]), min(one["segmentation"][0][1::2])) == tuple(box[:2])
     rows, columns = np.nonzero(read_rgb(tmp_path / "data" / "images" / image["file_name"])[..., 1] > 127)
@@ -138,20 +139,20 @@ def test_boxes_follow_an_image_that_was_resized(tmp_path):
     def change(data, k, free):
         Image.fromarray(planted.pixels(5, 24, 32)).save(data.file(data.image(k)["file_name"]))  # half of 64 x 48
 
-    image, boxes, _ = mended(tmp_path, change)
+    image, boxes, _ = fixed_image(tmp_path, change)
     assert (image["width"], image["height"]) == (32, 24)
     assert [one["bbox"] for one in boxes] == [[side / 2 for side in box] for box in planted.BOXES]
     assert boxes[0]["area"] == 75
 
 
-def test_a_size_that_is_merely_stated_wrongly_is_corrected(tmp_path):
-    image, boxes, changes = mended(tmp_path, planted.image(width=640, height=50))
+def test_a_wrong_stated_size_is_corrected(tmp_path):
+    image, boxes, changes = fixed_image(tmp_path, planted.image(width=640, height=50))
     assert (image["width"], image["height"]) == (64, 48)
     assert [one["bbox"] for one in boxes] == [list(box) for box in planted.BOXES]
     assert len(changes) == 1
 
 
-def test_what_cannot_be_told_is_set_aside_with_its_boxes(tmp_path):
+def test_an_image_of_an_unexplained_size_is_dropped_with_its_boxes(tmp_path):
     data = planted.clean(tmp_path / "data")
     Image.fromarray(planted.pixels(5, 40, 40)).save(data.file(data.image(1)["file_name"]))
     _, changes, _, after = fixed(data)
@@ -167,40 +168,40 @@ def test_ids_as_text_become_numbers_and_references_follow(tmp_path):
             one["image_id"] = "102"
         data.image(k)["id"] = "102"
 
-    image, boxes, changes = mended(tmp_path, change)
+    image, boxes, changes = fixed_image(tmp_path, change)
     assert (image["id"], len(boxes), len(changes)) == (102, 3, 4)
 
 
 def test_two_entries_of_one_file_become_one(tmp_path):
-    _, boxes, _ = mended(tmp_path, planted.PLANTS["file-name-twice"])
+    _, boxes, _ = fixed_image(tmp_path, planted.PLANTS["file-name-twice"])
     assert [one["bbox"] for one in boxes] == [*map(list, planted.BOXES), [5, 5, 20, 20]]
 
 
-def test_one_id_for_two_files_is_set_aside(tmp_path):
+def test_two_files_of_one_id_are_dropped(tmp_path):
     data = planted.clean(tmp_path / "data")
     data.train["images"][2]["id"] = data.image(1)["id"]
     content, changes, _, _ = fixed(data)
-    # The boxes of id 102 may be of either image, and those of 103 belong to none.
+    # The boxes of id 102 may belong to either image, and those of 103 to none.
     assert [one["id"] for one in content["images"]] == [101, 104]
     assert Counter(one["section"] for one in changes) == {"images": 2, "annotations": 6}
 
 
-def test_one_id_for_two_names_is_refused(tmp_path):
+def test_two_categories_of_one_id_are_refused(tmp_path):
     data = planted.clean(tmp_path / "data")
     data.train["categories"].append({"id": 2, "name": "wolf"})
     with pytest.raises(UserError, match=r"train\.json: category-id-twice \(category id 2\) has no single answer"):
         fixed(data)
 
 
-def test_shares_and_corners_become_sides_in_pixels(tmp_path):
+def test_fractions_and_corners_become_sides_in_pixels(tmp_path):
     for number, code in enumerate(("boxes-relative", "boxes-as-corners")):
-        _, boxes, _ = mended(tmp_path / str(number), planted.WHOLE[code])
+        _, boxes, _ = fixed_image(tmp_path / str(number), planted.WHOLE[code])
         np.testing.assert_allclose([one["bbox"] for one in boxes], planted.BOXES, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["fixed.json", "fixed.json.changes.jsonl"])
-def test_nothing_is_written_over(tmp_path, name):
+def test_no_file_is_overwritten(tmp_path, name):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(UserError, match=f"{name} is there already and is not written over; name a new file"):
+    with pytest.raises(UserError, match=f"{name} exists and is not overwritten; name a new file"):
         refuse_existing(tmp_path / "fixed.json")
     assert (tmp_path / name).read_text() == "mine"

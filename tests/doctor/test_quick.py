@@ -1,4 +1,4 @@
-"""What training says before its first step: nothing about a sound set, one line for each thing that spoils a run."""
+"""The quick check: no line about a sound set, one line for each problem that spoils a run."""
 
 import time
 from pathlib import Path
@@ -53,28 +53,27 @@ CASES = {
     "one file in both": (
         split(sound(), images=60),
         split(sound(9), file="val.json", images=9),
-        "train.json: 9 training images are validation images too, such as 1.jpg (image id 1): the AP measures memory",
+        "train.json: 9 training images are also validation images, such as 1.jpg (image id 1): the AP measures memory",
     ),
-    "left out": (
+    "dropped": (
         split(sound(), dropped={"crowd boxes": 20, "images without a usable box": 900}),
         None,
-        "train.json: 20 of 80 boxes are left out, which teaches their objects as background",
+        "train.json: 20 of 80 boxes are dropped, so their objects become background",
     ),
     "outside": (
         split(sound() + [(7, 0, [-1, 5, 50, 50])]),
         None,
-        "train.json: 1 of 61 boxes leave their image, such as one in 8.jpg (image id 8)",
+        "train.json: 1 of 61 boxes reach beyond their image, such as one in 8.jpg (image id 8)",
     ),
     "tiny": (
         split(sound() + [(7, 0, [5, 5, 5, 50])]),  # one of 640 px is .8 of 512
         None,
-        "train.json: 1 of 61 boxes have a side below one pixel after resizing, where they are hardly to be found, such as one in 8.jpg "
-        "(image id 8)",
+        "train.json: 1 of 61 boxes have a side below one pixel after resizing and are hardly detectable, such as one in 8.jpg (image id 8)",
     ),
-    "given again": (
+    "repeated": (
         split([*sound(), *sound()[7:9]]),
         None,
-        "train.json: 2 of 62 boxes are given again with the same class, such as one in 8.jpg (image id 8)",
+        "train.json: 2 of 62 boxes are repeated with the same class, such as one in 8.jpg (image id 8)",
     ),
 }
 
@@ -94,14 +93,14 @@ def test_each_case_has_its_line(name):
         [(8, 1, [17, 20, 117, 90])],  # the box of image 7 in another
     ],
 )
-def test_what_is_no_fault(more):
+def test_what_is_fine(more):
     assert quick_check(split(sound() + more)) == []
 
 
-def test_a_split_without_boxes_is_no_exception():
+def test_a_split_without_boxes():
     assert quick_check(split([]), split([])) == [
         "train.json: 3 of 3 classes have no training box: cat, dog, fox",
-        "train.json: 200 training images are validation images too, such as 1.jpg (image id 1): the AP measures memory",
+        "train.json: 200 training images are also validation images, such as 1.jpg (image id 1): the AP measures memory",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Two published data sets: what the doctor says of them was looked up by hand, and it says nothing else.
+"""Two published data sets: their findings were verified by hand, and there are no others.
 
 They lie in the folder that the environment variable TTFNET_DATA names, by default `../shared/data` beside the repository; without
 them these tests are skipped.
@@ -52,7 +52,7 @@ def test_tiny_coco(tmp_path):
         },
         {"class-without-validation": 2, "category-ids-gap": 8, "box-below-cell": 5, "box-whole-image": 1, "box-crowd": 5},
     ]
-    # The same figures by counting in the file itself.
+    # The same numbers, counted in the file itself.
     content = json.loads(train[0].read_text())
     boxes = Counter(one["category_id"] for one in content["annotations"] if not one["iscrowd"])
     sizes = {one["id"]: (one["width"], one["height"]) for one in content["images"]}
@@ -67,4 +67,4 @@ def test_tiny_coco(tmp_path):
     assert (sum(side < 1 for side in sides), sum(1 <= side < 4 for side in sides)) == (1, 12)
 
     write_fixed(report.splits[0], tmp_path / "fixed.json", Settings())
-    assert json.loads((tmp_path / "fixed.json").read_text()) == content  # nothing to mend
+    assert json.loads((tmp_path / "fixed.json").read_text()) == content  # nothing to fix

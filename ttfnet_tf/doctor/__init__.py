@@ -1,1 +1,1 @@
-"""What is wrong with a data set, and what training will do about it; docs/check.md lists every kind of finding."""
+"""The data check: what is wrong with a data set, what training does about it, and what to do; docs/check.md lists every finding."""

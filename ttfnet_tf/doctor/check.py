@@ -1,4 +1,4 @@
-"""The whole check: one annotation file and its images, or a training and a validation one together."""
+"""The whole data check: annotations and images of a training set, and of a validation set if there is one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ttfnet_tf.doctor.annotations import Contents, check_annotations, read_annotations
+from ttfnet_tf.doctor.annotations import check_annotations, read_annotations
+from ttfnet_tf.doctor.duplicate_images import check_duplicates, check_leaks
 from ttfnet_tf.doctor.findings import Finding, Findings, Settings
-from ttfnet_tf.doctor.images import ImageFacts, check_images, look_at_all
-from ttfnet_tf.doctor.leaks import check_copies, check_leaks
+from ttfnet_tf.doctor.image_files import ImageFacts, check_image_files, inspect_images
+from ttfnet_tf.doctor.inventory import Inventory
 from ttfnet_tf.errors import UserError
 
 
@@ -24,20 +25,20 @@ class Split:
     images: Path
     findings: Findings
     content: Any  # the parsed file
-    contents: Contents
-    facts: list[ImageFacts]  # of `contents.entries`; empty if no image was opened
+    inventory: Inventory  # what is sound in it
+    facts: list[ImageFacts]  # of `inventory.images`; empty if no image was opened
 
     def summary(self) -> str:
-        """One line: what was looked at."""
-        contents = self.contents
-        looked = "images opened" if self.facts else "images not opened"
-        counts = f"{len(contents.entries)} images, {contents.annotations} annotations, {len(contents.categories)} categories"
-        return f"{self.name}: {self.annotations}: {counts}; {looked}"
+        """One line: what was checked."""
+        inventory = self.inventory
+        opened = "images opened" if self.facts else "images not opened"
+        counts = f"{len(inventory.images)} images, {inventory.annotations} annotations, {len(inventory.categories)} categories"
+        return f"{self.name}: {self.annotations}: {counts}; {opened}"
 
 
 @dataclass
 class Report:
-    """What `check_data` found."""
+    """All findings of `check_data`."""
 
     splits: list[Split]  # the training one first
 
@@ -45,7 +46,7 @@ class Report:
         return [finding for split in self.splits for finding in split.findings]
 
     def count(self, severity: str) -> int:
-        """Kinds of finding of that severity, each file's apart."""
+        """Number of kinds of findings of that severity, counted for each file."""
         return sum(finding.severity == severity for finding in self.findings())
 
     def exit_code(self, strict: bool = False) -> int:
@@ -58,9 +59,9 @@ class Report:
                 "split": split.name,
                 "annotations": str(split.annotations),
                 "images": str(split.images),
-                "image_count": len(split.contents.entries),
-                "annotation_count": split.contents.annotations,
-                "categories": len(split.contents.categories),
+                "image_count": len(split.inventory.images),
+                "annotation_count": split.inventory.annotations,
+                "categories": len(split.inventory.categories),
                 "images_opened": len(split.facts),
             }
             for split in self.splits
@@ -79,32 +80,32 @@ def check_data(
     on_start: Callable[[int], None] | None = None,
     on_image: Callable[[int], None] | None = None,
 ) -> Report:
-    """Looks at everything that training would meet, and at what it would not notice.
+    """Finds what would stop training, and what training would not notice.
 
     Args:
         train: annotation file and folder of its images.
-        val: the same of the validation set, if there is one.
-        settings: what training is to be told; the built-in ones by default.
-        with_images: whether to open the image files.
+        val: the same for the validation set, if there is one.
+        settings: those of the training; default the built-in ones.
+        with_images: open the image files too.
         workers: images decoded at a time; 0 takes one for each processor.
         on_start: called once with the number of images before the first is opened.
         on_image: called with the number of images done so far.
 
     Raises:
-        UserError: an annotation file or a folder is not there.
+        UserError: an annotation file or a folder does not exist.
     """
     settings = settings or Settings()
     splits = [_read(name, files, settings, with_images) for name, files in (("train", train), ("val", val)) if files is not None]
     if with_images:
-        paths = [[split.images / entry.file for entry in split.contents.entries] for split in splits]
+        paths = [[split.images / entry.file for entry in split.inventory.images] for split in splits]
         flat = [path for part in paths for path in part]
         if on_start is not None:
             on_start(len(flat))
-        facts = look_at_all(flat, workers=workers or os.cpu_count() or 1, on_image=on_image)
+        facts = inspect_images(flat, workers=workers or os.cpu_count() or 1, on_image=on_image)
         for split, part in zip(splits, paths):
             split.facts, facts = facts[: len(part)], facts[len(part) :]
-            check_images(split.contents.entries, split.facts, split.findings)
-            check_copies(split.contents.entries, split.facts, split.findings)
+            check_image_files(split.inventory.images, split.facts, split.findings)
+            check_duplicates(split.inventory.images, split.facts, split.findings)
     if len(splits) == 2:
         _compare(*splits)
     return Report(splits)
@@ -116,13 +117,15 @@ def _read(name: str, files: tuple[str | Path, str | Path], settings: Settings, w
     content = read_annotations(annotations, findings)
     if with_images and not images.is_dir():
         raise UserError(f"{images}: is not a folder; name the folder of the images of {annotations}")
-    contents = Contents() if "not-json" in findings.codes() else check_annotations(content, findings, settings, training=name == "train")
-    return Split(name, annotations, images, findings, content, contents, [])
+    if "not-json" in findings.codes():
+        return Split(name, annotations, images, findings, content, Inventory(), [])
+    inventory = check_annotations(content, findings, settings, training=name == "train")
+    return Split(name, annotations, images, findings, content, inventory, [])
 
 
 def _compare(train: Split, val: Split) -> None:
-    """What is only seen with both files at hand."""
-    ours, theirs = train.contents.categories, val.contents.categories
+    """Adds what only shows when both files are compared: categories, classes without validation, leaks."""
+    ours, theirs = train.inventory.categories, val.inventory.categories
     if ours and theirs and ours != theirs:
         for identity in sorted(ours.keys() | theirs.keys()):
             if ours.get(identity) != theirs.get(identity):
@@ -132,13 +135,13 @@ def _compare(train: Split, val: Split) -> None:
                 )
     elif ours:
         for identity, name in ours.items():
-            if train.contents.boxes[identity] and not val.contents.boxes[identity]:
+            if train.inventory.boxes[identity] and not val.inventory.boxes[identity]:
                 val.findings.add("class-without-validation", "categories", detail=f"'{name}' (category id {identity})")
     if train.facts and val.facts:
-        check_leaks(train.contents.entries, train.facts, val.contents.entries, val.facts, train.findings)
+        check_leaks(train.inventory.images, train.facts, val.inventory.images, val.facts, train.findings)
     else:
-        of_path = {os.path.abspath(val.images / entry.file): entry for entry in val.contents.entries}
-        for entry in train.contents.entries:
+        of_path = {os.path.abspath(val.images / entry.file): entry for entry in val.inventory.images}
+        for entry in train.inventory.images:
             other = of_path.get(os.path.abspath(train.images / entry.file))
             if other is not None:
                 detail = f"like validation {other.file} (image id {other.id})"

@@ -1,4 +1,4 @@
-"""The part of the check that training can afford before its first step: arrays only, no file is opened."""
+"""The quick check before training: arrays only, no file is opened, under a second for COCO."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from ttfnet_tf.data.coco import CocoSplit
-from ttfnet_tf.doctor.annotations import IMBALANCE, OUTSIDE
+from ttfnet_tf.doctor.box_geometry import OUTSIDE
+from ttfnet_tf.doctor.usage import IMBALANCE
 
-_NAMES = 5  # classes that a line lists
-_SHARE = 0.01  # of the boxes; below it a line about boxes would only be noise
-_LEFT_OUT = 0.1  # of the boxes
+_NAMES = 5  # classes named in a line
+_FEW = 0.01  # fraction of the boxes below which a line would only be noise
+_MANY_DROPPED = 0.1  # fraction of the boxes
 
 
 def quick_check(train: CocoSplit, val: CocoSplit | None = None, *, image_size: tuple[int, int] = (512, 512)) -> list[str]:
-    """Lines about what is likely to spoil a run; none for a sound data set. Under a second for COCO.
+    """Lines about what is likely to spoil a run; none for a sound data set.
 
     Args:
-        train: as `load_coco` gives it.
+        train: as `load_coco` returns it.
         val: of the same categories, if there is one.
         image_size: (H, W) of the input in pixels.
     """
@@ -45,11 +46,11 @@ def quick_check(train: CocoSplit, val: CocoSplit | None = None, *, image_size: t
 
 def _about_boxes(split: CocoSplit, image_size: tuple[int, int]) -> list[str]:
     images = [image for image in split.images if len(image.boxes)]
-    left_out = sum(count for reason, count in split.dropped.items() if not reason.startswith("images"))
+    dropped = sum(count for reason, count in split.dropped.items() if not reason.startswith("images"))
     total = sum(len(image.boxes) for image in images)
     lines = []
-    if left_out > _LEFT_OUT * (total + left_out):
-        lines.append(f"{left_out} of {total + left_out} boxes are left out, which teaches their objects as background")
+    if dropped > _MANY_DROPPED * (total + dropped):
+        lines.append(f"{dropped} of {total + dropped} boxes are dropped, so their objects become background")
     if not total:
         return lines
     numbers = [len(image.boxes) for image in images]
@@ -61,32 +62,32 @@ def _about_boxes(split: CocoSplit, image_size: tuple[int, int]) -> list[str]:
     sides = boxes[:, 2:] - boxes[:, :2] + 1
     outside = ((boxes[:, :2] < -OUTSIDE) | (boxes[:, 2:] + 1 > limit + OUTSIDE)).any(axis=1)
     tiny = (sides * scale < 1).any(axis=1)
-    again = _again(index * split.num_classes + labels, boxes)
+    repeated = _repeated(index * split.num_classes + labels, boxes)
     for mask, what in (
-        (outside, "leave their image"),
-        (tiny, "have a side below one pixel after resizing, where they are hardly to be found"),
-        (again, "are given again with the same class"),
+        (outside, "reach beyond their image"),
+        (tiny, "have a side below one pixel after resizing and are hardly detectable"),
+        (repeated, "are repeated with the same class"),
     ):
-        if mask.mean() > _SHARE:
+        if mask.mean() > _FEW:
             example = images[index[mask.argmax()]]
             lines.append(f"{mask.sum()} of {total} boxes {what}, such as one in {example.path.name} (image id {example.id})")
     return lines
 
 
-def _again(groups: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """bool [N]: whether a box equals another of its group that counts as the first; groups int [N], boxes float32 [N, 4]."""
+def _repeated(groups: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """bool [N]: the box equals an earlier one of its group. Groups int [N], boxes float32 [N, 4]."""
     keys = groups.astype(np.uint64)
-    for column in np.ascontiguousarray(boxes).view(np.uint64).T:  # two corners a column; a hash, so that one sort finds equals
+    for column in np.ascontiguousarray(boxes).view(np.uint64).T:  # two numbers in each column; a hash, so that one sort finds equal boxes
         keys = (keys ^ column ^ (column >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
         keys ^= keys >> np.uint64(32)
     ordered = np.sort(keys)
     candidates = np.flatnonzero(np.isin(keys, ordered[1:][ordered[1:] == ordered[:-1]]))
-    seen, again = set(), np.zeros(len(keys), bool)
+    seen, repeated = set(), np.zeros(len(keys), bool)
     for k in candidates.tolist():
         row = (int(groups[k]), *boxes[k].tolist())
-        again[k] = row in seen
+        repeated[k] = row in seen
         seen.add(row)
-    return again
+    return repeated
 
 
 def _boxes_of_classes(split: CocoSplit) -> np.ndarray:
@@ -100,7 +101,7 @@ def _shared_files(train: CocoSplit, val: CocoSplit) -> list[str]:
     if not shared:
         return []
     example = f"{shared[0].path.name} (image id {shared[0].id})"
-    return [f"{len(shared)} training images are validation images too, such as {example}: the AP measures memory"]
+    return [f"{len(shared)} training images are also validation images, such as {example}: the AP measures memory"]
 
 
 def _names(split: CocoSplit, classes: Sequence[int], counts: np.ndarray | None = None) -> str:

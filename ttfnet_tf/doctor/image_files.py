@@ -1,4 +1,4 @@
-"""Image files: read as training reads them, several at a time, and compared with what the annotations say."""
+"""Checks image files: read as training reads them, several at a time, and compared with their entries in the annotations."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ import numpy as np
 from PIL import Image
 
 from ttfnet_tf.data.images import read_rgb
-from ttfnet_tf.doctor.annotations import Entry
 from ttfnet_tf.doctor.findings import Findings
+from ttfnet_tf.doctor.inventory import ImageEntry
 from ttfnet_tf.errors import UserError
 
 THUMBNAIL = 32  # px of each side
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "MPO": (".jpg", ".jpeg", ".mpo"),  # a JPEG with a second one behind it, as some cameras write
+    "MPO": (".jpg", ".jpeg", ".mpo"),  # a JPEG followed by a second one, as some cameras write
     "PNG": (".png",),
     "BMP": (".bmp",),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "GIF": (".gif",),
 }
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFacts:
-    """What one look at a file told."""
+    """What an image file holds."""
 
     path: Path
     problem: tuple[str, str] | None = None  # (code, detail) of a file that cannot be read
-    size: tuple[int, int] = (0, 0)  # (H, W) as training gets it
-    stored: tuple[int, int] = (0, 0)  # (H, W) in the file, before EXIF turns it
+    size: tuple[int, int] = (0, 0)  # (H, W) as training reads it
+    stored: tuple[int, int] = (0, 0)  # (H, W) in the file, before EXIF rotation
     orientation: int = 1  # of EXIF; 1 is upright
-    traits: tuple[tuple[str, str], ...] = ()  # (code, detail) of what is good to know
+    traits: tuple[tuple[str, str], ...] = ()  # (code, detail) of notes
     digest: bytes = b""  # of the file's bytes
     thumbnail: np.ndarray | None = None  # uint8 [32, 32] grey
 
 
-def look_at(path: Path) -> ImageFacts:
-    """Reads and decodes one file; mistakes come as `problem`, none is raised."""
+def inspect_image(path: Path) -> ImageFacts:
+    """Reads and decodes one file; what is wrong with it is its `problem`, nothing is raised."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -58,25 +58,25 @@ def look_at(path: Path) -> ImageFacts:
         pixels = read_rgb(data, name=path.name)
     except UserError as error:
         reason = str(error).removeprefix(f"{path.name}: ")
-        code = "image-truncated" if _is_cut(data, reason) else "image-broken"
+        code = "image-truncated" if _is_truncated(data, reason) else "image-broken"
         return ImageFacts(path, (code, reason), digest=digest)
     grey = cv2.cvtColor(cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     stored, orientation, traits = _header(data, path)
     return ImageFacts(path, None, pixels.shape[:2], stored or pixels.shape[:2], orientation, traits, digest, grey)
 
 
-def look_at_all(paths: Sequence[Path], *, workers: int, on_image: Callable[[int], None] | None = None) -> list[ImageFacts]:
-    """`look_at` of every path, in their order.
+def inspect_images(paths: Sequence[Path], *, workers: int, on_image: Callable[[int], None] | None = None) -> list[ImageFacts]:
+    """`inspect_image` of every path, in their order.
 
     Args:
         paths: files.
-        workers: threads; decoding leaves Python free.
+        workers: threads; decoding releases the lock of Python.
         on_image: called with the number of images done so far.
     """
     facts = []
     with ThreadPoolExecutor(max_workers=workers) as pool:
         try:
-            for done, one in enumerate(pool.map(look_at, paths), start=1):
+            for done, one in enumerate(pool.map(inspect_image, paths), start=1):
                 facts.append(one)
                 if on_image is not None:
                     on_image(done)
@@ -86,8 +86,8 @@ def look_at_all(paths: Sequence[Path], *, workers: int, on_image: Callable[[int]
     return facts
 
 
-def check_images(entries: Sequence[Entry], facts: Sequence[ImageFacts], findings: Findings) -> None:
-    """Adds what the files say against their entries; both in the same order."""
+def check_image_files(entries: Sequence[ImageEntry], facts: Sequence[ImageFacts], findings: Findings) -> None:
+    """Adds broken files, and those that contradict their entries; both in the same order."""
     for entry, one in zip(entries, facts):
 
         def add(code, detail="", *, entry=entry):
@@ -102,7 +102,7 @@ def check_images(entries: Sequence[Entry], facts: Sequence[ImageFacts], findings
         _check_size(entry, one, add)
 
 
-def _check_size(entry: Entry, one: ImageFacts, add) -> None:
+def _check_size(entry: ImageEntry, one: ImageFacts, add) -> None:
     is_turned = one.orientation in _TURNED and one.size == one.stored[::-1] and one.size != one.stored
     stored, turned = (f"{width}x{height}" for height, width in (one.stored, one.size))
     if tuple(entry.size) == one.size:
@@ -113,12 +113,11 @@ def _check_size(entry: Entry, one: ImageFacts, add) -> None:
     elif is_turned and tuple(entry.size) == one.stored:
         add("exif-turned", f"annotated as {stored}, EXIF orientation {one.orientation} turns it to {turned}")
     else:
-        height, width = entry.size
-        add("size-differs", f"is {turned}, annotated as {width:g}x{height:g}")
+        add("size-differs", f"is {turned}, annotated as {entry.size_text}")
 
 
 def _header(data: bytes, path: Path) -> tuple[tuple[int, int] | None, int, tuple[tuple[str, str], ...]]:
-    """(stored size or None, EXIF orientation, traits) of an image; what Pillow does not know has none."""
+    """(stored size, EXIF orientation, traits); (None, 1, ()) if Pillow cannot open the image."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
@@ -127,7 +126,7 @@ def _header(data: bytes, path: Path) -> tuple[tuple[int, int] | None, int, tuple
     except Exception:  # read by OpenCV alone, or its EXIF is damaged
         return None, 1, ()
     traits = []
-    is_deep = mode.startswith("I") or (kind == "PNG" and data[24:25] == b"\x10")  # bit depth in the PNG header; Pillow says RGB
+    is_deep = mode.startswith("I") or (kind == "PNG" and data[24:25] == b"\x10")  # bit depth in the PNG header, where Pillow says RGB
     if is_deep:
         traits.append(("image-16-bit", f"mode {mode}"))
     if mode in ("L", "LA", "1", "F") or mode.startswith("I"):
@@ -143,7 +142,7 @@ def _header(data: bytes, path: Path) -> tuple[tuple[int, int] | None, int, tuple
     return (height, width), orientation if orientation in range(1, 9) else 1, tuple(traits)
 
 
-def _is_cut(data: bytes, reason: str) -> bool:
+def _is_truncated(data: bytes, reason: str) -> bool:
     if "truncated" in reason:
         return True
     has_end = data.rstrip(b"\0").endswith(b"\xff\xd9") if data.startswith(b"\xff\xd8") else b"IEND" in data[-12:]

@@ -1,8 +1,8 @@
-"""Images that are there more than once: inside a split, and in training and validation both.
+"""Checks for duplicate images: inside a split, and leaks between training and validation.
 
-Copies byte for byte are found by a hash of the file. Copies that were saved again, or in another size, are found in two steps: pairs
-whose perceptual hashes (signs of the lowest cosine waves of a 32 x 32 grey image) differ in few bits, then those of them whose
-32 x 32 images are nearly equal. Mirrored, turned and cropped copies are not found.
+Exact copies have the same hash of the file. Near-duplicates, saved again or in another size, are found in two steps: pairs whose
+perceptual hashes (signs of the lowest frequencies of a 32 x 32 grey image) differ in few bits, then those of them whose 32 x 32 images
+are nearly equal. Mirrored, rotated and cropped copies are not found.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ttfnet_tf.doctor.annotations import Entry
 from ttfnet_tf.doctor.findings import Findings
-from ttfnet_tf.doctor.images import ImageFacts
+from ttfnet_tf.doctor.image_files import ImageFacts
+from ttfnet_tf.doctor.inventory import ImageEntry
 
-BITS = 3  # of 64 that may differ, so that one of four bands of 16 is equal; saving again as JPEG of half the size changes up to 2
-CORRELATION = 0.99  # of the 32 x 32 images, at least
-DIFFERENCE = 8.0  # grey levels, mean over the 32 x 32 images, at most
-_FLAT = 3.0  # standard deviation in grey levels below which an image has nothing to be known by
-_LARGEST_BAND = 4096  # images of one band that are compared with each other; beyond it the band says nothing
+BITS = 3  # of 64 may differ, so that one of four bands of 16 is equal; saving again as JPEG of half the size changes up to 2
+CORRELATION = 0.99  # least correlation of the 32 x 32 images
+DIFFERENCE = 8.0  # largest mean difference of the 32 x 32 images, in grey levels
+_FLAT = 3.0  # standard deviation in grey levels below which an image is too flat to be compared
+_LARGEST_BAND = 4096  # images of one band at most; a band of more images distinguishes nothing and is ignored
 
 
-def check_copies(entries: Sequence[Entry], facts: Sequence[ImageFacts], findings: Findings) -> None:
-    """Adds the copies inside one split; entries and facts in the same order. Entries of one file are told as file-name-twice."""
+def check_duplicates(entries: Sequence[ImageEntry], facts: Sequence[ImageFacts], findings: Findings) -> None:
+    """Adds the duplicates inside one split; entries and facts in the same order. Entries of one file are file-name-twice instead."""
     first: dict[bytes, int] = {}
     unique = []
     for index, one in enumerate(facts):
@@ -41,13 +41,13 @@ def check_copies(entries: Sequence[Entry], facts: Sequence[ImageFacts], findings
 
 
 def check_leaks(
-    entries: Sequence[Entry],
+    entries: Sequence[ImageEntry],
     facts: Sequence[ImageFacts],
-    val_entries: Sequence[Entry],
+    val_entries: Sequence[ImageEntry],
     val_facts: Sequence[ImageFacts],
     findings: Findings,
 ) -> None:
-    """Adds the training images that are validation images too; `findings` are those of the training file."""
+    """Adds the training images that are also validation images; `findings` are those of the training file."""
     of_digest = {one.digest: entry for entry, one in zip(val_entries, val_facts) if not one.problem}
     rest = []
     for index, (entry, one) in enumerate(zip(entries, facts)):
@@ -64,13 +64,13 @@ def check_leaks(
         _add(findings, "leak-similar", entries[rest[of_train]], val_entries[sound[of_val]], "validation ")
 
 
-def _add(findings: Findings, code: str, entry: Entry, other: Entry, whose: str = "") -> None:
+def _add(findings: Findings, code: str, entry: ImageEntry, other: ImageEntry, whose: str = "") -> None:
     detail = f"like {whose}{other.file} (image id {other.id})"
     findings.add(code, "images", entry.position, file=entry.file, image_id=entry.id, detail=detail, other=other.position)
 
 
 def _similar(these: list[ImageFacts], others: list[ImageFacts]) -> list[tuple[int, int]]:
-    """(index in `others`, index in `these`) of look-alikes, each of `these` once; without `others`, (earlier, later) in `these`."""
+    """(index in `others`, index in `these`) of near-duplicates, each of `these` once; without `others`, (earlier, later) in `these`."""
     inside = not others
     thumbnails = [one.thumbnail for one in [*these, *others]]
     hashes = [perceptual_hash(one) for one in thumbnails]
@@ -91,22 +91,22 @@ def _similar(these: list[ImageFacts], others: list[ImageFacts]) -> list[tuple[in
             bits = np.unpackbits(as_bytes[later] ^ as_bytes[earlier], axis=1).sum(axis=1)
             for one in later[bits <= BITS].tolist():
                 key, partner = (one, earlier) if inside else (earlier, one - len(these))
-                if key in found or partner < 0 or not _look_alike(thumbnails[earlier], thumbnails[one]):
+                if key in found or partner < 0 or not _is_near_duplicate(thumbnails[earlier], thumbnails[one]):
                     continue
                 found[key] = partner
     return [(partner, key) for key, partner in sorted(found.items())]
 
 
 def perceptual_hash(thumbnail: np.ndarray) -> int | None:
-    """64 bits of a grey image, uint8 [32, 32]; None for one without structure."""
+    """64 bits of a grey image, uint8 [32, 32]; None for a flat image."""
     if thumbnail.std() < _FLAT:
         return None
     low = cv2.dct(thumbnail.astype(np.float32))[:8, :8].ravel()
-    low[0] = np.median(low[1:])  # the mean brightness says nothing
+    low[0] = np.median(low[1:])  # the mean brightness is no feature
     return int.from_bytes(np.packbits(low > np.median(low[1:])).tobytes(), "little")
 
 
-def _look_alike(a: np.ndarray, b: np.ndarray) -> bool:
+def _is_near_duplicate(a: np.ndarray, b: np.ndarray) -> bool:
     a, b = a.astype(np.float64), b.astype(np.float64)
     if np.abs(a - b).mean() > DIFFERENCE:
         return False

@@ -48,7 +48,10 @@ _REPLACE_FILE = "replace the file, let --fix drop the image, or set data.broken_
 _FILE = {
     "not-json": Kind("error", "files that are not JSON", _STOPS, "export the annotations again"),
     "not-coco": Kind(
-        "error", "JSON files without an object", _STOPS, "name a COCO instances file; detections and captions are other files"
+        "error",
+        "JSON files that are not COCO instances files",
+        _STOPS,
+        "name a COCO instances file; detections and captions are other files",
     ),
     "section-missing": Kind("error", "missing lists 'images', 'annotations' or 'categories'", _STOPS, "name a COCO instances file"),
     "section-empty": Kind("error", "empty lists 'images' or 'categories'", _STOPS, "export the annotations again"),

@@ -77,7 +77,7 @@ def test_timed_gives_what_batch_gives_and_the_time_of_the_network(detector, squa
     images = [squares((64, 64), {(row, 5): "red"}) for row in range(2)]
     found, seconds = detector.timed(images, batch_size=2)
     assert [one.to_json() for one in found] == [one.to_json() for one in detector.batch(images, batch_size=2)]
-    assert 0 < seconds < 60
+    assert seconds > 0
     with pytest.raises(ValueError, match="up to batch_size=1 images, received 2"):
         detector.timed(images, batch_size=1)
 

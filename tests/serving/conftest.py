@@ -1,4 +1,4 @@
-"""Servers on 127.0.0.1: nobody, one that gives prepared answers, and the stand-in with two versions of a small model."""
+"""Servers on 127.0.0.1: none, one with prepared answers, and the stand-in with two versions of a small model."""
 
 import dataclasses
 import os
@@ -86,12 +86,12 @@ def server(base_path, root, tmp_path_factory):
     yield Server(f"127.0.0.1:{grpc}", f"127.0.0.1:{rest}", replayed, process)
     process.stdin.close()
     process.stdout.close()
-    assert process.wait(timeout=60) == 0
+    assert process.wait() == 0
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Folder of twelve images of several kinds and sizes, four JPEGs of four inks among them."""
+    """Folder of twelve images of several kinds and sizes, among them four CMYK JPEGs."""
     folder = tmp_path_factory.mktemp("images")
     for name, content in image_files().items():
         (folder / name).write_bytes(content)
@@ -105,13 +105,15 @@ def images(tmp_path_factory):
 
 @pytest.fixture
 def closed_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    """A port that refuses connections: bound, so that no other program takes it, and not listening."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 @pytest.fixture
 def rest_server():
-    """rest_server(answers) -> port of a server that gives (status, body) one after the other and counts connections and requests."""
+    """rest_server(answers) -> a server that gives these (status, body) one after the other, and counts connections and requests."""
     servers = []
 
     def start(answers, keep_alive=True):
@@ -129,7 +131,7 @@ def rest_server():
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
-                self.close_connection = not keep_alive  # without a word about it, as after a time without requests
+                self.close_connection = not keep_alive  # without saying so, as after an idle time
 
             def log_message(self, *_):
                 pass

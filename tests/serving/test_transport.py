@@ -9,14 +9,14 @@ import pytest
 from served_answers import rest_body
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.serving.ask import connect
+from ttfnet_tf.serving.client import connect
 from ttfnet_tf.serving.grpc_client import GrpcClient
-from ttfnet_tf.serving.rest import RestClient
+from ttfnet_tf.serving.rest_client import RestClient
 from ttfnet_tf.serving.target import Target
 
 
 def _target(protocol, port, **more):
-    return Target("mine", "127.0.0.1", port, protocol, **{"timeout": 30.0, **more})
+    return Target("mine", "127.0.0.1", port, protocol, **{"timeout": 200.0, **more})
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_an_answer_that_does_not_come_in_time(protocol, silent_port):
 
 def test_grpc_without_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
-    with pytest.raises(UserError, match=r"not installed: pip install 'ttfnet-tf\[serving\]', or ask with --protocol rest"):
+    with pytest.raises(UserError, match=r"not installed: pip install 'ttfnet-tf\[serving\]', or use --protocol rest"):
         GrpcClient(_target("grpc", 8500))
 
 
@@ -61,12 +61,12 @@ def test_a_connection_is_kept_and_opened_again_where_the_server_closed_it(rest_s
     [
         (400, b'{ "error": "it\\\'s no image" }', "it"),  # escaped as C does: no JSON
         (404, b'{"error": "Servable not found for request: Latest(mine)"}', "no such model, version or label (Servable not found"),
-        (503, b"{}", "too much to do"),
+        (503, b"{}", "the server is overloaded"),
         (502, b"<html>", "HTTP 502 (<html>)"),
-        (200, b"<html>", "something else than the JSON of TensorFlow Serving"),
-        (200, b'{"predictions": [1.0]}', "something else than the JSON of TensorFlow Serving"),
-        (200, b'{"predictions": []}', "something else than the JSON of TensorFlow Serving"),
-        (200, b'{"predictions": [{"y": 1}]}', "answers 1 images with y [1], so it is no detector"),
+        (200, b"<html>", "the answer is not the JSON of TensorFlow Serving"),
+        (200, b'{"predictions": [1.0]}', "the answer is not the JSON of TensorFlow Serving"),
+        (200, b'{"predictions": []}', "the answer is not the JSON of TensorFlow Serving"),
+        (200, b'{"predictions": [{"y": 1}]}', "answers 1 images with y [1]; the model was not"),
     ],
 )
 def test_rest_answers_that_are_none(rest_server, status, body, expected):

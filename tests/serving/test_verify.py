@@ -26,13 +26,13 @@ LOCAL = _found([[10, 10, 50, 50], [0, 20, 100, 90]], [0.9, 0.5], [3, 8])
         (_found([[10.01, 10, 50, 50], [0, 20, 100, 90]], [0.9, 0.5], [3, 8]), (5e-5, 0, "")),
         (_found([[10, 10.02, 50, 50], [0, 20, 100, 90]], [0.9, 0.5], [3, 8]), (2e-4, 0, "boxes differ by up to 0.0002 of the image")),
         (_found([[10, 10, 50, 50], [0, 20, 100, 90]], [0.9, 0.51], [3, 8]), (0, 0.01, "scores differ by up to 0.01")),
-        (_found([[10, 10, 50, 50], [0, 20, 100, 90]], [0.9, 0.5], [3, 9]), (0, 0, "detection 2 is of class 8 here and 9 served")),
-        (_found(LOCAL.boxes[::-1], [0.9, 0.5], [8, 3]), (0.4, 0, "detection 1 is of class 3 here and 8 served")),
-        (_found(LOCAL.boxes[:1], [0.9], [3]), (0, 0, "2 detections here, 1 served")),
-        (_found([], [], []), (0, 0, "2 detections here, 0 served")),
+        (_found([[10, 10, 50, 50], [0, 20, 100, 90]], [0.9, 0.5], [3, 9]), (0, 0, "detection 2 is of class 8 locally and 9 served")),
+        (_found(LOCAL.boxes[::-1], [0.9, 0.5], [8, 3]), (0.4, 0, "detection 1 is of class 3 locally and 8 served")),
+        (_found(LOCAL.boxes[:1], [0.9], [3]), (0, 0, "2 detections locally, 1 served")),
+        (_found([], [], []), (0, 0, "2 detections locally, 0 served")),
         (
             _found(LOCAL.boxes, LOCAL.scores, LOCAL.class_ids, (200, 100)),
-            (0, 0, "the image has (100, 200) pixels here and (200, 100) there"),
+            (0, 0, "the image has (100, 200) pixels locally and (200, 100) on the server"),
         ),
         (_found([[np.nan, 10, 50, 50], [0, 20, 100, 90]], [0.9, 0.5], [3, 8]), (np.nan, 0, "boxes differ by up to nan of the image")),
         (_found(LOCAL.boxes, [0.9, np.nan], [3, 8]), (0, np.nan, "scores differ by up to nan")),
@@ -71,8 +71,8 @@ def test_verification_counts_every_image():
     assert not bad.passed
     assert bad.differing == [
         "a.png: boxes differ by up to 0.1 of the image",
-        "broken.png: is a damaged image; the server answers it",
-        "b.gif: read here, and not answered by the server",
+        "broken.png: is a damaged image; the server reads it",
+        "b.gif: read locally, not answered by the server",
     ]
     assert bad.line("runs/x").startswith("not verified against runs/x: 3 images differ (1 compared; largest difference of boxes 0.1 ")
     nothing = verified([], [Failure("broken.png", "")])

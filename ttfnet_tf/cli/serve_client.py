@@ -58,27 +58,27 @@ def run(args: argparse.Namespace) -> int:
     if args.verify and not find_exported(args.verify):
         work_directory(args.verify)
 
-    from ttfnet_tf.serving.answers import read_class_names
+    from ttfnet_tf.serving.responses import read_class_names
 
     names = read_class_names(Path(args.labels)) if args.labels else {}
     detector = _load(args) if args.verify else None
     if detector is not None:
         names = names or dict(zip(detector.category_ids, detector.class_names))
 
-    asked = _ask(args, target, images, names)
-    failures = [*missing, *asked.failures]
+    served = _send(args, target, images, names)
+    failures = [*missing, *served.failures]
     for failure in failures:
         print(f"ttfnet: {failure.reason}", file=sys.stderr)
-    _print_summary(target, asked, len(failures))
+    _print_summary(target, served, len(failures))
     if args.out is not None:
         from ttfnet_tf.inference.detections_json import image_entry, write_detections
 
-        about = {"server": str(target), "versions": asked.versions, "score_threshold": args.score_threshold}
-        entries = [image_entry(file, found) for file, found in asked.answered]
+        about = {"server": str(target), "versions": served.versions, "score_threshold": args.score_threshold}
+        entries = [image_entry(file, found) for file, found in served.answered]
         print(f"written: {write_detections(Path(args.out), about, entries, failures)}")
     if detector is not None:
-        return _verify(args, asked, detector)
-    if not asked.answered:
+        return _verify(args, served, detector)
+    if not served.answered:
         raise UserError("none of the images was answered")
     return 0
 
@@ -131,19 +131,20 @@ def _load(args: argparse.Namespace):
         return Detector.load(args.verify, score_threshold=args.score_threshold)
 
 
-def _ask(args: argparse.Namespace, target: Target, images, names):
+def _send(args: argparse.Namespace, target: Target, images, names):
     """Sends every image; returns what the server answered."""
     from ttfnet_tf.progress import working
-    from ttfnet_tf.serving.answers import detections_of, image_size
-    from ttfnet_tf.serving.ask import ask_about, connect
+    from ttfnet_tf.serving.client import connect
+    from ttfnet_tf.serving.responses import detections_of, image_size
+    from ttfnet_tf.serving.send_images import send_images
 
     def to_detections(file, outputs, row):
         return detections_of(outputs, row, size=image_size(file), class_names=names, score_threshold=args.score_threshold)
 
     # No spinner while times are taken: drawing it would be measured too.
-    spinner = contextlib.nullcontext() if args.requests else working(f"asking {target}")
+    spinner = contextlib.nullcontext() if args.requests else working(f"sending images to {target}")
     with contextlib.closing(connect(target)) as client, spinner:
-        return ask_about(
+        return send_images(
             client,
             images,
             to_detections,
@@ -153,22 +154,22 @@ def _ask(args: argparse.Namespace, target: Target, images, names):
         )
 
 
-def _print_summary(target: Target, asked, failed: int) -> None:
-    versions = f", version {', '.join(map(str, asked.versions))}" if asked.versions and target.version is None else ""
-    found = sum(len(detections) for _, detections in asked.answered)
-    print(f"{target} ({target.protocol}{versions}): {len(asked.answered)} images, {found} detections, {failed} failed")
-    print(f"first request: {1000 * asked.first_seconds:.1f} ms, not counted below")
-    if asked.load is not None:
-        print(*asked.load.lines(), sep="\n")
+def _print_summary(target: Target, served, failed: int) -> None:
+    versions = f", version {', '.join(map(str, served.versions))}" if served.versions and target.version is None else ""
+    found = sum(len(detections) for _, detections in served.answered)
+    print(f"{target} ({target.protocol}{versions}): {len(served.answered)} images, {found} detections, {failed} failed")
+    print(f"first request: {1000 * served.first_seconds:.1f} ms, not counted below")
+    if served.latencies is not None:
+        print(*served.latencies.lines(), sep="\n")
 
 
-def _verify(args: argparse.Namespace, asked, detector) -> int:
+def _verify(args: argparse.Namespace, served, detector) -> int:
     """Compares with the run; prints the result and returns the exit code."""
     from ttfnet_tf.progress import working
     from ttfnet_tf.serving.verify import verify
 
     with working(f"detecting with {args.verify}"):
-        result = verify(asked.answered, asked.failures, detector, score_threshold=args.score_threshold, tolerance=args.tolerance)
+        result = verify(served.answered, served.failures, detector, score_threshold=args.score_threshold, tolerance=args.tolerance)
     for line in result.differing:
         print(f"ttfnet: {line}", file=sys.stderr)
     print(result.line(args.verify))

@@ -1,1 +1,1 @@
-"""Asking an exported model that TensorFlow Serving holds: requests, answers, times, and whether they are those of the run."""
+"""A client of exported models in TensorFlow Serving: requests, detections, latencies, and a comparison with the run."""

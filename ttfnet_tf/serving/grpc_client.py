@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC interface: the one user of tensorflow-serving-api, which is imported when a client is made.
+"""A client for TensorFlow Serving's gRPC interface. tensorflow-serving-api is imported when a client is made.
 
 Reference: tensorflow/serving 2.15, `apis/predict.proto` and `apis/model.proto`.
 """
@@ -10,19 +10,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.serving.target import INPUT, OVERLOADED, SIGNATURE, Reply, Target, checked, failure
+from ttfnet_tf.serving.errors import OVERLOADED, request_error
+from ttfnet_tf.serving.responses import check_outputs
+from ttfnet_tf.serving.signature import INPUT, SIGNATURE, Reply
+from ttfnet_tf.serving.target import Target
 
 _OPTIONS = (
     # Images are larger than gRPC's 4 MB; the server sets no limit of its own.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # REST asks the address itself as well, whatever proxy the environment names.
+    # Past any proxy in the environment, as with REST.
     ("grpc.enable_http_proxy", 0),
 )
 
 
 def predict_request(target: Target, contents: Sequence[bytes]):
-    """The PredictRequest about files, each the bytes of one."""
+    """The PredictRequest for image files, each given as its bytes."""
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2
 
@@ -37,7 +40,7 @@ def predict_request(target: Target, contents: Sequence[bytes]):
 
 
 class GrpcClient:
-    """Asks over one channel, which any number of threads may use.
+    """Sends requests over one channel, which any number of threads may use.
 
     Raises:
         UserError: tensorflow-serving-api is not installed.
@@ -49,7 +52,7 @@ class GrpcClient:
             from tensorflow_serving.apis import prediction_service_pb2_grpc
         except ImportError as error:
             raise UserError(
-                f"gRPC needs {error.name}, which is not installed: pip install 'ttfnet-tf[serving]', or ask with --protocol rest"
+                f"gRPC needs {error.name}, which is not installed: pip install 'ttfnet-tf[serving]', or use --protocol rest"
             ) from None
         self.target = target
         self._error = grpc.RpcError
@@ -57,18 +60,18 @@ class GrpcClient:
         self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
 
     def predict(self, contents: list[bytes]) -> Reply:
-        """See `target.Client.predict`."""
+        """See `client.Client.predict`."""
         import tensorflow as tf
 
         try:
             response = self._predict(predict_request(self.target, contents), timeout=self.target.timeout)
         except self._error as error:
             status, message = error.code().name, error.details() or ""
-            if status == "UNAVAILABLE" and "queue" in message:  # of batches, which is full
+            if status == "UNAVAILABLE" and "queue" in message:  # its queue of batches is full
                 status = OVERLOADED
-            raise failure(self.target, status, message) from None
+            raise request_error(self.target, status, message) from None
         outputs = {name: np.asarray(tf.make_ndarray(tensor)) for name, tensor in response.outputs.items()}
-        return Reply(checked(self.target, outputs, len(contents)), response.model_spec.version.value or None)
+        return Reply(check_outputs(self.target, outputs, len(contents)), response.model_spec.version.value or None)
 
     def close(self) -> None:
         """Ends the connection."""

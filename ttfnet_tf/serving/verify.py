@@ -1,4 +1,4 @@
-"""Whether served detections are those of the run: the same number, order and classes, boxes and scores within a tolerance."""
+"""Compares served detections with those of the run: number, order and classes equal, boxes and scores within a tolerance."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ttfnet_tf.inference.image_files import Failure
 
 @dataclass(frozen=True)
 class Difference:
-    """Between the local and the served detections of one image."""
+    """How local and served detections of one image differ."""
 
-    box: float  # the largest of any corner's coordinate, as a share of the image's side
-    score: float  # the largest
-    reason: str  # one line about what differs beyond the tolerance; empty if nothing does
+    box: float  # largest of any coordinate, as a fraction of the image's side
+    score: float  # largest
+    reason: str  # what differs beyond the tolerance, in one line; empty if nothing does
 
 
 def compare(local: Detections, served: Detections, *, score_threshold: float, tolerance: float) -> Difference:
-    """Compares the two position by position.
+    """Compares the detections of one image position by position.
 
     Args:
-        local: what the run finds with scores above `score_threshold`.
-        served: what the server finds with scores above it.
-        score_threshold: detections at the end that only one side has are passed over if their score lies within the tolerance of it.
-        tolerance: of boxes as a share of the image's side, and of scores.
+        local: detections of the run with scores above `score_threshold`.
+        served: detections of the server with scores above it.
+        score_threshold: surplus detections of one side are ignored if their score is within the tolerance of it.
+        tolerance: for boxes, as a fraction of the image's side, and for scores.
     """
     both = min(len(local), len(served))
     height, width = local.size
@@ -42,14 +42,14 @@ def compare(local: Detections, served: Detections, *, score_threshold: float, to
         return Difference(largest.box, largest.score, reason)
 
     if local.size != served.size:
-        return differs(f"the image has {local.size} pixels here and {served.size} there")
+        return differs(f"the image has {local.size} pixels locally and {served.size} on the server")
     more = (local if len(local) > both else served).scores[both:]
     if (more > score_threshold + tolerance).any():
-        return differs(f"{len(local)} detections here, {len(served)} served")
+        return differs(f"{len(local)} detections locally, {len(served)} served")
     if (wrong := np.flatnonzero(local.class_ids[:both] != served.class_ids[:both])).size:
         place = int(wrong[0])
-        return differs(f"detection {place + 1} is of class {local.class_ids[place]} here and {served.class_ids[place]} served")
-    if not largest.box <= tolerance:  # NaN is no box either
+        return differs(f"detection {place + 1} is of class {local.class_ids[place]} locally and {served.class_ids[place]} served")
+    if not largest.box <= tolerance:  # NaN fails too
         return differs(f"boxes differ by up to {largest.box:.2g} of the image")
     if not largest.score <= tolerance:
         return differs(f"scores differ by up to {largest.score:.2g}")
@@ -58,21 +58,21 @@ def compare(local: Detections, served: Detections, *, score_threshold: float, to
 
 @dataclass(frozen=True)
 class Verification:
-    """Of a number of images."""
+    """The comparison of a number of images."""
 
     images: int  # compared
-    detections: int  # local ones in them
-    differing: list[str]  # a line for each image that differs, its file first
-    box: float  # the largest difference, as a share of the image's side
-    score: float  # the largest difference
+    detections: int  # of the run, in them
+    differing: list[str]  # one line for each image that differs, beginning with its file
+    box: float  # largest difference, as a fraction of the image's side
+    score: float  # largest difference
 
     @property
     def passed(self) -> bool:
-        """Something was compared, and nothing differs."""
+        """Whether something was compared and nothing differs."""
         return self.images > 0 and not self.differing
 
     def line(self, run: str) -> str:
-        """The result for people."""
+        """One line for people."""
         figures = f"largest difference of boxes {self.box:.2g} of the image, of scores {self.score:.2g}"
         if self.passed:
             return f"verified against {run}: {self.images} images, {self.detections} detections, the same order and classes; {figures}"
@@ -88,11 +88,11 @@ def verify(
     score_threshold: float,
     tolerance: float,
 ) -> Verification:
-    """Compares every served image with what the run finds in it.
+    """Compares the served detections of every image with those of the run.
 
     Args:
         answered: files with the served detections.
-        failures: files that the server did not answer; what `detect` can read differs thereby.
+        failures: files that the server did not answer; a file that `detect` can read counts as differing.
         detect: `Detector`, whose score threshold is `score_threshold`.
         score_threshold: see `compare`.
         tolerance: see `compare`.
@@ -102,7 +102,7 @@ def verify(
         try:
             local = detect(file)
         except UserError as error:
-            differing.append(f"{error}; the server answers it")
+            differing.append(f"{error}; the server reads it")
             continue
         found = compare(local, served, score_threshold=score_threshold, tolerance=tolerance)
         differences.append(found)
@@ -113,7 +113,7 @@ def verify(
         try:
             detect(Path(failure.source))
         except UserError:
-            continue  # neither side reads it
-        differing.append(f"{failure.source}: read here, and not answered by the server")
+            continue  # unreadable for both
+        differing.append(f"{failure.source}: read locally, not answered by the server")
     largest = np.array([(one.box, one.score) for one in differences]).reshape(-1, 2).max(0, initial=0.0)
     return Verification(len(differences), detections, differing, float(largest[0]), float(largest[1]))

@@ -1,7 +1,8 @@
-"""Many requests at once, and how long each took."""
+"""Many requests at a time, and how long each took."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,7 +17,7 @@ Prepared = TypeVar("Prepared")
 
 @dataclass(frozen=True)
 class Timing:
-    """One request; seconds of a clock that all share."""
+    """One request; start and end in seconds of one clock."""
 
     start: float
     end: float
@@ -24,18 +25,19 @@ class Timing:
 
     @property
     def seconds(self) -> float:
+        """How long it took."""
         return self.end - self.start
 
 
 @dataclass(frozen=True)
-class Load:
-    """What a number of requests took."""
+class Latencies:
+    """The times of a number of requests."""
 
     timings: Sequence[Timing]  # at least one
     concurrency: int
 
     def percentile(self, percent: float) -> float:
-        """Seconds within which so many per cent of the answered requests were answered: one of the measured times, never between two."""
+        """Seconds within which so many per cent of the answered requests were answered; a measured time, not an interpolated one."""
         return float(np.percentile([one.seconds for one in self._answered], percent, method="inverted_cdf"))
 
     @property
@@ -50,10 +52,12 @@ class Load:
 
     @property
     def requests_per_second(self) -> float:
+        """Answered requests over all the time."""
         return len(self._answered) / self.seconds
 
     @property
     def images_per_second(self) -> float:
+        """Answered images over all the time."""
         return sum(one.images for one in self.timings) / self.seconds
 
     @property
@@ -72,37 +76,43 @@ class Load:
         return [f"{count}{failed}: {rates}", f"latency in ms: {', '.join(times)}, longest {slowest:.1f}"]
 
 
-def run_jobs(
+def run_requests(
     jobs: Sequence[int],
     prepare: Callable[[int], Prepared],
-    ask: Callable[[int, Prepared], int],
+    send: Callable[[int, Prepared], int],
     *,
     concurrency: int,
     clock: Callable[[], float] = time.perf_counter,
-) -> Load:
-    """Asks about every job, so many at a time, each as soon as one before it is done.
+) -> Latencies:
+    """Runs every job in a thread, `concurrency` at a time.
 
     Args:
-        jobs: in the order of their starts.
+        jobs: in the order in which they start.
         prepare: makes what a request needs; its time does not count.
-        ask: sends it; gives the number of images that were answered, 0 for a request that failed.
+        send: sends it; returns the number of images that were answered, 0 for a request that failed.
         concurrency: threads.
         clock: seconds.
 
     Raises:
-        Whatever `prepare` or `ask` raises; what has not begun then never does.
+        Whatever `prepare` or `send` raises; no other job begins after it.
     """
+    stop = threading.Event()
 
-    def timed(job: int) -> Timing:
-        prepared = prepare(job)
-        start = clock()
-        images = ask(job, prepared)
-        return Timing(start, clock(), images)
+    def timed(job: int) -> Timing | None:
+        if stop.is_set():
+            return None
+        try:
+            prepared = prepare(job)
+            start = clock()
+            images = send(job, prepared)
+            return Timing(start, clock(), images)
+        except BaseException:
+            stop.set()  # in this thread, before it takes another job
+            raise
 
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="ask") as threads:
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="request") as threads:
         futures = [threads.submit(timed, job) for job in jobs]
         try:
-            return Load([future.result() for future in as_completed(futures)], concurrency)
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+            return Latencies([future.result() for future in as_completed(futures)], concurrency)
+        finally:  # after Ctrl-C too
+            stop.set()

@@ -1,4 +1,4 @@
-"""Asking a server about image files: in requests of several, several at a time, with a name to every file that goes wrong."""
+"""Sends image files to a server, several in a request and several requests at a time; a file that fails does not cost the others."""
 
 from __future__ import annotations
 
@@ -12,37 +12,23 @@ import numpy as np
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.detections import Detections
 from ttfnet_tf.inference.image_files import Failure
-from ttfnet_tf.serving.load import Load, run_jobs
-from ttfnet_tf.serving.target import Client, Refused, Target, Unanswered
+from ttfnet_tf.serving.client import Client
+from ttfnet_tf.serving.errors import Refused, Unanswered
+from ttfnet_tf.serving.latency import Latencies, run_requests
 
 
 @dataclass
-class Asked:
-    """What came of it."""
+class Served:
+    """What the server answered."""
 
     answered: list[tuple[Path, Detections]] = field(default_factory=list)  # in the order of the files
     failures: list[Failure] = field(default_factory=list)  # in the order of the files
-    versions: list[int] = field(default_factory=list)  # that answered, rising; empty where the server does not tell
-    first_seconds: float = 0.0  # of the first request, which opens the connection and is not part of `load`
-    load: Load | None = None  # of the others
+    versions: list[int] = field(default_factory=list)  # that answered, ascending; empty where the server does not say
+    first_seconds: float = 0.0  # of the first request, which opens the connection and is not in `latencies`
+    latencies: Latencies | None = None  # of the other requests
 
 
-def connect(target: Target) -> Client:
-    """A client that speaks the target's protocol. Nothing is sent yet.
-
-    Raises:
-        UserError: a package that the protocol needs is not installed.
-    """
-    if target.protocol == "grpc":
-        from ttfnet_tf.serving.grpc_client import GrpcClient
-
-        return GrpcClient(target)
-    from ttfnet_tf.serving.rest import RestClient
-
-    return RestClient(target)
-
-
-def ask_about(
+def send_images(
     client: Client,
     files: Sequence[Path],
     to_detections: Callable[[Path, dict[str, np.ndarray], int], Detections],
@@ -50,51 +36,51 @@ def ask_about(
     batch_size: int,
     concurrency: int,
     requests: int = 0,
-) -> Asked:
-    """Asks about every file at least once.
+) -> Served:
+    """Sends every file at least once.
 
     Args:
-        client: see `connect`.
+        client: see `client.connect`.
         files: at least one.
-        to_detections: from a file, the server's outputs and a row to the detections.
-        batch_size: files of one request. A request that is refused is taken apart, so that one file does not cost the others.
+        to_detections: from a file, the outputs of its request and its row in them to its detections.
+        batch_size: files of one request; a refused request is repeated file by file.
         concurrency: requests at a time.
-        requests: how many to time, from the first file again after the last; at least what it takes to ask about every file.
+        requests: how many to time, going through the files again and again; at least enough to send every file.
 
     Raises:
         UserError: there is no server, model or signature.
     """
     batches = [list(files[start : start + batch_size]) for start in range(0, len(files), batch_size)]
-    questions = _Questions(client, batches)
+    requester = _Requester(client, batches)
     start = time.perf_counter()
-    questions.ask(0, questions.read(0))
-    asked = Asked(first_seconds=time.perf_counter() - start)
+    requester.send(0, requester.read(0))
+    served = Served(first_seconds=time.perf_counter() - start)
     jobs = [number % len(batches) for number in range(1, 1 + max(requests, len(batches) - 1))]
     if jobs:
-        asked.load = run_jobs(jobs, questions.read, questions.ask, concurrency=concurrency)
-    asked.versions = sorted(questions.versions)
+        served.latencies = run_requests(jobs, requester.read, requester.send, concurrency=concurrency)
+    served.versions = sorted(requester.versions)
     for file in files:
-        if file not in questions.answers:
-            asked.failures.append(questions.failures[file])
+        if file not in requester.answers:
+            served.failures.append(requester.failures[file])
             continue
         try:
-            asked.answered.append((file, to_detections(file, *questions.answers[file])))
+            served.answered.append((file, to_detections(file, *requester.answers[file])))
         except UserError as error:
-            asked.failures.append(Failure(str(file), str(error)))
-    return asked
+            served.failures.append(Failure(str(file), str(error)))
+    return served
 
 
-class _Questions:
-    """The batches with what the server said about them; called from many threads, each of which adds entries of its own."""
+class _Requester:
+    """Reads and sends batches, and collects the answers; called from many threads, each of which adds its own entries."""
 
     def __init__(self, client: Client, batches: list[list[Path]]):
         self.client, self.batches = client, batches
-        self.answers: dict[Path, tuple[dict[str, np.ndarray], int]] = {}  # outputs and row, of the first answer
+        self.answers: dict[Path, tuple[dict[str, np.ndarray], int]] = {}  # file -> (outputs, row) of its first answer
         self.failures: dict[Path, Failure] = {}
         self.versions: set[int] = set()
 
     def read(self, index: int) -> list[tuple[Path, bytes]]:
-        """The files of a batch that can be read."""
+        """The readable files of a batch, with their bytes."""
         contents = []
         for file in self.batches[index]:
             try:
@@ -103,8 +89,8 @@ class _Questions:
                 self._fail(file, f"cannot be read ({error.strerror})")
         return contents
 
-    def ask(self, index: int, contents: list[tuple[Path, bytes]]) -> int:
-        """Sends a batch; returns the number of images answered, 0 if something in it was refused."""
+    def send(self, index: int, contents: list[tuple[Path, bytes]]) -> int:
+        """Sends a batch; returns the number of images answered, 0 if one of them was refused."""
         if not contents:
             return 0
         try:
@@ -118,7 +104,7 @@ class _Questions:
                 self._fail(contents[0][0], f"refused by the server: {error}")
             else:
                 for one in contents:
-                    self.ask(index, [one])
+                    self.send(index, [one])
             return 0
         if reply.version is not None:
             self.versions.add(reply.version)

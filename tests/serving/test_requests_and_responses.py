@@ -14,10 +14,12 @@ from tensorflow_serving.apis import prediction_log_pb2
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.export import model_card
 from ttfnet_tf.export.warmup import prediction_log
-from ttfnet_tf.serving.answers import detections_of, image_size, read_class_names
+from ttfnet_tf.serving.errors import Refused, Unanswered, request_error
 from ttfnet_tf.serving.grpc_client import predict_request
-from ttfnet_tf.serving.rest import outputs_of, request_body, request_path
-from ttfnet_tf.serving.target import OUTPUTS, Refused, Target, Unanswered, checked, failure, parse_address
+from ttfnet_tf.serving.responses import check_outputs, detections_of, image_size, read_class_names
+from ttfnet_tf.serving.rest_client import outputs_of, request_body, request_path
+from ttfnet_tf.serving.signature import OUTPUTS
+from ttfnet_tf.serving.target import Target, parse_address
 
 TARGET = Target("mine", "127.0.0.1", 8500, "grpc")
 
@@ -104,7 +106,7 @@ def test_the_size_is_that_after_the_orientation(tmp_path):
 def test_the_size_of_a_large_image_is_read_without_decoding_it(tmp_path):
     content = cv2.imencode(".png", np.zeros([1, 1, 3], np.uint8))[1].tobytes()
     Path(tmp_path, "large.png").write_bytes(content[:16] + (12_000).to_bytes(4, "big") + (9_000).to_bytes(4, "big") + content[24:])
-    with pytest.raises(UserError, match="the size of this image cannot be read"):
+    with pytest.raises(UserError, match="its image size cannot be read"):
         image_size(tmp_path / "large.png")  # its checksum is wrong now
     Image.new("1", (12_000, 9_000)).save(tmp_path / "large.png")
     with warnings.catch_warnings():
@@ -131,17 +133,22 @@ def test_names_of_classes(tmp_path):
             "127.0.0.1:8500: no grpc server answers there (Connection refused); is it running",
         ),
         ("DEADLINE_EXCEEDED", "", Unanswered, "mine at 127.0.0.1:8500: no answer within 60 s"),
-        ("OVERLOADED", "queue full", Unanswered, "the server has too much to do (queue full)"),
+        ("OVERLOADED", "queue full", Unanswered, "the server is overloaded (queue full)"),
         ("NOT_FOUND", "Servable not found", UserError, "the server has no such model, version or label (Servable not found)"),
         ("INVALID_ARGUMENT", "Unrecognized servable version label: x", UserError, "the server has no such model, version or label"),
-        ("FAILED_PRECONDITION", 'Serving signature key "image_bytes" not found.', UserError, "has no signature image_bytes, so it was not"),
-        ("INVALID_ARGUMENT", 'Serving signature name: "x" not found', UserError, "has no signature image_bytes, so it was not"),
+        (
+            "FAILED_PRECONDITION",
+            'Serving signature key "image_bytes" not found.',
+            UserError,
+            "lacks the signature image_bytes; not written by",
+        ),
+        ("INVALID_ARGUMENT", 'Serving signature name: "x" not found', UserError, "lacks the signature image_bytes; not written by"),
         ("INVALID_ARGUMENT", "row] [1]\n\t [[{{node a}}]]", Refused, "row] [1]"),
         ("INTERNAL", "what", UserError, "mine at 127.0.0.1:8500: INTERNAL (what)"),
     ],
 )
 def test_what_a_status_means(status, message, kind, expected):
-    error = failure(TARGET, status, message)
+    error = request_error(TARGET, status, message)
     assert type(error) is kind
     assert expected in str(error)
     assert "\n" not in str(error)
@@ -150,6 +157,6 @@ def test_what_a_status_means(status, message, kind, expected):
 
 def test_an_answer_of_another_model():
     for outputs, images in ((outputs_for(1), 2), ({"y": np.zeros([1])}, 1), ({**outputs_for(1), "num_detections": np.float32(1)}, 1)):
-        with pytest.raises(UserError, match="so it is no detector of ttfnet export"):
-            checked(TARGET, outputs, images)
-    assert checked(TARGET, outputs_for(1, 2), 2)
+        with pytest.raises(UserError, match="the model was not written by ttfnet export"):
+            check_outputs(TARGET, outputs, images)
+    assert check_outputs(TARGET, outputs_for(1, 2), 2)

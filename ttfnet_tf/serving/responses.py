@@ -1,4 +1,4 @@
-"""From a server's shares of an image to named boxes in its pixels."""
+"""From the outputs of a server to named boxes in pixels of each image."""
 
 from __future__ import annotations
 
@@ -12,8 +12,24 @@ from PIL import Image
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.detections import Detections
+from ttfnet_tf.serving.errors import one_line
+from ttfnet_tf.serving.signature import OUTPUTS
+from ttfnet_tf.serving.target import Target
 
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: of the tag, and its values that exchange height and width
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF tag, and its values that swap height and width
+
+
+def check_outputs(target: Target, outputs: dict[str, np.ndarray], images: int) -> dict[str, np.ndarray]:
+    """The outputs, if they are those of a detector for so many images.
+
+    Raises:
+        UserError: they are not.
+    """
+    rows = {name: outputs[name].shape[:1] for name in OUTPUTS if name in outputs}
+    if set(rows) != set(OUTPUTS) or set(rows.values()) != {(images,)}:
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in sorted(outputs.items())) or "nothing"
+        raise UserError(f"{target}: answers {images} images with {one_line(shapes)}; the model was not written by ttfnet export")
+    return outputs
 
 
 def detections_of(
@@ -22,10 +38,10 @@ def detections_of(
     """The detections of one image.
 
     Args:
-        outputs: see `target.Reply`.
+        outputs: see `signature.Reply`.
         row: of the image.
         size: (height, width) of the image in pixels.
-        class_names: category id -> name; a class without one is called by its id.
+        class_names: category id -> name; a class without a name gets its id.
         score_threshold: only scores above it are kept.
     """
     scores = np.asarray(outputs["detection_scores"][row], np.float32)
@@ -43,7 +59,7 @@ def detections_of(
 
 
 def image_size(file: Path) -> tuple[int, int]:
-    """(height, width) in pixels after the EXIF orientation, from the header alone.
+    """(height, width) in pixels after EXIF rotation, read from the header without decoding.
 
     Raises:
         UserError: the file is missing or is no image.
@@ -54,21 +70,23 @@ def image_size(file: Path) -> tuple[int, int]:
             with Image.open(file) as image:
                 width, height = image.size
                 exif = Image.Exif()
-                exif.load(image.info.get("exif", b""))  # Pillow's own look takes in XMP, which neither OpenCV nor the server reads
+                exif.load(image.info.get("exif", b""))  # Pillow would also read XMP, which neither OpenCV nor the server reads
         return (width, height) if exif.get(_ORIENTATION) in _TURNED else (height, width)
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... by format
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{file}: the size of this image cannot be read ({reason})") from None
+        raise UserError(f"{file}: its image size cannot be read ({reason})") from None
 
 
 def read_class_names(file: Path) -> dict[int, str]:
-    """Category id -> name from the labels.json of a run or of an exported model's assets.
+    """Category id -> name, from the labels.json of a run or of the assets of an exported model.
 
     Raises:
-        UserError: the file is missing or is something else.
+        UserError: the file is missing or is no labels.json.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         return {int(number): str(name) for number, name in zip(content["category_ids"], content["class_names"])}
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{file}: is missing or is no labels.json; it lies in the work directory and in assets/ of an export") from None
+        raise UserError(
+            f"{file}: is missing or is no labels.json; name that of a work directory or of an exported model's assets/"
+        ) from None

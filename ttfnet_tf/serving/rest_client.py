@@ -1,7 +1,7 @@
-"""TensorFlow Serving's REST interface, with the standard library alone.
+"""A client for TensorFlow Serving's REST interface; needs the standard library only.
 
-The row form is spoken: `instances` in, `predictions` out, an image as {"b64": ...}.
-Reference: tensorflow/serving 2.15, `g3doc/api_rest.md`; the statuses are those of `model_servers/http_server.cc`.
+Row format: `instances` in, `predictions` out, an image as {"b64": ...}.
+Reference: tensorflow/serving 2.15, `g3doc/api_rest.md`; statuses of `model_servers/http_server.cc`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from urllib.parse import quote
 import numpy as np
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.serving.target import OVERLOADED, SIGNATURE, Reply, Target, checked, failure
+from ttfnet_tf.serving.errors import OVERLOADED, request_error
+from ttfnet_tf.serving.responses import check_outputs
+from ttfnet_tf.serving.signature import SIGNATURE, Reply
+from ttfnet_tf.serving.target import Target
 
 _STATUS = {
     400: "INVALID_ARGUMENT",
@@ -39,23 +42,23 @@ def request_path(target: Target) -> str:
 
 
 def request_body(contents: Sequence[bytes]) -> bytes:
-    """The JSON of a request about files, each the bytes of one."""
+    """The JSON of a request for image files, each given as its bytes."""
     instances = [{"b64": base64.b64encode(content).decode("ascii")} for content in contents]
     return json.dumps({"signature_name": SIGNATURE, "instances": instances}).encode("ascii")
 
 
 def outputs_of(body: bytes) -> dict[str, np.ndarray]:
-    """Name -> float32 array, a row for each image, from the JSON of an answer.
+    """Name -> float32 array with a row for each image, from the JSON of an answer.
 
     Raises:
-        ValueError: it is no answer in row form with several outputs.
+        ValueError: it is no answer in row format with several outputs.
     """
     rows = json.loads(body)["predictions"]
     return {name: np.array([row[name] for row in rows], np.float32) for name in rows[0]}
 
 
 class RestClient:
-    """Asks over HTTP; each thread keeps a connection of its own."""
+    """Sends requests over HTTP; each thread keeps its own connection."""
 
     def __init__(self, target: Target):
         self.target = target
@@ -64,15 +67,15 @@ class RestClient:
         self._open: list[http.client.HTTPConnection] = []
 
     def predict(self, contents: list[bytes]) -> Reply:
-        """See `target.Client.predict`."""
+        """See `client.Client.predict`."""
         status, body = self._post(request_body(contents))
         if status != 200:
-            raise failure(self.target, _STATUS.get(status, f"HTTP {status}"), _error_of(body))
+            raise request_error(self.target, _STATUS.get(status, f"HTTP {status}"), _error_of(body))
         try:
             outputs = outputs_of(body)
         except (ValueError, KeyError, TypeError, IndexError):
-            raise UserError(f"{self.target}: answers something else than the JSON of TensorFlow Serving ({body[:60]!r})") from None
-        return Reply(checked(self.target, outputs, len(contents)), None)
+            raise UserError(f"{self.target}: the answer is not the JSON of TensorFlow Serving ({body[:60]!r})") from None
+        return Reply(check_outputs(self.target, outputs, len(contents)), None)
 
     def close(self) -> None:
         """Ends the connections of all threads."""
@@ -93,19 +96,19 @@ class RestClient:
                 answer = connection.getresponse()
                 return answer.status, answer.read()
             except (OSError, http.client.HTTPException) as error:
-                # Never used again: an answer that comes late would be taken for that of the next request.
+                # Not reused: a late answer would be taken for that of the next request.
                 connection.close()
                 self._thread.connection = None
                 if isinstance(error, TimeoutError):
-                    raise failure(self.target, "DEADLINE_EXCEEDED", "") from None
+                    raise request_error(self.target, "DEADLINE_EXCEEDED", "") from None
                 if is_new or not isinstance(error, ConnectionError):
                     reason = getattr(error, "strerror", None) or f"{type(error).__name__} {error}"
-                    raise failure(self.target, "UNAVAILABLE", reason) from None
-                # A server may close a connection that was idle; a new one tells whether it is still there.
+                    raise request_error(self.target, "UNAVAILABLE", reason) from None
+                # A server may close an idle connection; a new one shows whether it is still there.
 
 
 def _error_of(body: bytes) -> str:
-    """The message in {"error": message}; all there is where that cannot be read, for the server escapes it as C does, not as JSON."""
+    """The message in {"error": message}; the whole body if that is no JSON, since the server escapes as C does."""
     text = body.decode("utf-8", "replace")
     try:
         return str(json.loads(text)["error"])

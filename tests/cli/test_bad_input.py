@@ -554,7 +554,7 @@ TABLE = {
     "output of something else": (
         "predict {tmp}/run {tmp}/images --out {tmp}",
         text("detections.json", "[]"),
-        "{tmp}/detections.json: is there already and was not written by predict; name another folder with --out",
+        "{tmp}/detections.json: exists and was not written by predict; name another folder with --out",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Conversions end to end: what lands in OUT, round trips, what is refused."""
+"""Conversions end to end: files in OUT, round trips, refused sources."""
 
 import json
 import time
@@ -13,8 +13,9 @@ from ttfnet_tf.boxes import xyxy_to_xywh
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.evaluate import coco_metrics
-from ttfnet_tf.formats import convert as module
-from ttfnet_tf.formats.convert import convert
+from ttfnet_tf.formats import output_folder
+from ttfnet_tf.formats.convert import READERS, convert
+from ttfnet_tf.formats.detect_format import FORMATS
 
 
 def _image(path, height, width):
@@ -48,6 +49,10 @@ def _random_corners(rng, height, width):
     return fixed + [(int(x1), int(y1), int(x2), int(y2)) for (x1, x2), (y1, y2) in zip(xs, ys)]
 
 
+def test_every_format_has_a_reader():
+    assert tuple(READERS) == FORMATS
+
+
 def test_voc_to_coco_to_yolo_to_coco_keeps_every_box(tmp_path):
     rng = np.random.default_rng(3)
     sizes = {"000005": (375, 500), "000012": (333, 499), "002007": (1, 1), "009999": (1080, 1921), "009998": (3000, 4007)}
@@ -70,20 +75,20 @@ def test_voc_to_coco_to_yolo_to_coco_keeps_every_box(tmp_path):
         np.testing.assert_allclose([a["bbox"] for a in found], expected, atol=1e-3, rtol=0)
 
 
-def test_yolo_of_others_round_trips_within_its_six_decimals(tmp_path):
-    """Boxes with fractions, written with six decimals as other programs do, come back as the same shares."""
+def test_yolo_with_six_decimals_round_trips(tmp_path):
+    """Boxes with fractions, written with six decimals as other programs do, come back as the same fractions."""
     rng = np.random.default_rng(5)
     low = rng.uniform(0, 0.9, (200, 2))
     high = low + rng.uniform(0.001, 1, (200, 2)) * (1 - low)
-    shares = np.round(np.concatenate([(low + high) / 2, high - low], axis=1), 6)
+    fractions = np.round(np.concatenate([(low + high) / 2, high - low], axis=1), 6)
     _image(tmp_path / "y/images/a.png", 1079, 1923)
     (tmp_path / "y/labels").mkdir()
-    (tmp_path / "y/labels/a.txt").write_text("".join(f"1 {a:.6f} {b:.6f} {c:.6f} {d:.6f}\n" for a, b, c, d in shares))
+    (tmp_path / "y/labels/a.txt").write_text("".join(f"1 {a:.6f} {b:.6f} {c:.6f} {d:.6f}\n" for a, b, c, d in fractions))
     convert(tmp_path / "y", tmp_path / "coco", classes=["x", "y"])
     convert(tmp_path / "coco", tmp_path / "back")
     lines = [line.split() for line in (tmp_path / "back/labels/train/a.txt").read_text().splitlines()]
     assert {line[0] for line in lines} == {"1"}
-    np.testing.assert_allclose(np.array(lines, float)[:, 1:], shares, atol=1e-7, rtol=0)
+    np.testing.assert_allclose(np.array(lines, float)[:, 1:], fractions, atol=1e-7, rtol=0)
 
 
 def test_ids_with_gaps_come_back_from_yolo(tmp_path, write_coco):
@@ -91,7 +96,7 @@ def test_ids_with_gaps_come_back_from_yolo(tmp_path, write_coco):
         {7: (40, 60), 9: (32, 32), 800: (64, 64)}, [(7, 8, [1, 2, 10, 20]), (800, 3, [0, 0, 64, 64])], {3: "cat", 8: "dog"}
     )
     convert(annotations, tmp_path / "yolo", images=images, split="val")
-    (tmp_path / "yolo/images/val/7.png").rename(tmp_path / "yolo/images/val/seven.png")  # no number: the record counts for the others
+    (tmp_path / "yolo/images/val/7.png").rename(tmp_path / "yolo/images/val/seven.png")  # not a number: the record numbers the others
     (tmp_path / "yolo/labels/val/7.txt").rename(tmp_path / "yolo/labels/val/seven.txt")
     convert(tmp_path / "yolo", tmp_path / "coco")
     content = _load(tmp_path / "coco/annotations/val.json")
@@ -156,8 +161,8 @@ def test_coco_to_yolo_writes_files_by_hand(tmp_path, write_coco):
     for line in (
         "2 boxes are clipped",
         "2 boxes without area inside",
-        "2 boxes marked crowd (as difficult ones of VOC) or ignore",
-        "4 boxes reach out",
+        "2 boxes marked crowd (as difficult ones of VOC) or ignore are dropped",
+        "4 boxes reach beyond their image",
     ):
         assert line in notes
     convert(annotations, tmp_path / "copied", images=images, copy=True)
@@ -182,7 +187,7 @@ def test_images_with_one_stem_cannot_become_yolo(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_file_names_do_not_lead_out_of_the_folder(tmp_path, write_coco):
+def test_file_names_cannot_leave_the_folder(tmp_path, write_coco):
     annotations, images = write_coco({1: (8, 8), 2: (8, 8)}, [(1, 4, [0, 0, 4, 4])], {4: "a"})
     content = _load(annotations)
     content["images"][0]["file_name"] = "../data/1.png"
@@ -227,13 +232,13 @@ def test_mistakes_are_counted_and_can_be_skipped(tmp_path, small, capsys):
     assert cli.main(["data", "convert", str(small), str(out)]) == 2
     assert capsys.readouterr().err == (
         f"ttfnet: {small}/b.xml:2: xmax 2 of object 'dog' lies before xmin 3 (1 more problem in this data set); "
-        "mend it, or add --skip-broken to leave such images out\n"
+        "fix it, or add --skip-broken to skip such images\n"
     )
     assert not out.exists()
     assert cli.main(["data", "convert", str(small), str(out), "--skip-broken"]) == 0
     printed = capsys.readouterr().out
     assert "1 images (0 without a box), 1 boxes" in printed
-    assert f"left out for 2 mistakes, listed in {out}/skipped.txt; the first: {small}/b.xml:2" in printed
+    assert f"skipped images with 2 mistakes, listed in {out}/skipped.txt; the first: {small}/b.xml:2" in printed
     assert (out / "skipped.txt").read_text() == (
         f"{small}/b.xml:2: xmax 2 of object 'dog' lies before xmin 3\n{small}/b.xml:3: xmin of object 'dog' is 'x', not a number\n"
     )
@@ -263,24 +268,24 @@ def test_only_own_results_are_replaced(tmp_path, small):
         convert(small, tmp_path / "file")
 
 
-def test_a_broken_off_conversion_can_be_repeated(tmp_path, small, monkeypatch):
+def test_an_interrupted_conversion_can_be_repeated(tmp_path, small, monkeypatch):
     (small / "b.xml").unlink()
 
     def stop(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_place", stop)
+        patch.setattr(output_folder, "place_image", stop)
         with pytest.raises(KeyboardInterrupt):
             convert(small, tmp_path / "out", to_format="yolo")
     convert(small, tmp_path / "out", to_format="yolo", overwrite=True)
     assert (tmp_path / "out/images/train/a.png").is_file()
 
 
-def test_a_result_is_not_read_and_replaced_at_once(tmp_path, small):
+def test_a_result_cannot_be_its_own_source(tmp_path, small):
     (small / "b.xml").unlink()
     convert(small, tmp_path / "out", to_format="yolo")
-    with pytest.raises(UserError, match="which is to be read"):
+    with pytest.raises(UserError, match="which is the source"):
         convert(tmp_path / "out", tmp_path / "out", overwrite=True)
     assert (tmp_path / "out/labels/train/a.txt").read_text() != ""
 
@@ -290,7 +295,7 @@ def test_a_result_is_not_read_and_replaced_at_once(tmp_path, small):
     [
         (["{tmp}/gone"], "{tmp}/gone: no such file or folder"),
         (["{tmp}"], "{tmp}: looks like no known format; name its format with --from voc|yolo|csv|coco"),
-        (["{tmp}/notes.md"], "{tmp}/notes.md: is of no known kind; name its format with --from voc|yolo|csv|coco"),
+        (["{tmp}/notes.md"], "{tmp}/notes.md: is of an unknown format; name its format with --from voc|yolo|csv|coco"),
         (["{tmp}/both"], "{tmp}/both: looks like voc and yolo; name its format with --from voc|yolo|csv|coco"),
         (["{tmp}/tables"], "{tmp}/tables: holds CSV files; name one of them as SOURCE, e.g. {tmp}/tables/a.csv"),
         (["{tmp}/voc", "--images", "{tmp}/gone"], "--images {tmp}/gone: is not a folder"),
@@ -304,7 +309,7 @@ def test_a_result_is_not_read_and_replaced_at_once(tmp_path, small):
         (["{tmp}/coco.json"], "{tmp}/coco.json: is not JSON (Expecting value at line 1); name a COCO instances JSON"),
         (["{tmp}/empty", "--from", "voc"], "{tmp}/empty: holds no XML file"),
         (["{tmp}/notes.md", "--from", "voc"], "{tmp}/notes.md: is not a folder; name the folder of VOC's XML files"),
-        (["{tmp}/no_object"], "{tmp}/no_object: holds no object, so that its classes are unknown; name them with --classes a,b,c"),
+        (["{tmp}/no_object"], "{tmp}/no_object: holds no object, so its classes are unknown; name them with --classes a,b,c"),
     ],
 )  # fmt: skip
 def test_wrong_arguments(tmp_path, small, capsys, arguments, line):
@@ -345,7 +350,7 @@ def test_coco_files_of_a_folder(tmp_path, write_coco):
 
 def test_twenty_thousand_boxes_take_a_second_or_two(tmp_path, capsys, monkeypatch):
     """VOC is the slowest of the formats; 500 images with 40 boxes each."""
-    monkeypatch.setattr(progress, "BRIEF_SECONDS", 0.0)  # else they are done before progress says anything
+    monkeypatch.setattr(progress, "BRIEF_SECONDS", 0.0)  # else they are done before progress is printed
     rng = np.random.default_rng(0)
     for number in range(500):
         _voc(tmp_path / "voc" / f"{number}.xml", 375, 500, [("a", *box) for box in _random_corners(rng, 375, 500)[5:]])

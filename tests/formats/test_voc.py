@@ -8,7 +8,7 @@ from PIL import Image
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.formats.convert import convert
 from ttfnet_tf.formats.records import Problems
-from ttfnet_tf.formats.voc import read_voc
+from ttfnet_tf.formats.voc_reader import read_voc
 
 XML = """<annotation>
   <folder>VOC2007</folder>
@@ -86,7 +86,7 @@ def test_corners_count_from_1_and_include_the_last_pixel(folder, tmp_path):
         "iscrowd": 1,
         "difficult": 1,
     }
-    assert "1 difficult objects are marked as crowd: training leaves them out, evaluation asks for none of them" in report.lines
+    assert "1 difficult objects are marked as crowd: training drops them, evaluation does not require them" in report.lines
     assert "1 images not found; their names and sizes are those of the XML files" in report.lines
 
 
@@ -104,7 +104,7 @@ def test_sizes_come_from_images_where_the_file_has_none(folder, size):
     _image(folder / "a.jpg")
     data, lines = _read(folder)
     assert lines == []
-    assert data.splits[0].entries[0].size == (20, 30)
+    assert data.splits[0].images[0].size == (20, 30)
 
 
 def test_a_quarter_turn_of_exif_turns_the_size(folder):
@@ -112,11 +112,11 @@ def test_a_quarter_turn_of_exif_turns_the_size(folder):
     exif[274] = 6
     _image(folder / "a.jpg", exif=exif)
     (folder / "a.xml").write_text("<annotation></annotation>")
-    assert _read(folder)[0].splits[0].entries[0].size == (30, 20)
+    assert _read(folder)[0].splits[0].images[0].size == (30, 20)
 
 
-def _entries(data):
-    return {split.name: [(e.id, e.path.relative_to(split.root).as_posix()) for e in split.entries] for split in data.splits}
+def _images(data):
+    return {split.name: [(e.id, e.path.relative_to(split.root).as_posix()) for e in split.images] for split in data.splits}
 
 
 def test_devkit_with_lists(folder):
@@ -132,7 +132,7 @@ def test_devkit_with_lists(folder):
     (lists / "dog_train.txt").write_text("000009 -1\n000005  1\n")
     data, lines = _read(folder / "VOC2007")
     assert lines == []
-    assert _entries(data) == {
+    assert _images(data) == {
         "train": [(9, "000009.jpg")],
         "val": [(5, "000005.jpg")],
         "trainval": [(5, "000005.jpg"), (9, "000009.jpg")],
@@ -148,7 +148,7 @@ def test_devkit_with_lists(folder):
         (9, "VOC2007/JPEGImages/000009.jpg"),
         (2008000002, "VOC2012/JPEGImages/2008_000002.jpg"),
     ]
-    assert _entries(data) == {"trainval": expected}
+    assert _images(data) == {"trainval": expected}
     with pytest.raises(UserError, match="has no split 'test'; there are train, val, trainval"):
         _read(folder, split="test")
 
@@ -161,7 +161,7 @@ def test_year_without_lists_and_images_elsewhere(folder, tmp_path):
     _xml(folder / "Annotations/b.xml", filename="b.jpg")
     _image(tmp_path / "images/b.jpg")
     data, _ = _read(folder, images=tmp_path / "images", split="val")
-    assert _entries(data) == {"val": [(1, "b.jpg")]}
+    assert _images(data) == {"val": [(1, "b.jpg")]}
     assert data.splits[0].root == tmp_path / "images"
 
 
@@ -170,7 +170,7 @@ def test_folders_of_splits_with_images_beside_the_files(folder):
         _xml(folder / split / "1.xml", filename="1.png")
         _image(folder / split / "1.png")
     data, _ = _read(folder)
-    assert _entries(data) == {"train": [(1, "1.png")], "val": [(1, "1.png")], "test": [(1, "1.png")]}
+    assert _images(data) == {"train": [(1, "1.png")], "val": [(1, "1.png")], "test": [(1, "1.png")]}
     assert [split.root.name for split in data.splits] == ["train", "valid", "test"]
     assert [split.name for split in _read(folder, split="valid")[0].splits] == ["val"]
 
@@ -181,8 +181,8 @@ def test_an_image_is_found_by_the_name_of_its_file_then_by_the_stated_one(folder
     for name in ("a", "b", "d"):
         _image(folder / "images" / f"{name}.jpg")
     data, _ = _read(folder)
-    assert _entries(data) == {"train": [(1, "a.jpg"), (2, "d.jpg")]}
-    assert data.notes["images without an XML file are left out"] == 1
+    assert _images(data) == {"train": [(1, "a.jpg"), (2, "d.jpg")]}
+    assert data.notes["images without an XML file are skipped"] == 1
 
 
 def test_two_files_about_one_image(folder):
@@ -191,15 +191,15 @@ def test_two_files_about_one_image(folder):
     _image(folder / "p.jpg")
     data, lines = _read(folder)
     assert lines == [f"{folder}/b.xml: is about p.jpg, as {folder}/a.xml is"]
-    assert len(data.splits[0].entries) == 1
+    assert len(data.splits[0].images) == 1
 
 
-def test_boxes_that_begin_at_0_are_kept_and_told(folder, tmp_path):
+def test_boxes_that_begin_at_0_are_kept_and_reported(folder, tmp_path):
     _xml(folder / "a.xml")
     (folder / "a.xml").write_text((folder / "a.xml").read_text().replace("<xmin>1<", "<xmin>0<"))
     report = convert(folder, tmp_path / "out")
     assert json.loads((tmp_path / "out/annotations/train.json").read_text())["annotations"][0]["bbox"] == [-1, 0, 3, 2]
-    assert "1 boxes begin at pixel 0, but VOC counts from 1: they reach 1 px out of their image" in report.lines
+    assert "1 boxes begin at pixel 0, but VOC counts from 1: they reach 1 px beyond their image" in report.lines
 
 
 BOMB = '<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]>\n<annotation>&y;</annotation>'
@@ -207,7 +207,7 @@ MISTAKES = [
     ("", "1: is not well-formed XML (no element found)"),
     (XML.replace("</object>", "", 1), "22: is not well-formed XML (mismatched tag)"),
     (XML[:300], "10: is not well-formed XML (unclosed token)"),
-    ("<html>\n</html>", "1: is no VOC annotation: its root is <html>, not <annotation>"),
+    ("<html>\n</html>", "1: is not a VOC annotation: its root is <html>, not <annotation>"),
     (BOMB, "1: declares the entity 'x', which no annotation needs"),
     ("<annotation>\n&nbsp;</annotation>", "2: is not well-formed XML (undefined entity)"),
     (XML.replace("<name>dog</name>", ""), "5: object has no name"),
@@ -220,8 +220,8 @@ MISTAKES = [
     (XML.replace("333", "33.5"), "4: size 500 x 33.5 is not in pixels"),
     (XML.replace("333", "0"), "4: size 500 x 0 is not in pixels"),
     (XML.replace("<size><width>500</width><height>333</height><depth>3</depth></size>", ""),
-     "1: states no size, and its image was not found; name its folder with --images"),
-    ("<?xml version='1.0' encoding='klingon'?><annotation/>", "1: is not XML that can be read (unknown encoding: klingon)"),
+     "1: has no size, and its image was not found; name its folder with --images"),
+    ("<?xml version='1.0' encoding='klingon'?><annotation/>", "1: is not readable XML (unknown encoding: klingon)"),
 ]  # fmt: skip
 
 
@@ -231,12 +231,10 @@ def test_mistakes_name_file_and_line(folder, text, line):
     (folder / "bad.xml").write_text(text)
     data, lines = _read(folder)
     assert lines == [f"{folder}/bad.xml:{line}"]
-    assert [entry.path.name for entry in data.splits[0].entries] == ["good.jpg"]
+    assert [image.path.name for image in data.splits[0].images] == ["good.jpg"]
 
 
-def test_a_size_that_a_damaged_image_cannot_tell(folder):
+def test_no_size_and_a_damaged_image(folder):
     (folder / "a.xml").write_text("<annotation/>")
     (folder / "a.jpg").write_text("no image")
-    assert _read(folder)[1] == [
-        f"{folder}/a.xml:1: states no size, and its image cannot tell: {folder}/a.jpg: is no image that can be read"
-    ]
+    assert _read(folder)[1] == [f"{folder}/a.xml:1: has no size, and its image does not give one: {folder}/a.jpg: is not a readable image"]

@@ -4,8 +4,10 @@ import pytest
 from PIL import Image
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.formats.data_yaml import data_yaml_text
 from ttfnet_tf.formats.records import Problems
-from ttfnet_tf.formats.yolo import data_yaml, read_yolo, yolo_line
+from ttfnet_tf.formats.yolo_labels import label_line
+from ttfnet_tf.formats.yolo_reader import read_yolo
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def _write(path, text):
 
 
 def _found(data):
-    return {split.name: [entry.path.name for entry in split.entries] for split in data.splits}
+    return {split.name: [image.path.name for image in split.images] for split in data.splits}
 
 
 LINE = "1 0.3 0.5 0.4 0.2\n"  # of 100 x 50 pixels: x 10..50, y 20..30
@@ -40,9 +42,9 @@ def _check(data, names=("a", "b")):
     assert tuple(category.name for category in data.categories) == names
     assert [category.id for category in data.categories] == [0, 1]
     for split in data.splits:
-        for entry in split.entries:
-            assert entry.size == (50, 100)
-            assert [(box.label, box.bbox) for box in entry.boxes] == [(1, (10, 20, 40, 10))]
+        for image in split.images:
+            assert image.size == (50, 100)
+            assert [(box.label, box.bbox) for box in image.boxes] == [(1, (10, 20, 40, 10))]
 
 
 @pytest.mark.parametrize("names", ["names: [a, b]", "names:\n  1: b\n  0: a", "nc: 2\nnames:\n- a\n- b"])
@@ -126,7 +128,7 @@ def test_names_are_taken_as_written_and_numbers_keep_their_gaps(folder):
     data, lines = _read(folder)
     assert lines == []
     assert [(c.id, c.name) for c in data.categories] == [(0, "no"), (7, "007"), (9, "1e3")]
-    assert data.splits[0].entries[0].boxes[0].bbox == (0, 0, 100, 50)
+    assert data.splits[0].images[0].boxes[0].bbox == (0, 0, 100, 50)
 
 
 def test_empty_and_missing_label_files_are_images_without_objects(folder):
@@ -138,9 +140,9 @@ def test_empty_and_missing_label_files_are_images_without_objects(folder):
     _write(folder / "labels/classes.txt", "a\nb\n")
     data, lines = _read(folder)
     assert lines == []
-    assert [len(entry.boxes) for entry in data.splits[0].entries] == [1, 0, 0]
+    assert [len(image.boxes) for image in data.splits[0].images] == [1, 0, 0]
     assert data.notes["images without a label file have no objects"] == 1
-    assert data.notes["label files without an image are left out"] == 1
+    assert data.notes["label files without an image are skipped"] == 1
 
 
 def test_ids_are_the_numbers_of_the_images(folder):
@@ -148,18 +150,18 @@ def test_ids_are_the_numbers_of_the_images(folder):
         _image(folder / "images" / f"{name}.jpg")
     _write(folder / "labels/000000000042.txt", LINE)
     data, _ = _read(folder, classes=["a", "b"])
-    assert [entry.id for entry in data.splits[0].entries] == [42, 139]
+    assert [image.id for image in data.splits[0].images] == [42, 139]
 
 
 def test_polygons_become_bounding_boxes(folder):
     _image(folder / "images/p.jpg")
     _write(folder / "labels/p.txt", "0 0.1 0.4 0.5 0.5 0.3 0.6\n1 0.1 0.2 0.3 0.2 0.3 0.8 0.1 0.8\n")
     data, _ = _read(folder, classes=["a", "b"])
-    assert [(box.label, box.bbox) for box in data.splits[0].entries[0].boxes] == [(0, (10, 20, 40, 10)), (1, (10, 10, 20, 30))]
+    assert [(box.label, box.bbox) for box in data.splits[0].images[0].boxes] == [(0, (10, 20, 40, 10)), (1, (10, 10, 20, 30))]
     assert data.notes["polygons: only their bounding boxes are kept"] == 2
 
 
-def test_keypoints_are_no_polygon(folder):
+def test_keypoints_are_not_a_polygon(folder):
     _image(folder / "images/p.jpg")
     _write(folder / "labels/p.txt", "1 0.3 0.5 0.4 0.2 0.9 0.9 2 0.1 0.1 2\n")
     _write(folder / "data.yaml", "train: images\nnames: [a, b]\nkpt_shape: [2, 3]")
@@ -169,7 +171,7 @@ def test_keypoints_are_no_polygon(folder):
     assert data.notes["lines with keypoints: only their boxes are kept"] == 1
 
 
-def test_shares_are_of_the_image_as_it_is_seen(folder):
+def test_fractions_are_of_the_image_after_exif_rotation(folder):
     exif = Image.Exif()
     exif[274] = 8
     _image(folder / "images/p.jpg", height=100, width=50, exif=exif)
@@ -185,8 +187,8 @@ MISTAKES = [
     ("2 0.5 0.5 1 1", "class 2 is not in names, which has 0 to 1"),
     ("-1 0.5 0.5 1 1", "class -1 is not in names, which has 0 to 1"),
     ("0.5 0.5 0.5 1 1", "class 0.5 is not in names, which has 0 to 1"),
-    ("0 50 25 40 10", "50 lies outside 0..1: expected shares of the image, not pixels"),
-    ("0 0.5 0.5 nan 1", "nan lies outside 0..1: expected shares of the image, not pixels"),
+    ("0 50 25 40 10", "50 lies outside 0..1: expected fractions of the image, not pixels"),
+    ("0 0.5 0.5 nan 1", "nan lies outside 0..1: expected fractions of the image, not pixels"),
     ("0 0.5 0.5 -0.005 1", "width -0.005 and height 1 must not be negative"),
 ]
 
@@ -214,13 +216,13 @@ def test_damaged_images_and_texts(folder):
     (folder / "a.jpg").write_text("no image")
     (folder / "b.txt").write_bytes(b"1 0.3\n\xff\n")
     data, lines = _read(folder, classes=["a", "b"])
-    assert lines == [f"{folder}/a.jpg: is no image that can be read", f"{folder}/b.txt:2: is not UTF-8 text"]
+    assert lines == [f"{folder}/a.jpg: is not a readable image", f"{folder}/b.txt:2: is not UTF-8 text"]
     assert _found(data) == {"train": ["c.jpg"]}
 
 
 WRONG_YAML = [
     ("train: [images\nnames: [a]", ":2: is not YAML (expected ',' or ']', but got ':')"),
-    ("- a", ": is no data.yaml; expected keys such as train, val and names"),
+    ("- a", ": is not a data.yaml; expected keys such as train, val and names"),
     ("names: [a, b]", ": has none of the keys train, val and test"),
     ("names: a\ntrain: images", ":1: names must be a list, or a map from numbers to names"),
     ("train: images\nnames:\n  a: 0", ":3: names must be a list, or a map from numbers to names"),
@@ -228,7 +230,7 @@ WRONG_YAML = [
     ("names: [a, b]\ntrain: 5", ":2: train must be a folder, a text file or a list of them"),
     ("names: [a, b]\ntrain: empty", ":2: train has no images in {folder}/empty"),
     ("names: [a, b]\ntrain: gone/x",
-     ":2: train is gone/x, but there is no {folder}/gone/x; mend it, or name the data set's folder with --images"),
+     ":2: train is gone/x, but there is no {folder}/gone/x; fix it, or name the folder of the data set with --images"),
 ]  # fmt: skip
 
 
@@ -242,24 +244,24 @@ def test_wrong_data_yaml(folder, text, line):
     assert str(caught.value) == f"{folder}/data.yaml{line.replace('{folder}', str(folder))}"
 
 
-def test_names_are_needed_and_agree(folder):
+def test_class_names_are_required_and_must_agree(folder):
     _image(folder / "p.jpg")
     _write(folder / "p.txt", LINE)
-    with pytest.raises(UserError, match=r"has no names of classes; add names to a data\.yaml, or --classes a,b,c"):
+    with pytest.raises(UserError, match=r"has no class names; add names to a data\.yaml, or --classes a,b,c"):
         _read(folder)
     _write(folder / "classes.txt", "a\nb\n")
     with pytest.raises(UserError, match=r"--classes b,a: the data set has names of its own \(a, b\)"):
         _read(folder, classes=["b", "a"])
 
 
-def test_lines_by_hand():
-    assert yolo_line(2, (10, 20, 40, 10), (50, 100)) == ("2 0.30000000 0.50000000 0.40000000 0.20000000", False)
-    assert yolo_line(0, (0, 0, 100, 50), (50, 100)) == ("0 0.50000000 0.50000000 1.00000000 1.00000000", False)
-    assert yolo_line(0, (95, 0, 20, 50), (50, 100)) == ("0 0.97500000 0.50000000 0.05000000 1.00000000", True)
-    assert yolo_line(0, (101, 0, 20, 50), (50, 100)) == (None, False)
-    assert yolo_line(0, (5, 5, 0, 5), (50, 100)) == (None, False)
+def test_label_lines_by_hand():
+    assert label_line(2, (10, 20, 40, 10), (50, 100)) == ("2 0.30000000 0.50000000 0.40000000 0.20000000", False)
+    assert label_line(0, (0, 0, 100, 50), (50, 100)) == ("0 0.50000000 0.50000000 1.00000000 1.00000000", False)
+    assert label_line(0, (95, 0, 20, 50), (50, 100)) == ("0 0.97500000 0.50000000 0.05000000 1.00000000", True)
+    assert label_line(0, (101, 0, 20, 50), (50, 100)) == (None, False)
+    assert label_line(0, (5, 5, 0, 5), (50, 100)) == (None, False)
 
 
 def test_keys_of_a_data_yaml():
-    text = data_yaml(["é"], {"val2017": "images/val2017", "train": "images/train", "trainval": "images/trainval"})
+    text = data_yaml_text(["é"], {"val2017": "images/val2017", "train": "images/train", "trainval": "images/trainval"})
     assert text == "train: images/train\nval: images/val2017\ntrainval: images/trainval\nnc: 1\nnames:\n  0: é\n"

@@ -55,7 +55,7 @@ def build_train_dataset(
         seed: of order and augmentation.
         method: draws the targets; made for `image_size` and the classes of the split.
         augment: the random changes between decoding and batching.
-        backend: where targets are drawn: "py_function" in NumPy and "graph" in TensorFlow, both here; "device" in the training step.
+        backend: where targets are drawn: "py_function" in NumPy, "graph" in TensorFlow, both here; "device" in the training step.
         broken_images: "raise" stops at an image that cannot be read; "skip" takes the next one of the order and notes it.
         workers: images processed at a time; 0 lets tf.data choose.
         start_step: first step.
@@ -64,10 +64,9 @@ def build_train_dataset(
         notes: collects problems of images.
 
     Returns:
-        Dataset of dictionaries of static shape, with b = B / num_shards and M = `split.max_boxes`:
-        "image" uint8 [b, H, W, 3] RGB; "boxes" float32 [b, M, 4] xyxy in its pixels; "labels" int32 [b, M], -1 in padding rows;
-        "image_id" int64 [b]; "original_size" int32 [b, 2] height and width of the file's image; and unless backend="device"
-        the maps of `method.target_shapes`, float32.
+        Dataset of dictionaries of static shape, with b = B / num_shards and M = `split.max_boxes`: "image" uint8 [b, H, W, 3] RGB;
+        "boxes" float32 [b, M, 4] xyxy in its pixels; "labels" int32 [b, M], -1 in padding rows; "image_id" int64 [b];
+        "original_size" int32 [b, 2] of the file; and unless backend="device" the maps of `method.target_shapes`, float32.
 
     Raises:
         UserError: an image file is missing (unless skipped), or no image of the split exists.
@@ -76,18 +75,17 @@ def build_train_dataset(
     _check_train_arguments(backend, broken_images, batch_size, num_shards, shard_index)
     check_files(split, broken_images)
     paint, maps = (method.paint, method.target_shapes) if backend == "py_function" else (None, {})
-    settings = {"image_size": image_size, "seed": seed, "augmentation": augment, "broken_images": broken_images}
-    settings.update(notes=notes or ImageNotes(), paint=paint)
+    settings = {"image_size": image_size, "seed": seed, "augmentation": augment, "broken_images": broken_images, "paint": paint}
+    notes = notes or ImageNotes()
 
     def sample(epoch, position, index):
-        return train_sample(split, int(epoch), int(position), int(index), **settings)
+        return train_sample(split, int(epoch), int(position), int(index), notes=notes, **settings)
 
     rows = batch_size // num_shards
-    dataset = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
-    dataset = dataset.map(_rows_of_step(seed, len(split.images), batch_size, rows, shard_index * rows)).unbatch()
-    dataset = dataset.map(
-        _in_graph(sample, example_signature(split, image_size, maps)), num_parallel_calls=workers or tf.data.AUTOTUNE, deterministic=True
-    )
+    steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
+    dataset = steps.map(_rows_of_step(seed, len(split.images), batch_size, rows, shard_index * rows)).unbatch()
+    make_row, parallel = _in_graph(sample, example_signature(split, image_size, maps)), workers or tf.data.AUTOTUNE
+    dataset = dataset.map(make_row, num_parallel_calls=parallel, deterministic=True)
     dataset = dataset.batch(rows, drop_remainder=True)
     if backend == "graph":
         dataset = dataset.map(lambda batch: {**batch, **method.render(batch["boxes"], batch["labels"])})

@@ -1,1 +1,1 @@
-"""Annotations of other programs: Pascal VOC, YOLO and CSV to COCO, and anything to YOLO. `convert.convert` is the way in."""
+"""Conversion of annotations: Pascal VOC, YOLO and CSV to COCO, and everything to YOLO. Start at `convert.convert`."""

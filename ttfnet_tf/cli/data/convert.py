@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         skip_broken=args.skip_broken,
         copy=args.copy,
         overwrite=args.overwrite,
-        watch=_with_progress,
+        progress=_with_progress,
     )
     print("\n".join(report.lines))
 

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.formats.csv_boxes import read_csv
+from ttfnet_tf.formats.csv_reader import read_csv
 from ttfnet_tf.formats.records import Problems
 
 HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
@@ -29,7 +29,7 @@ def _image(path, height=20, width=30):
 
 
 def _table(data):
-    return [(e.path.name, e.size, [(box.label, box.bbox) for box in e.boxes]) for split in data.splits for e in split.entries]
+    return [(e.path.name, e.size, [(box.label, box.bbox) for box in e.boxes]) for split in data.splits for e in split.images]
 
 
 ROWS = [
@@ -54,7 +54,7 @@ def test_headers(read, text):
     assert lines == []
     assert _table(data) == ROWS
     assert [(c.id, c.name) for c in data.categories] == [(1, "cat"), (2, "dog")]
-    assert [entry.id for entry in data.splits[0].entries] == [1, 2]
+    assert [image.id for image in data.splits[0].images] == [1, 2]
     assert data.notes["images not found; their sizes are those of the table"] == 2
 
 
@@ -70,7 +70,7 @@ def test_bare_columns_with_sizes_from_the_images(read, tmp_path):
 def test_a_line_without_class_and_corners_is_an_empty_image(read):
     data, lines = read(HEADER + "a.jpg,100,50,,,,,\nb.jpg,100,50,dog,0,0,1,1\n")
     assert lines == []
-    assert [len(entry.boxes) for entry in data.splits[0].entries] == [0, 1]
+    assert [len(image.boxes) for image in data.splits[0].images] == [0, 1]
 
 
 def test_numbers_as_classes_are_ids_in_numeric_order(read):
@@ -89,7 +89,7 @@ def test_numbers_as_classes_are_ids_in_numeric_order(read):
         ("value.csv", "train"),
     ],
 )
-def test_names_of_splits(read, name, expected):
+def test_split_names(read, name, expected):
     data, _ = read(HEADER + "a.jpg,9,9,dog,0,0,1,1\n", name=name)
     assert data.splits[0].name == expected
     assert read(HEADER + "a.jpg,9,9,dog,0,0,1,1\n", name=name, split="mine")[0].splits[0].name == "mine"
@@ -105,7 +105,7 @@ MISTAKES = [
     ("a.jpg,9,9,dog,2,3,1,1", ["xmax 1 lies before xmin 2", "ymax 1 lies before ymin 3"]),
     ("a.jpg,9,wide,dog,0,0,1,1", ["width '9' and height 'wide' are not a size in pixels"]),
     ("a.jpg,9,,dog,0,0,1,1", ["width '9' and height '' are not a size in pixels"]),
-    ("good.jpg,8,9,dog,0,0,1,1", ["good.jpg is 8 x 9 here and 9 x 9 in a line before"]),
+    ("good.jpg,8,9,dog,0,0,1,1", ["good.jpg is 8 x 9 here and 9 x 9 in an earlier line"]),
 ]
 
 
@@ -114,14 +114,13 @@ def test_mistakes_name_file_and_line(read, tmp_path, row, expected):
     data, lines = read(HEADER + f"good.jpg,9,9,dog,0,0,1,1\n\n{row}\nlast.jpg,9,9,dog,0,0,1,1\n", classes=["dog"])
     assert lines == [f"{tmp_path}/boxes.csv:4: {line}" for line in expected]
     kept = [] if row.startswith("good") else ["good.jpg"]
-    assert [entry.path.name for entry in data.splits[0].entries] == [*kept, "last.jpg"]
+    assert [image.path.name for image in data.splits[0].images] == [*kept, "last.jpg"]
 
 
 def test_an_image_that_is_needed_for_its_size(read, tmp_path):
     _, lines = read("a.jpg,1,2,30,20,dog\na.jpg,1,2,30,20,dog\n")
-    assert lines == [
-        f"{tmp_path}/boxes.csv:1: states no size, and the image cannot tell: {tmp_path}/a.jpg: no such image; name the folder with --images"
-    ]
+    reason = f"{tmp_path}/a.jpg: no such image; name the folder with --images"
+    assert lines == [f"{tmp_path}/boxes.csv:1: has no size, and the image does not give one: {reason}"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +135,7 @@ def test_an_image_that_is_needed_for_its_size(read, tmp_path):
         (HEADER + 'a.jpg,9,9,"d"og,0,0,1,1\n', ":2: is not CSV (',' expected after '\"')"),
     ],
 )
-def test_no_table(read, tmp_path, text, line):
+def test_files_that_are_not_a_table(read, tmp_path, text, line):
     with pytest.raises(UserError) as caught:
         read(text)
     assert str(caught.value).startswith(f"{tmp_path}/boxes.csv{line}")

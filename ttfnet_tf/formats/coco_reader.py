@@ -1,4 +1,4 @@
-"""COCO instances JSON, both ways."""
+"""The COCO reader: instances JSON files, one for each split."""
 
 from __future__ import annotations
 
@@ -10,19 +10,8 @@ from pathlib import Path
 
 from ttfnet_tf.data.coco_file import read_coco
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.formats.records import (
-    Box,
-    Category,
-    DataSet,
-    Entry,
-    Problems,
-    Split,
-    Watch,
-    choose_splits,
-    split_name,
-    tidy,
-    unwatched,
-)
+from ttfnet_tf.formats.records import Box, Category, DataSet, ImageRecord, Problems, Progress, Split, no_progress
+from ttfnet_tf.formats.split_names import choose_splits, split_name
 
 _OWN_KEYS = ("id", "image_id", "category_id", "bbox", "area", "segmentation")
 
@@ -34,20 +23,20 @@ def read_coco_files(
     split: str | None = None,
     classes: Sequence[str] | None = None,
     problems: Problems,
-    watch: Watch = unwatched,
+    progress: Progress = no_progress,
 ) -> DataSet:
     """Reads one JSON file, or those of a folder (its `annotations` folder, or one in each of train, valid and test).
 
     Args:
         source: the file or folder.
-        images: folder of the images; default what is found beside the files.
-        split: the one to take, or the name of a single file; default all, named after their files.
-        classes: their order in the result; default rising ids.
-        problems: unused: what is wrong in a COCO file stops the reading.
-        watch: shows progress over a list.
+        images: folder of the images; default the usual places beside the files.
+        split: the one to read, or the name of a single file; default all, named after their files.
+        classes: their order in the result; default ascending ids.
+        problems: unused: a mistake in a COCO file stops the reading.
+        progress: shows progress over a list.
 
     Raises:
-        UserError: a file is missing or no COCO file, or the files have different categories.
+        UserError: a file is missing or not COCO, or the files have different categories.
     """
     found = _find_files(source)
     if split is not None and len(found) == 1:
@@ -66,58 +55,25 @@ def read_coco_files(
         if root is None:
             notes["images not found"] += len(coco.dataset["images"])
             root = path.parent
-        entries = []
-        for image in watch(name, coco.dataset["images"]):
-            boxes = [
-                Box(a["category_id"], tuple(a["bbox"]), {key: value for key, value in a.items() if key not in _OWN_KEYS})
-                for a in coco.imgToAnns.get(image["id"], ())
-            ]
-            entries.append(Entry(root / image["file_name"], (image["height"], image["width"]), boxes, image["id"]))
-        splits.append(Split(name, entries, root))
+        splits.append(Split(name, [_image(one, coco, root) for one in progress(name, coco.dataset["images"])], root))
+    return DataSet(_categories(names, classes), splits, notes)
+
+
+def _image(image: dict, coco, root: Path) -> ImageRecord:
+    boxes = [
+        Box(one["category_id"], tuple(one["bbox"]), {key: value for key, value in one.items() if key not in _OWN_KEYS})
+        for one in coco.imgToAnns.get(image["id"], ())
+    ]
+    return ImageRecord(root / image["file_name"], (image["height"], image["width"]), boxes, image["id"])
+
+
+def _categories(names: dict[int, str], classes: Sequence[str] | None) -> list[Category]:
     categories = [Category(identity, name, identity) for identity, name in sorted(names.items())]
     if classes is not None:
         if sorted(classes) != sorted(names.values()):
             raise UserError(f"--classes {','.join(classes)}: the data set has {', '.join(names.values())}")
         categories.sort(key=lambda category: classes.index(category.name))
-    return DataSet(categories, splits, notes)
-
-
-def coco_content(split: Split, categories: Sequence[Category], description: str) -> dict:
-    """A COCO instances file.
-
-    Args:
-        split: its images have ids.
-        categories: of the whole data set, the same for every split.
-        description: goes into `info`.
-    """
-    id_of = {category.label: category.id for category in categories}
-    images, annotations = [], []
-    for entry in split.entries:
-        height, width = entry.size
-        images.append({"id": entry.id, "file_name": _relative(entry.path, split.root), "height": height, "width": width})
-        for box in entry.boxes:
-            bbox = [tidy(side) for side in box.bbox]
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": entry.id,
-                    "category_id": id_of[box.label],
-                    "bbox": bbox,
-                    "area": tidy(box.bbox[2] * box.bbox[3]),
-                    "iscrowd": 0,
-                    **box.extra,
-                }
-            )
-    return {
-        "info": {"description": description},
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": category.id, "name": category.name, "supercategory": ""} for category in categories],
-    }
-
-
-def _relative(path: Path, root: Path) -> str:
-    return (path.relative_to(root) if path.is_relative_to(root) else path.absolute()).as_posix()
+    return categories
 
 
 def _find_files(source: Path) -> dict[str, Path]:
@@ -131,21 +87,21 @@ def _find_files(source: Path) -> dict[str, Path]:
         raise UserError(f"{source}: holds no JSON file")
     found: dict[str, Path] = {}
     for path in files:
-        twin = found.setdefault(_split_of(path), path)
-        if twin != path:
-            raise UserError(f"{path}: is split '{_split_of(path)}' by its name, as {twin} is; name one of them as SOURCE")
+        other = found.setdefault(_split_of(path), path)
+        if other != path:
+            raise UserError(f"{path}: is split '{_split_of(path)}' by its name, as {other} is; name one of them as SOURCE")
     return found
 
 
 def _split_of(path: Path) -> str:
-    """instances_val2017.json -> val2017, valid/_annotations.coco.json -> val."""
+    """instances_val2017.json is val2017, valid/_annotations.coco.json is val."""
     if path.name == "_annotations.coco.json":
         return split_name(path.absolute().parent.name)
     return split_name(re.sub(r"^instances_", "", path.stem)) or "train"
 
 
 def _find_root(path: Path, split: str, images: list[dict]) -> Path | None:
-    """The folder that holds one of the first images, among the usual ones."""
+    """The usual folder that holds one of the first images."""
     home = path.absolute().parent
     usual = [base / inner for base in (home, home.parent) for inner in (".", split, "images", f"images/{split}", path.stem)]
     names = [image["file_name"] for image in images[:20]]

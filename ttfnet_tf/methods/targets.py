@@ -47,7 +47,7 @@ def paint_targets(
         kernel: "aspect": kernels are as wide and high as their box says; "cornernet": square, with the radius of CornerNet times
             alpha / 0.54 (beta / 0.54 for a gaussian area). Rectangles follow the box with either.
         box_per_class: one box target for each class (G = C groups) instead of one for each cell (G = 1).
-        stride: input pixels per cell. The network's is 4; `data.stats` asks what others would do.
+        stride: input pixels per cell. The network's is 4; `inspect.target_stats` tries others.
 
     Returns:
         "heatmap": float32 [h, w, C] in [0, 1], exactly 1 at the centre of an object.

@@ -88,7 +88,7 @@ def sample_counts(
     Returns:
         float32 [] each. "images": B. "regression_samples": cells with a positive weight. "ambiguous": sum over images of the share,
         0..1, of the cells in any sub-area that lie in several; "images_with_cells": number of its terms. Their quotient is
-        `data.stats.TargetStatistics.ambiguous` of the batch.
+        `inspect.target_stats.TargetStatistics.ambiguous` of the batch.
     """
     height, width = image_size[0] // STRIDE, image_size[1] // STRIDE
     boxes = tf.cast(boxes, tf.float32)

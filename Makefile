@@ -41,7 +41,7 @@ integration: env ## the slow tests: replicas, resuming, the commands, every reci
 parity: env ## only the comparison with stored arrays of the official implementation
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m parity
 
-lint: env ## ruff: rules and format
+lint: env types ## ruff, rules and format; and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
@@ -49,7 +49,7 @@ format: env ## ruff puts everything in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: env ## mypy on settings and plumbing
+types: env ## mypy on the package; setup.cfg says what it leaves out
 	$(BIN)/mypy
 
 docs: .venv/docs ## the documents as a site, in site/

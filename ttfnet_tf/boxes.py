@@ -1,16 +1,18 @@
 """Box formats and their frames; NumPy only.
 
 xyxy: corners x1, y1, x2, y2 in pixels of the image named beside it. Corners follow the reference: COCO's [x, y, w, h]
-becomes x2 = x + w - 1, so a box one pixel wide has x1 == x2 and widths carry a +1 (golden/README.md of the reference data;
+becomes x2 = x + w - 1, so a box one pixel wide has x1 == x2 and widths carry a +1 (tests/golden_subset/README.md;
 mmdetection 1.0 `CocoDataset`). Cells are the stride-4 map; cell (row i, column j) stands for the point (4 j, 4 i).
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
 STRIDE = 4  # input pixels per cell of the network's maps
 
 
-def xywh_to_xyxy(boxes: np.ndarray) -> np.ndarray:
+def xywh_to_xyxy(boxes: np.ndarray | Sequence) -> np.ndarray:
     """[N, 4] COCO x, y, width, height -> [N, 4] inclusive corners."""
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:] - 1], axis=1)

@@ -50,7 +50,8 @@ def method_of(config: Config, num_classes: int) -> Method:
 def _keywords(config: Config, names: Mapping[str, str]) -> dict[str, Any]:
     """Keyword -> value of the setting that is named for it; of a section the tuple of its values."""
     values = {keyword: value_of(config, key) for key, keyword in names.items()}
-    return {keyword: dataclasses.astuple(value) if dataclasses.is_dataclass(value) else value for keyword, value in values.items()}
+    sections = {keyword: value for keyword, value in values.items() if dataclasses.is_dataclass(value) and not isinstance(value, type)}
+    return {**values, **{keyword: dataclasses.astuple(section) for keyword, section in sections.items()}}
 
 
 def load_split(config: Config, name: str) -> CocoSplit:

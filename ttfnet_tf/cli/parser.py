@@ -6,7 +6,7 @@ import argparse
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ttfnet_tf.errors import UserError
 
@@ -29,11 +29,11 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
         self.summary = ""
         self.examples: Sequence[str] = ()
         self.takes_settings = False
-        self.verbs = None
+        self.verbs: Any = None
         self.sections: Sequence[tuple[str, Sequence[str]]] = ()
         self.former_verbs: Mapping[str, str] = {}
 

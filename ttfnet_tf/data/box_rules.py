@@ -31,7 +31,8 @@ def reason_to_drop(annotation: dict, size: tuple[float, float], *, crowd: str, m
         return "boxes marked ignore"
     if annotation.get("iscrowd") and crowd == "background":
         return "crowd boxes"
-    return _GEOMETRY_REASONS.get(geometry_fault(annotation["bbox"], annotation.get("area"), size, min_box_size))
+    fault = geometry_fault(annotation["bbox"], annotation.get("area"), size, min_box_size)
+    return None if fault is None else _GEOMETRY_REASONS.get(fault)
 
 
 def geometry_fault(bbox: Sequence[float], area: float | None, size: tuple[float, float], min_box_size: float) -> str | None:

@@ -15,6 +15,7 @@ import functools
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -118,7 +119,7 @@ def load_coco(
     return split
 
 
-def _read_files(annotations: str | Path, images: str | Path, key: str):
+def _read_files(annotations: str | Path, images: str | Path, key: str) -> tuple[Path, Path, Any]:
     """(annotation file, folder of the images, pycocotools object); `key` is the section that messages name."""
     if not str(annotations):
         raise UserError(f"{key}.annotations is empty; name a COCO instances JSON")

@@ -93,7 +93,7 @@ def _checked_ids(entries: list, kind: str, path: Path) -> set[int]:
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise UserError(f"{path}: {kind} number {position} (from 0) is not an object: {json.dumps(entry)[:60]}")
-        identity = entry.get("id")
+        identity: Any = entry.get("id")
         if not _is_integer(identity):
             raise UserError(f"{path}: {kind} number {position} (from 0) has id {json.dumps(identity)}, which is not an integer")
         if identity in ids:

@@ -63,10 +63,10 @@ def read_rgb(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
 
 def _read_with_pillow(data: bytes, name: str) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            is_adobe_cmyk = image.mode == "CMYK" and "adobe" in image.info
-            image = ImageOps.exif_transpose(image)
+        with Image.open(io.BytesIO(data)) as file:
+            file.load()
+            is_adobe_cmyk = file.mode == "CMYK" and "adobe" in file.info
+            image = ImageOps.exif_transpose(file)
             if is_adobe_cmyk:
                 return _cmyk_to_rgb(np.asarray(image))
             if image.mode.startswith("I;16"):  # convert("RGB") would clip, not scale

@@ -75,7 +75,8 @@ def build_train_dataset(
     _check_train_arguments(backend, broken_images, batch_size, num_shards, shard_index)
     check_files(split, broken_images)
     paint, maps = (method.paint, method.target_shapes) if backend == "py_function" else (None, {})
-    settings = {"image_size": image_size, "seed": seed, "augmentation": augment, "broken_images": broken_images, "paint": paint}
+    settings: dict[str, Any] = {"image_size": image_size, "seed": seed, "augmentation": augment, "broken_images": broken_images}
+    settings["paint"] = paint
     notes = notes or ImageNotes()
 
     def sample(epoch, position, index):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +19,7 @@ from ttfnet_tf.data.order import epoch_order
 from ttfnet_tf.data.transforms import image_rng, resize
 from ttfnet_tf.errors import UserError
 
-Example = dict[str, np.ndarray]
+Example = dict[str, Any]
 Paint = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]  # boxes [N, 4], labels [N] -> target maps of one image
 
 

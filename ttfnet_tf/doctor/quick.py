@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ttfnet_tf.data.coco import CocoSplit
@@ -104,6 +102,6 @@ def _shared_files(train: CocoSplit, val: CocoSplit) -> list[str]:
     return [f"{len(shared)} training images are also validation images, such as {example}: the AP measures memory"]
 
 
-def _names(split: CocoSplit, classes: Sequence[int], counts: np.ndarray | None = None) -> str:
+def _names(split: CocoSplit, classes: np.ndarray, counts: np.ndarray | None = None) -> str:
     shown = [split.class_names[k] + (f" {counts[k]}" if counts is not None else "") for k in classes[:_NAMES]]
     return ", ".join(shown) + (", ..." if len(classes) > _NAMES else "")

@@ -70,10 +70,10 @@ def task_metadata(card: dict[str, Any]) -> bytes:
         f"{normalization['std']}: give the pixels as they are.",
         content={0: _IMAGE, 1: {0: _RGB, 1: {0: np.uint32(width), 1: np.uint32(height)}}},
         # What a caller has to do with pixels: nothing.
-        units=[{0: _NORMALIZATION, 1: {0: np.float32([0]), 1: np.float32([1])}}],
-        stats={0: np.float32([255]), 1: np.float32([0])},
+        units=[{0: _NORMALIZATION, 1: {0: np.zeros(1, np.float32), 1: np.ones(1, np.float32)}}],
+        stats={0: np.full(1, 255, np.float32), 1: np.zeros(1, np.float32)},
     )
-    boundaries = {0: np.uint32([1, 0, 3, 2]), 1: _BOUNDARIES, 2: _RATIO}  # left, top, right, bottom are at these places
+    boundaries = {0: np.array([1, 0, 3, 2], np.uint32), 1: _BOUNDARIES, 2: _RATIO}  # left, top, right, bottom are at these places
     feature = {0: _FEATURE, 1: {}, 2: {0: np.int32(2), 1: np.int32(2)}}
     labels = [_file(LABELS_BY_ID, "Names of the classes by category id", _TENSOR_VALUE_LABELS)] if labels_by_id(card) else []
     outputs = [
@@ -118,9 +118,9 @@ def _write(builder: flatbuffers.Builder, value: Any) -> int:
     if isinstance(value, np.ndarray):
         return builder.CreateNumpyVector(value)
     if isinstance(value, list):
-        places = [_write(builder, one) for one in value]
-        builder.StartVector(4, len(places), 4)
-        for place in reversed(places):
+        elements = [_write(builder, one) for one in value]
+        builder.StartVector(4, len(elements), 4)
+        for place in reversed(elements):
             builder.PrependUOffsetTRelative(place)
         return builder.EndVector()
     places = {number: one if isinstance(one, np.generic) else _write(builder, one) for number, one in value.items()}
@@ -132,6 +132,6 @@ def _write(builder: flatbuffers.Builder, value: Any) -> int:
         np.uint32: builder.PrependUint32Slot,
         int: builder.PrependUOffsetTRelativeSlot,
     }
-    for number, place in places.items():
-        store[type(place)](number, place, 0)
+    for number, one in places.items():
+        store[type(one)](number, one, 0)
     return builder.EndObject()

@@ -34,8 +34,8 @@ class Detections:
         return len(self.scores)
 
     def __getitem__(self, index: int) -> Detection:
-        box = tuple(float(value) for value in self.boxes[index])
-        return Detection(box, float(self.scores[index]), int(self.class_ids[index]), self.class_names[index])
+        x1, y1, x2, y2 = (float(value) for value in self.boxes[index])
+        return Detection((x1, y1, x2, y2), float(self.scores[index]), int(self.class_ids[index]), self.class_names[index])
 
     def __iter__(self) -> Iterator[Detection]:
         return (self[index] for index in range(len(self)))

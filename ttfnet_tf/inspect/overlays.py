@@ -87,7 +87,7 @@ def overlay_ambiguous(image: np.ndarray, num_areas: np.ndarray, *, in_colour: bo
         num_areas: int [h, w], how many sub-areas each cell lies in, see `cell_assignment.CellAssignment`.
         in_colour: as in `overlay_cells`.
     """
-    colours = np.where((num_areas > 1)[..., None], np.float32(SEVERAL), np.float32(ONE))
+    colours = np.where((num_areas > 1)[..., None], np.array(SEVERAL, np.float32), np.array(ONE, np.float32))
     return overlay_cells(image, colours, np.where(num_areas > 1, 0.9, 0.45) * (num_areas > 0), in_colour=in_colour)
 
 

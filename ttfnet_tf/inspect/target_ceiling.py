@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,7 +43,14 @@ def measure_ceiling(
     from ttfnet_tf.evaluation.evaluate import coco_metrics, coco_results
     from ttfnet_tf.inference.predictor import to_original
 
-    settings = {"alpha": alpha, "beta": beta, "area": area, "kernel": kernel, "box_per_class": box_per_class, "stride": stride}
+    settings: dict[str, Any] = {
+        "alpha": alpha,
+        "beta": beta,
+        "area": area,
+        "kernel": kernel,
+        "box_per_class": box_per_class,
+        "stride": stride,
+    }
     detections = []
     for done, (image, (boxes, labels)) in enumerate(zip(split.images, resized_objects(split, image_size)), start=1):
         detected = decode_targets(boxes, labels, image_size=image_size, top_k=top_k, score_threshold=score_threshold, **settings)

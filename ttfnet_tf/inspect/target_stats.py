@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -103,7 +104,7 @@ def measure_targets(
     height, width = image_size[0] // stride, image_size[1] // stride
     count: Counter[str] = Counter()
     ratios, most_objects = [], 0
-    settings = {"beta": beta, "area": area, "kernel": kernel, "box_per_class": box_per_class, "stride": stride}
+    settings: dict[str, Any] = {"beta": beta, "area": area, "kernel": kernel, "box_per_class": box_per_class, "stride": stride}
     for done, (boxes, labels) in enumerate(resized_objects(split, image_size), start=1):
         assigned = assign_cells(boxes, labels, image_size=image_size, **settings)
         boxes, labels = boxes[assigned.order], labels[assigned.order]

@@ -196,9 +196,9 @@ def _forward_gather(x, dy, dx, mask, kernel, strides):
         product = _project(x, kernel)
     corners = _corners(x, dy, dx, kernel, strides)
     total = 0.0
-    for index, weight in zip(corners.index, corners.weights()):
+    for rows, weight in zip(corners.rows, corners.weights()):
         weight = tf.cast(tf.reshape(weight * mask, [-1, 1, taps]), x.dtype)
-        total += tf.matmul(weight, tf.gather(product, tf.reshape(index, [-1, taps])))  # [B h w, 1, D]
+        total += tf.matmul(weight, tf.gather(product, tf.reshape(rows, [-1, taps])))  # [B h w, 1, D]
     return tf.reshape(total, [out.batch, out.height, out.width, kernel.shape[-1]])
 
 
@@ -216,7 +216,7 @@ def _project(x, kernel):
 class _Corners(NamedTuple):
     """The four neighbours of every sample; each tensor is [B, h, w, K], pairs are (upper, lower) or (left, right)."""
 
-    index: list[tf.Tensor]  # rows of `_project` for upper left, upper right, lower left, lower right; clipped to the map
+    rows: list[tf.Tensor]  # rows of `_project` for upper left, upper right, lower left, lower right; clipped to the map
     row_weight: tuple[tf.Tensor, tf.Tensor]  # bilinear weights, 0 where the neighbour is outside the map
     column_weight: tuple[tf.Tensor, tf.Tensor]
     row_slope: tuple[tf.Tensor, tf.Tensor]  # their derivatives, 0 also where the sample is not inside
@@ -238,7 +238,7 @@ def _corners(x, dy, dx, kernel, strides) -> _Corners:
     row_start = [(image + tf.clip_by_value(row, 0, size.height - 1)) * size.width for row in (row0, row1)]
     column_start = [tf.clip_by_value(column, 0, size.width - 1) for column in (column0, column1)]
     return _Corners(
-        index=[(row + column) * taps + tf.range(taps) for row in row_start for column in column_start],
+        rows=[(row + column) * taps + tf.range(taps) for row in row_start for column in column_start],
         row_weight=((1.0 - row_fraction) * on_map[0], row_fraction * on_map[1]),
         column_weight=((1.0 - column_fraction) * on_map[2], column_fraction * on_map[3]),
         row_slope=(-on_map[0] * inside, on_map[1] * inside),
@@ -268,7 +268,7 @@ def _gradient(grad, x, dy, dx, mask, kernel, strides):
     shape = tf.shape(mask)
     dots = [
         tf.reshape(tf.cast(tf.linalg.matvec(tf.gather(product, tf.reshape(index, [-1, taps])), grad), tf.float32), shape)
-        for index in corners.index
+        for index in corners.rows
     ]
     (left, right), (above, below) = corners.column_weight, corners.row_weight
     upper, lower = left * dots[0] + right * dots[1], left * dots[2] + right * dots[3]
@@ -280,7 +280,7 @@ def _gradient(grad, x, dy, dx, mask, kernel, strides):
 
     # The adjoint of sampling spreads every row of `grad` over the 4 K products that it was read from.
     cells = tf.size(product, out_type=tf.int64) // filters
-    index = tf.reshape(tf.stack(corners.index, axis=-1), [-1])
+    index = tf.reshape(tf.stack(corners.rows, axis=-1), [-1])
     source = tf.repeat(tf.range(tf.shape(grad)[0]), 4 * taps)
     matrix = tf.SparseTensor(
         indices=tf.cast(tf.stack([source, index], axis=-1), tf.int64),

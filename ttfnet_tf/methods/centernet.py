@@ -10,6 +10,7 @@ Reference: Zhou et al., "Objects as Points", arXiv:1904.07850; xingyizhou/Center
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.keras import layers
@@ -49,8 +50,8 @@ def centernet(
         offset_weight: factor of the L1 loss of the centre's place in its cell.
         top_k: detections of an image at most.
     """
-    drawn = {**TARGETS, "box_per_class": box_per_class}
-    settings = {"image_size": image_size, "num_classes": num_classes, **drawn}
+    drawn: dict[str, Any] = {**TARGETS, "box_per_class": box_per_class}
+    settings: dict[str, Any] = {"image_size": image_size, "num_classes": num_classes, **drawn}
     cells = tuple(side // STRIDE for side in image_size)
     groups = num_classes if box_per_class else 1
     return Method(

@@ -122,11 +122,12 @@ def heat_map(name: str, shares: np.ndarray, rows: Sequence[str], columns: Sequen
 
 def thin_out(x: Sequence[float], y: Sequence[float], limit: int = POINTS) -> tuple[np.ndarray, np.ndarray]:
     """At most `limit` points, each the mean of as many neighbours."""
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    both = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if len(x) <= limit:
-        return x, y
+        return both
     parts = np.array_split(np.arange(len(x)), limit)
-    return np.array([x[part].mean() for part in parts]), np.array([y[part].mean() for part in parts])
+    xs, ys = (np.array([values[part].mean() for part in parts]) for values in both)
+    return xs, ys
 
 
 def _figure(width: float, height: float, *, left: float, bottom: float = 0.45, top: float = 0.1) -> tuple[Figure, Axes]:
@@ -158,6 +159,6 @@ def _svg(figure: Figure, name: str) -> Markup:
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
     text = re.sub(r"<!--.*?-->\s*|<metadata>.*?</metadata>\s*|<defs>\s*<style[^>]*>.*?</style>\s*</defs>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r'font-family: [^;"]*', "font-family: inherit", text)
-    box = re.search(r'viewBox="[^"]*"', text)[0]
+    box = re.findall(r'viewBox="[^"]*"', text)[0]
     text = f'<svg xmlns="{_SVG}" xmlns:xlink="{_XLINK}" {box} role="img">{text.partition(">")[2]}'
     return Markup(text.strip())

@@ -68,7 +68,8 @@ def error_types(scenes: Sequence[Scene], num_classes: int, *, score_threshold: f
     types = []
     for number, kind in enumerate(KINDS):
         chosen = rows.kinds == number
-        counts, confident = int(chosen.sum()), int((chosen & (rows.scores > score_threshold)).sum())
+        counts = int(chosen.sum())
+        confident: int | None = int((chosen & (rows.scores > score_threshold)).sum())
         if kind == "missed":
             counts, confident = int(missed.sum()), None
             after = _ap50(rows, rows.labels, rows.kinds == _CORRECT, np.ones(len(rows.labels), bool), rows.objects[~missed], num_classes)

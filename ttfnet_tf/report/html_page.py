@@ -108,7 +108,9 @@ def comparison_page(runs: Sequence[Contents]) -> str:
         classes=classes,
         differing=differing_settings([run.record.settings for run in runs]),
         analysed=analysed,
-        error_chart=_error_chart([run.record.name for run in analysed], [run.analysis for run in analysed]) if analysed else None,
+        error_chart=_error_chart([run.record.name for run in analysed], [run.analysis for run in analysed if run.analysis])
+        if analysed
+        else None,
         kinds=KINDS,
         parts=(*_PARTS, "AR100"),
     )
@@ -153,7 +155,7 @@ def _curves(records: Sequence[Record]) -> dict[str, Markup]:
         for record in records
         if record.evaluations and record.hours
     ]
-    wanted = {
+    wanted: dict[str, tuple[Any, dict[str, Any]]] = {
         "losses": (losses, {"x_label": "epoch", "y_label": "training loss", "log_y": True}),
         "ap": (average, {"x_label": "epoch", "y_label": "AP (%)", "from_zero": True, "markers": True}),
         "hours": (hours, {"x_label": "hours of training, without evaluation", "y_label": "AP (%)", "from_zero": True, "markers": True}),

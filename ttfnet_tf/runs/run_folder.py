@@ -222,7 +222,7 @@ def _whole_lines(file: Path) -> list[str]:
 def _environment() -> dict[str, Any]:
     import tensorflow as tf
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
             versions[package] = metadata.version(package)

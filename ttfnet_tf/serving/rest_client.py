@@ -87,7 +87,7 @@ class RestClient:
         while True:
             connection = getattr(self._thread, "connection", None)
             is_new = connection is None
-            if is_new:
+            if connection is None:
                 connection = http.client.HTTPConnection(self.target.host, self.target.port, timeout=self.target.timeout)
                 self._thread.connection = connection
                 self._open.append(connection)

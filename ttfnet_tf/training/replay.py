@@ -36,7 +36,7 @@ _SHOWN = 10  # layers and images of a printed report
 
 
 def inspect_step(
-    config: Config, model: tf.keras.Model, batch: Mapping[str, np.ndarray], *, num_classes: int, replicas: int = 1, loss_scale: float = 1.0
+    config: Config, model: tf.keras.Model, batch: Mapping[str, Any], *, num_classes: int, replicas: int = 1, loss_scale: float = 1.0
 ) -> dict[str, Any]:
     """Losses, gradients and weights of one step, by image and by layer; nothing is updated but running statistics of `model`.
 
@@ -182,7 +182,8 @@ def same_figures(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
         return first.get("error") == second.get("error")
     pairs = [(first["losses"][name], second["losses"].get(name, math.nan)) for name in first["losses"]]
     pairs.append((first["gradient_norm"], second["gradient_norm"]))
-    return bool(np.allclose(*zip(*pairs), rtol=_SAME, atol=0, equal_nan=True))
+    ours, theirs = zip(*pairs)
+    return bool(np.allclose(ours, theirs, rtol=_SAME, atol=0, equal_nan=True))
 
 
 def suspects(found: Mapping[str, Any]) -> list[int]:

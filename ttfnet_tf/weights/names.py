@@ -5,6 +5,7 @@ Names are those of the official checkpoints ("backbone.layer1.0.conv1.weight"), 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ def for_keras_cv(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def for_other_input(
-    tensors: Mapping[str, np.ndarray], factor: Sequence[float], shift: Sequence[float], *, convolution: str, normalization: str
+    tensors: Mapping[str, np.ndarray], factor: np.ndarray, shift: np.ndarray, *, convolution: str, normalization: str
 ) -> dict[str, np.ndarray]:
     """The same network for images on another scale.
 
@@ -167,8 +168,12 @@ def _spellings(needed: Mapping[str, Sequence[int]], prefix: str) -> list[Callabl
     """Ways to turn a file's name into one of the model's; the first of equally good ones is taken."""
     spellings: list[Callable[[str], str]] = [_modern]
     for inner in (prefix, f"{prefix}base."):  # DLA's pretrained part is a module of its backbone
-        spellings.append(lambda name, inner=inner: inner + _modern(name))
+        spellings.append(functools.partial(_below, inner))
     return spellings
+
+
+def _below(prefix: str, name: str) -> str:
+    return prefix + _modern(name)
 
 
 def _modern(name: str) -> str:

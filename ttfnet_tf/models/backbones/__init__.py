@@ -33,7 +33,7 @@ class Backbone:
         return self.stem + tuple(prefix for stage in self.stages[:frozen_stages] for prefix in stage)
 
 
-_RESNET = {
+_RESNET: dict[str, Any] = {
     "build": "ttfnet_tf.models.backbones.resnet:resnet",
     "stem": ("backbone.conv1", "backbone.bn1"),
     "stages": tuple((f"backbone.layer{stage}.",) for stage in range(1, 5)),

@@ -42,7 +42,9 @@ _REMOVE = "--fix removes them"
 _REDRAW = "redraw them, or let --fix remove them"
 _AS_THEY_ARE = "trained on as they are"
 _EVALUATED = "evaluated like others"
-_SKIPPED = {("broken_images", "skip"): ("warning", "skipped and counted (data.broken_images=skip)")}
+_SKIPPED: dict[tuple[str, object], tuple[str, str]] = {
+    ("broken_images", "skip"): ("warning", "skipped and counted (data.broken_images=skip)")
+}
 _REPLACE_FILE = "replace the file, let --fix drop the image, or set data.broken_images=skip"
 
 _FILE = {

@@ -74,7 +74,7 @@ class LabelReader:
         if is_polygon:
             self._notes["polygons: only their bounding boxes are kept"] += 1
             left, top, right, bottom = min(fractions[::2]), min(fractions[1::2]), max(fractions[::2]), max(fractions[1::2])
-            fractions = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+            fractions = [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
         cx, cy, w, h = fractions
         if min(w, h) < 0:
             return problem(f"width {w:g} and height {h:g} must not be negative")

@@ -53,7 +53,7 @@ def read_yolo(
         if not source.is_dir():
             raise UserError(f"{source}: is neither a data.yaml nor the folder of a YOLO data set")
         found, folder = images_of_folder(source, images, split, problems), source
-    names = _choose_names(document and document.names, folder, classes, source)
+    names = _choose_names(document.names if document else None, folder, classes, source)
     # Only text files in SOURCE, images elsewhere.
     apart = (source, images) if document is None and images is not None and not find_images(source) else None
     labels = _label_files(found, apart, source)

@@ -1,4 +1,4 @@
-"""Answers of a served detector, made up: of four rows an image, the first ones detections."""
+"""Made-up answers of a served detector: four rows an image, of which the first are detections."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def outputs_for(*counts, score=0.9):
-    """Outputs for images with so many detections, of four rows each."""
+    """Outputs for images with these numbers of detections."""
     rows = np.arange(4)[None] < np.array(counts)[:, None]
     return {
         "detection_boxes": np.where(rows[..., None], np.float32([0.1, 0.2, 0.5, 0.75]), np.float32(0)),
@@ -17,7 +17,7 @@ def outputs_for(*counts, score=0.9):
 
 
 def rest_body(*counts):
-    """The same as the JSON of REST."""
+    """The same as a JSON body of REST."""
     outputs = outputs_for(*counts)
     return json.dumps(
         {"predictions": [{name: value[row].tolist() for name, value in outputs.items()} for row in range(len(counts))]}

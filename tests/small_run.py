@@ -1,4 +1,4 @@
-"""A run of a network of width 8 that detects something in noise, and image files of every kind, for tests of what is exported."""
+"""A run of a network of width 8 that detects something in noise, and image files of every kind, for tests of exported models."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ export: {max_pixels: 90000}
 
 
 def narrow_networks(patch: pytest.MonkeyPatch) -> None:
-    """Networks of width 8 wherever settings are turned into one, while the patch holds."""
+    """Builds all networks from settings with width 8, while the patch is active."""
     from ttfnet_tf import build
 
     patch.setattr(build, "build_model", functools.partial(build.build_model, width=8))
 
 
 def write_run(folder: Path, seed: int = 5) -> Path:
-    """Makes a work directory whose averaged weights differ from those of the step; needs `narrow_networks`.
+    """Writes a work directory whose averaged weights differ from its plain ones; needs `narrow_networks`.
 
     Args:
         folder: of the run.
-        seed: of its weights; another one detects something else.
+        seed: of its weights; another seed gives other detections.
     """
     from ttfnet_tf import build
     from ttfnet_tf.models.parameters import named_parameters

@@ -1,6 +1,6 @@
-"""One table of wrong inputs: what a user types or has on disk, and the one line that comes back.
+"""A table of wrong inputs: what a user types or has on disk, and the one line that is printed.
 
-Every row runs a real command in this process. It must leave with exit code 2, print exactly that line (`{tmp}` stands for the folder of
+Every row runs a real command in this process. It must exit with code 2, print exactly that line (`{tmp}` stands for the folder of
 the test, `{port}` for a port that is taken), and leave every file of the user as it was. The finer rows of one source of mistakes are
 beside its module: settings in test_config.py, annotations in data/test_coco.py, images in data/test_images.py, arguments in
 test_cli.py.
@@ -81,19 +81,19 @@ def settings_of_run(**changes):
     return change
 
 
-def cut(name, share):
+def cut(name, fraction):
     """The first part of a file."""
-    return lambda tmp: _replace(tmp / name, (tmp / name).read_bytes()[: int((tmp / name).stat().st_size * share)])
+    return lambda tmp: _replace(tmp / name, (tmp / name).read_bytes()[: int((tmp / name).stat().st_size * fraction)])
 
 
-def image(name, kind, share=1.0):
+def image(name, kind, fraction=1.0):
     """An image of noise, or the first part of one."""
 
     def make(tmp):
         pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
         (tmp / "images" / name).unlink()
         Image.fromarray(pixels).save(tmp / "images" / name, kind)
-        cut(f"images/{name}", share)(tmp)
+        cut(f"images/{name}", fraction)(tmp)
 
     return make
 
@@ -126,7 +126,7 @@ def tf_config(workers, index):
 
 
 # Before a command: TF_CONFIG=... as in a shell; FSIZE=N lets no file grow beyond N bytes, as on a full disk; STEP=real takes the real
-# network and training step, where the others share networks and leave the weights alone.
+# network and training step; the other rows share networks and do not train.
 TRAIN = "train {tmp}/a.yaml --work-dir {tmp}/new"
 RESUME = "train {tmp}/a.yaml --work-dir {tmp}/run"
 EVALUATE = "evaluate {tmp}/run"
@@ -637,7 +637,7 @@ def tmp(trained, tmp_path):
 def contents(tmp, given):
     """Every file but the note of the latest start, and what a run that went on until the disk was full has added to.
 
-    The one large file of a checkpoint is told by what changes when it is written to.
+    The one large file of a checkpoint is compared by its inode, size and time.
     """
     free = ["run/environment.json", *(["run/config.yaml", "run/metrics.jsonl"] if "FSIZE" in given else [])]
     files = {str(path.relative_to(tmp)): path for path in sorted(tmp.rglob("*")) if path.is_file()}
@@ -649,10 +649,10 @@ def stamp(path):
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def readable(told, tmp):
+def readable(printed, tmp):
     """Without what differs from machine to machine."""
-    told = re.sub(r" \(\d+ bytes not processed\)", "", told.replace(str(tmp), "{tmp}"))
-    return re.sub(r"available: .*", "available: ...", told)
+    printed = re.sub(r" \(\d+ bytes not processed\)", "", printed.replace(str(tmp), "{tmp}"))
+    return re.sub(r"available: .*", "available: ...", printed)
 
 
 @contextlib.contextmanager
@@ -683,7 +683,7 @@ def test_the_line_of(tmp, shared_networks, used_port, monkeypatch, capfd, comman
     before = contents(tmp, given)
     with largest_file(int(given["FSIZE"])) if "FSIZE" in given else contextlib.nullcontext():
         code = cli.main(words)
-    found = [told for told in readable(capfd.readouterr().err, tmp).splitlines() if not told.startswith("train ")]
+    found = [one for one in readable(capfd.readouterr().err, tmp).splitlines() if not one.startswith("train ")]
     assert found == [f"ttfnet: {line.replace('{port}', used_port)}"]  # and nothing of TensorFlow's around it
     assert code == 2
     after = contents(tmp, given)

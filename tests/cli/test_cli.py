@@ -1,4 +1,4 @@
-"""The command line: what each mistake says, what each verb leaves behind."""
+"""The command line: the message of each mistake, and the files of each verb."""
 
 import functools
 import json
@@ -17,7 +17,7 @@ from ttfnet_tf.inference.predict_images import drawing_path, prepare_output
 
 
 def _fails(capsys, *argv):
-    """Runs a command that must fail as a user's mistake; returns its one line."""
+    """Runs a command that must end as a mistake of the user; returns its one line."""
     assert cli.main([str(argument) for argument in argv]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -26,7 +26,7 @@ def _fails(capsys, *argv):
 
 @pytest.fixture
 def run_dir(tmp_path):
-    """What the commands look at before TensorFlow: a work directory with settings only."""
+    """A work directory with settings only, which is all that commands read before TensorFlow."""
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "config.yaml").write_text("data: {image_size: [64, 64]}")
@@ -199,7 +199,7 @@ def test_a_file_may_have_any_name_and_brackets_in_it(photos):
     assert find_images([str(odd)]) == ([odd], [])
 
 
-def test_sources_without_an_image_are_told(photos, tmp_path):
+def test_sources_without_an_image_are_reported(photos, tmp_path):
     (tmp_path / "empty").mkdir()
     found, failures = find_images([str(tmp_path / "empty"), str(tmp_path / "gone.jpg"), f"{photos}/*.bmp"])
     assert found == []
@@ -217,13 +217,13 @@ def test_drawings_keep_the_name_or_get_a_number(tmp_path):
     assert drawing_path(tmp_path / "in" / "c.gif", tmp_path, taken.__contains__) == tmp_path / "c.png"
 
 
-def test_a_foreign_detections_file_is_not_written_over(tmp_path):
+def test_a_foreign_detections_file_is_not_overwritten(tmp_path):
     (tmp_path / "detections.json").write_text("[]")
     with pytest.raises(UserError, match="was not written by predict"):
         prepare_output(tmp_path)
 
 
-# The whole of predict, on a network whose detections can be told by hand.
+# `ttfnet predict` end to end, on a network whose detections are known by hand.
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ def test_predict_writes_drawings_and_one_json(predict, cells, tmp_path):
     assert np.any(np.asarray(Image.open(tmp_path / "out" / "one.png")) != np.asarray(Image.open(cells / "one.png")))
 
 
-def test_missing_and_broken_images_are_told_counted_and_passed_over(predict, cells, tmp_path):
+def test_missing_and_broken_images_are_reported_and_skipped(predict, cells, tmp_path):
     (cells / "broken.jpg").write_bytes(b"no image")
     record, captured = predict(cells, tmp_path / "gone.jpg", out=tmp_path / "out")
     assert [image["drawing"] for image in record["images"]] == ["none.png", "one.png", "two.png"]
@@ -291,19 +291,19 @@ def test_nothing_readable_is_an_error(predict, tmp_path):
     assert not (tmp_path / "out2").exists()
 
 
-def test_neither_sources_nor_drawings_of_the_same_name_are_written_over(predict, cells, tmp_path):
+def test_neither_sources_nor_drawings_of_the_same_name_are_overwritten(predict, cells, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "one.png").write_bytes((cells / "two.png").read_bytes())
     before = {path: path.read_bytes() for path in [*cells.iterdir(), *other.iterdir()]}
-    for _ in range(2):  # the second time its own drawings are written over, each by its own image
+    for _ in range(2):  # the second time its own drawings are overwritten, each by its own image
         record, _ = predict(cells / "one.png", other / "one.png", out=cells)
         assert [image["drawing"] for image in record["images"]] == ["one_2.png", "one_3.png"]
         assert np.asarray(Image.open(cells / "one_2.png")).shape != np.asarray(Image.open(cells / "one_3.png")).shape
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_a_second_prediction_writes_over_its_own_drawings_only(predict, cells, tmp_path):
+def test_a_second_prediction_overwrites_only_its_own_drawings(predict, cells, tmp_path):
     out = tmp_path / "out"
     predict(cells, out=out)
     (out / "mine.txt").write_text("kept")

@@ -1,4 +1,4 @@
-"""What help says: every verb in its place, one line each, examples that parse."""
+"""Help: every verb in its section, one line each, examples that parse."""
 
 import shlex
 import subprocess

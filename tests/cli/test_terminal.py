@@ -59,7 +59,7 @@ def test_no_color_leaves_the_line_without_colours(root, tmp_path):
     assert not COLOUR.search(text)
 
 
-def test_a_terminal_that_only_types_gets_plain_lines(root, tmp_path):
+def test_a_dumb_terminal_gets_plain_lines(root, tmp_path):
     code, text = _in_terminal(root, tmp_path, DRAW, TERM="dumb")
     assert code == 0
     assert "\x1b" not in text
@@ -81,7 +81,7 @@ def test_a_mistake_is_one_line_in_a_terminal_too(root, tmp_path):
 
 
 @pytest.mark.parametrize("buffered", ["", "1"])
-def test_a_reader_that_has_seen_enough_is_no_fault(root, buffered):
+def test_a_reader_that_closes_the_pipe_is_no_bug(root, buffered):
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "ttfnet_tf", "reproduce", "table2", "--list"]

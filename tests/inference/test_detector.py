@@ -1,4 +1,4 @@
-"""Detections of images whose objects can be told by hand, from every kind of source."""
+"""Detections of images whose objects are known by hand, from every kind of source."""
 
 import functools
 import json
@@ -40,7 +40,7 @@ def test_boxes_are_cut_at_the_border(detector, squares):
     np.testing.assert_allclose(detector(squares((64, 64), {(0, 15): "red"})).boxes, [[52, 0, 63, 8]])
 
 
-def test_nothing_found(detector, squares):
+def test_no_detections(detector, squares):
     found = detector(squares((64, 64), {}))
     assert len(found) == 0
     assert (found.boxes.shape, list(found), found.to_coco(1), found.to_json()) == ((0, 4), [], [], [])
@@ -55,7 +55,7 @@ def test_files_bytes_and_arrays_give_the_same(detector, squares, tmp_path):
     assert all(result == results[0] for result in results)
 
 
-def test_a_list_gives_what_single_images_give_whatever_the_batch(detector, squares):
+def test_a_list_gives_the_same_as_single_images_for_any_batch_size(detector, squares):
     images = [squares((64, 64), {(row, 5): "red"}, (1 + row, 1)) for row in range(5)]
     single = [detector(image).to_json() for image in images]
     assert [found.to_json() for found in detector.batch(images, batch_size=2)] == single
@@ -73,7 +73,7 @@ def test_a_class_may_have_a_threshold_of_its_own(square_finder, squares):
         Detector(square_finder, ["cat", "dog"], [3, 8], decoded, **settings, class_thresholds={"Dog": 0.9})
 
 
-def test_timed_gives_what_batch_gives_and_the_time_of_the_network(detector, squares):
+def test_timed_gives_the_same_as_batch_and_the_time_of_the_network(detector, squares):
     images = [squares((64, 64), {(row, 5): "red"}) for row in range(2)]
     found, seconds = detector.timed(images, batch_size=2)
     assert [one.to_json() for one in found] == [one.to_json() for one in detector.batch(images, batch_size=2)]

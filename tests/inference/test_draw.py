@@ -1,4 +1,4 @@
-"""Where colour lands on an image."""
+"""Which pixels a drawn box and its label change."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""From images to boxes in one compiled call, with weights that follow the training or stay."""
+"""The compiled call from images to boxes, with variable or constant weights."""
 
 import functools
 

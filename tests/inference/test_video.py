@@ -1,4 +1,4 @@
-"""Videos and cameras through the whole command, on a network whose detections can be told by hand."""
+"""Videos and cameras through the command, on a network whose detections are known by hand."""
 
 import functools
 import json
@@ -143,15 +143,15 @@ def test_only_videos_of_an_earlier_call_are_overwritten(predict, film, frames, t
         ("camera:63", None, "camera:63: there is no such camera, or another program uses it; "),
     ],
 )
-def test_what_cannot_be_read_is_one_line(predict, tmp_path, name, content, line):
+def test_an_unreadable_source_is_one_line(predict, tmp_path, name, content, line):
     source = name if name.startswith("camera") else tmp_path / name
     if content is not None:
         source.write_bytes(content)
     assert line in predict(source, code=2).err
 
 
-def test_nothing_of_ffmpeg_stands_around_the_line(tmp_path, root):
-    """In a process of its own, for FFmpeg asks once how much it may say."""
+def test_ffmpeg_prints_nothing_around_the_line(tmp_path, root):
+    """In a process of its own, since FFmpeg reads its log level once."""
     (tmp_path / "config.yaml").write_text(dump_config(Config()))
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     command = [sys.executable, root / "tools/predict.py", tmp_path, tmp_path / "broken.mp4", "--out", tmp_path / "out"]

@@ -1,4 +1,4 @@
-"""Published figures against the paper's text, and cells against what the rows of its tables say."""
+"""Published figures and the settings of cells against the tables of the paper."""
 
 import re
 
@@ -208,7 +208,7 @@ detectors: [{name: SSD, family: SSD, size: [300, 300], AP: 25.7}]
 
 
 @pytest.mark.parametrize(("change", "message"), BROKEN, ids=[message for _, message in BROKEN])
-def test_a_broken_file_is_told(tmp_path, change, message):
+def test_a_broken_file_is_reported(tmp_path, change, message):
     content = yaml.safe_load(SMALL)
     change(content)
     file = tmp_path / "published.yaml"
@@ -217,13 +217,13 @@ def test_a_broken_file_is_told(tmp_path, change, message):
         read_published(file)
 
 
-def test_cells_take_what_they_leave_out_from_their_table(tmp_path):
+def test_cells_inherit_from_their_table(tmp_path):
     (tmp_path / "published.yaml").write_text(SMALL)
     equal, norm = read_published(tmp_path / "published.yaml").table("table1").cells
     assert (equal.config, equal.settings, equal.tolerance, equal.published) == (tmp_path / "a.yaml", (), 0.4, {"AP": 27.2})
     assert (norm.tolerance, norm.published) == (None, {})
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(UserError, match=r"published.yaml: cannot be read \(No such file or directory\); run from a clone"):
         read_published(tmp_path / "published.yaml")

@@ -1,4 +1,4 @@
-"""`ttfnet reproduce`: mistakes, lists, figure 4, runs that stop and go on. Training is a stub; one run is real."""
+"""`ttfnet reproduce`: mistakes, lists, figure 4, runs that stop and resume. Training is a stub; one run is real."""
 
 import json
 import subprocess
@@ -70,7 +70,7 @@ def test_the_command_runs_collects_and_stops(capsys, monkeypatch, shapes, tmp_pa
     out = capsys.readouterr().out
     assert "Order: 1 of 1 pairs" in out
     assert is_drawn(tmp_path / "table4/results.png")
-    # --collect reads what is there, and settings may follow the names of cells.
+    # --collect reads the finished runs, and settings may follow the names of cells.
     assert cli.main([*arguments, "--collect"]) == 0
     assert cli.main([*arguments, "optim.lr=1", "--collect"]) == 0
     assert "settings optim.lr=1" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""From cells to runs: settings, folders, commands, and what a scale makes of them."""
+"""From cells to runs: settings, folders, commands, and the effect of a scale."""
 
 import shlex
 
@@ -24,7 +24,7 @@ def test_runs_have_their_settings_folders_and_commands(table, tmp_path):
     assert load_config(words[2], words[5:]) == last.config
 
 
-def test_seeds_and_what_cells_differ_in_cannot_be_overridden(table, tmp_path):
+def test_seeds_and_keys_in_which_cells_differ_cannot_be_overridden(table, tmp_path):
     with pytest.raises(UserError, match=r"^targets.beta is what the cells of t differ in"):
         plan(table, table.cells, out=tmp_path, overrides=["targets.beta=0.3"])
     assert plan(table, table.cells[:1], out=tmp_path, overrides=["targets.beta=0.3"])[0].config.targets.beta == 0.3
@@ -145,7 +145,7 @@ def test_data_folders(shapes, tmp_path):
     assert coco.settings[1::2] == (f"data.train.images={folder / 'train2017'}", f"data.val.images={folder / 'val2017'}")
 
 
-def test_missing_files_are_told_before_the_first_run(table, shapes, tmp_path):
+def test_missing_files_are_reported_before_the_first_run(table, shapes, tmp_path):
     with pytest.raises(UserError, match=r"^data.train.annotations= does not exist; name the data set by --data FOLDER"):
         check_data(plan(table, table.cells, out=tmp_path))
     data = data_folder(shapes).settings

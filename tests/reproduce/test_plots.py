@@ -1,4 +1,4 @@
-"""Plots are drawn, with everything that should be on them."""
+"""Plots are drawn with every curve and point."""
 
 import sys
 from types import SimpleNamespace

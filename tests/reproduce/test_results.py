@@ -1,4 +1,4 @@
-"""Tables, trend, curves and JSON of what runs came to. Training is a stub that writes metrics.jsonl."""
+"""Tables, trend, curves and JSON of finished runs. Training is a stub that writes metrics.jsonl."""
 
 import json
 
@@ -39,7 +39,7 @@ def test_measured_beside_published(table, tmp_path):
     ]
 
 
-def test_on_another_set_only_the_order_is_held_against_the_paper(table, tmp_path):
+def test_on_another_data_set_only_the_order_is_compared_with_the_paper(table, tmp_path):
     page = tables.as_markdown(table, _results(table, tmp_path, {"a": 0.5, "b": 0.4, "c": 0.1}, seeds=2), OTHER_SET)
     assert "Runs: data SET; scale 0.25; settings optim.lr=1." in page
     assert "| cell | ratio published | AP published | AP measured | spread | rank published | rank here | state |" in page

@@ -1,4 +1,4 @@
-"""Runs one after the other, their resumption and failures. Training is a stub that writes metrics.jsonl."""
+"""Runs one after the other, with resuming and failures. Training is a stub that writes metrics.jsonl."""
 
 import pytest
 from stub_training import PRECISION, Trainer
@@ -9,7 +9,7 @@ from ttfnet_tf.reproduce.plan import plan
 from ttfnet_tf.reproduce.run import RESULT, is_done, run_all
 
 
-def test_finished_runs_are_not_made_again_and_stopped_ones_go_on(table, tmp_path):
+def test_finished_runs_are_not_made_again_and_stopped_ones_resume(table, tmp_path):
     runs = plan(table, table.cells, out=tmp_path, seeds=2)
     said = []
     first = Trainer(PRECISION, stop_at="b1")
@@ -26,7 +26,7 @@ def test_finished_runs_are_not_made_again_and_stopped_ones_go_on(table, tmp_path
 
 
 def test_other_settings_are_another_run(table, tmp_path):
-    """Whether it may go on in the same folder is then up to training."""
+    """Whether it may resume in the same folder is then decided by training."""
     run_all(plan(table, table.cells[:1], out=tmp_path), Trainer(PRECISION), lambda line: None)
     changed = plan(table, table.cells[:1], out=tmp_path, overrides=["train.epochs=3"])
     assert not is_done(changed[0])
@@ -35,7 +35,7 @@ def test_other_settings_are_another_run(table, tmp_path):
     assert again.calls == ["a0"]
 
 
-def test_a_diverged_run_is_a_result_and_others_go_on(table, tmp_path):
+def test_a_diverged_run_is_a_result_and_others_still_run(table, tmp_path):
     runs, said = plan(table, table.cells, out=tmp_path), []
     assert run_all(runs, Trainer(PRECISION, diverge="b"), said.append) is True
     found = {result.cell.name: result for result in results.collect(runs)}
@@ -58,7 +58,7 @@ def test_a_run_that_cannot_start_stops_everything(table, tmp_path):
     assert not (runs[0].folder / RESULT).exists()
 
 
-def test_a_damaged_result_is_told(table, tmp_path):
+def test_a_damaged_result_is_reported(table, tmp_path):
     runs = plan(table, table.cells[:1], out=tmp_path)
     runs[0].folder.mkdir(parents=True)
     (runs[0].folder / RESULT).write_text('{"config"')

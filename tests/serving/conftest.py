@@ -33,7 +33,7 @@ class Server(NamedTuple):
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
 
     def forget_peak(self) -> None:
-        """VmHWM is what is used now."""
+        """Resets VmHWM to the memory in use now."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
 

@@ -1,8 +1,8 @@
-"""What TensorFlow Serving does with an exported model and no more, for machines without its binary: `python stand_in.py models.config`.
+"""A stand-in for TensorFlow Serving, for machines without its binary: `python stand_in.py models.config`.
 
 A process that cannot import ttfnet_tf loads every version of a ModelServerConfig through the session loader with the tag `serve`, replays
 its warm-up file, and then answers PredictRequests by gRPC and REST on free ports of 127.0.0.1: feeds the signature's input tensors,
-fetches its output tensors. Errors have the codes and words of tensorflow/serving 2.15 (`predict_util.cc`, `http_rest_api_handler.cc`).
+fetches its output tensors. Errors have the codes and messages of tensorflow/serving 2.15 (`predict_util.cc`, `http_rest_api_handler.cc`).
 There is no batching across requests. It prints one line, `ready <gRPC port> <REST port> <warm-up requests replayed>`, and stops when its
 standard input is closed.
 """
@@ -26,7 +26,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 assert "ttfnet_tf" not in sys.modules
 sys.modules["ttfnet_tf"] = None  # importing it fails from here on
-HTTP = {"INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "NOT_FOUND": 404}  # `http_server.cc`; what is left is 500
+HTTP = {"INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "NOT_FOUND": 404}  # `http_server.cc`; all others are 500
 
 
 class Failure(Exception):

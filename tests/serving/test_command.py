@@ -1,4 +1,4 @@
-"""`ttfnet serve-client`: what each mistake says, and the file that it writes."""
+"""`ttfnet serve-client`: the message of each mistake, and the file that it writes."""
 
 import json
 
@@ -32,12 +32,12 @@ def test_mistakes_in_arguments(tmp_path, capsys, arguments, expected):
     assert expected in line
 
 
-def test_images_that_are_not_there(tmp_path, capsys):
+def test_no_images(tmp_path, capsys):
     assert cli.main(["serve-client", "mine", str(tmp_path)]) == 2
     assert "no image in this folder" in capsys.readouterr().err
 
 
-def test_nobody_there_is_a_line_and_exit_code_2(tmp_path, capsys, closed_port):
+def test_no_server_is_one_line_and_exit_code_2(tmp_path, capsys, closed_port):
     Image.new("L", (3, 2)).save(tmp_path / "a.png")
     command = ["serve-client", "mine", str(tmp_path), "--protocol", "rest", "--address", f"127.0.0.1:{closed_port}"]
     assert cli.main([*command, "--out", str(tmp_path / "out")]) == 2
@@ -52,7 +52,7 @@ def test_detections_are_written_in_the_form_of_predict(tmp_path, capsys, rest_se
     out = tmp_path / "out"
     command = ["serve-client", "mine", str(tmp_path / "a.png"), "nowhere.png", "--label", "stable", "--protocol", "rest"]
     command += ["--address", f"127.0.0.1:{server.server_address[1]}", "--labels", str(tmp_path / "labels.json"), "--out", str(out)]
-    for _ in range(2):  # its own file is written over
+    for _ in range(2):  # its own file is overwritten
         assert cli.main(command) == 0
     assert "mine label stable at 127.0.0.1" in capsys.readouterr().out
     record = json.loads((out / "detections.json").read_text())

@@ -1,4 +1,4 @@
-"""Requests, answers and what becomes of them, without a server."""
+"""Requests, and detections or errors from responses, without a server."""
 
 import json
 import warnings
@@ -69,7 +69,7 @@ def test_addresses(text, expected):
 
 
 @pytest.mark.parametrize("text", ["", "host:port", "host:70000", "http://host:1", "host:1/path", "user@host", ":8500"])
-def test_what_is_no_address(text):
+def test_wrong_addresses(text):
     with pytest.raises(UserError, match=r"--address .*: expected HOST or HOST:PORT, e\.g\. 127\.0\.0\.1:8501"):
         parse_address(text, "rest")
 
@@ -84,7 +84,7 @@ def test_detections_are_in_pixels_of_the_image():
     assert detections_of(outputs, 0, size=(200, 100), class_names={}, score_threshold=0.0).class_names == ("3",)
 
 
-def test_rows_beyond_the_count_are_no_detections():
+def test_rows_beyond_the_count_are_ignored():
     outputs = outputs_for(1)
     outputs["detection_scores"][0, 2] = 0.8
     assert len(detections_of(outputs, 0, size=(2, 2), class_names={}, score_threshold=0.0)) == 1
@@ -147,7 +147,7 @@ def test_names_of_classes(tmp_path):
         ("INTERNAL", "what", UserError, "mine at 127.0.0.1:8500: INTERNAL (what)"),
     ],
 )
-def test_what_a_status_means(status, message, kind, expected):
+def test_errors_by_status(status, message, kind, expected):
     error = request_error(TARGET, status, message)
     assert type(error) is kind
     assert expected in str(error)
@@ -155,7 +155,7 @@ def test_what_a_status_means(status, message, kind, expected):
     assert "node" not in str(error)
 
 
-def test_an_answer_of_another_model():
+def test_a_response_of_another_model():
     for outputs, images in ((outputs_for(1), 2), ({"y": np.zeros([1])}, 1), ({**outputs_for(1), "num_detections": np.float32(1)}, 1)):
         with pytest.raises(UserError, match="the model was not written by ttfnet export"):
             check_outputs(TARGET, outputs, images)

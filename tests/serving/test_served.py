@@ -1,4 +1,4 @@
-"""The client against a server that loads the model without this package: the same boxes as the run, and a server that outlives mistakes."""
+"""The client against a server that loads the model without this package: boxes are those of the run, and bad requests do not stop it."""
 
 import functools
 import json
@@ -42,7 +42,7 @@ def client_of(server):
 
 @pytest.fixture(scope="module")
 def contents(images):
-    """Eight files, none of them of four inks."""
+    """Eight files, none of them CMYK."""
     return [path.read_bytes() for path in sorted(images.iterdir()) if "inks" not in path.name]
 
 
@@ -79,7 +79,7 @@ def test_served_boxes_are_those_of_the_run(command, trained, tmp_path, capsys, p
     sizes = {image["file"].rpartition("/")[2]: (image["height"], image["width"]) for image in record["images"]}
     assert sizes["turned.jpg"] == (120, 80)
     assert sizes["inks 0.jpg"] == (80, 110)
-    # So that the comparison says something about four inks.
+    # So that the comparison covers CMYK.
     assert any(image["detections"] for image in record["images"] if "inks" in image["file"])
     assert {one["class_name"] for image in record["images"] for one in image["detections"]} <= {"cat", "dog", "bird"}
 
@@ -120,7 +120,7 @@ def test_both_protocols_give_the_same(client_of, contents):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_latest_version_answers_who_names_none(client_of, contents, protocol):
+def test_the_latest_version_is_the_default(client_of, contents, protocol):
     named, latest = (client_of(protocol, **options).predict(contents[:1]).outputs for options in ({"version": 2}, {}))
     np.testing.assert_array_equal(named["detection_boxes"], latest["detection_boxes"])
     assert (client_of(protocol, version=1).predict(contents[:1]).outputs["detection_boxes"] != named["detection_boxes"]).any()
@@ -130,7 +130,7 @@ def test_the_latest_version_answers_who_names_none(client_of, contents, protocol
 @pytest.mark.parametrize(
     ("name", "options"), [("other", {}), ("tiny", {"version": 3}), ("tiny", {"label": "nightly"})], ids=["model", "version", "label"]
 )
-def test_what_the_server_does_not_have(client_of, contents, protocol, name, options):
+def test_a_model_version_or_label_that_the_server_does_not_have(client_of, contents, protocol, name, options):
     with pytest.raises(UserError, match="the server has no such model, version or label") as error:
         client_of(protocol, name, **options).predict(contents[:1])
     assert not isinstance(error.value, Refused)
@@ -145,7 +145,7 @@ def test_a_model_without_the_signature(client_of, contents, protocol, monkeypatc
 
 
 def _white(width, height):
-    """A whole PNG of one bit a pixel, small as a file; decoded it takes three bytes a pixel."""
+    """A valid PNG of one bit a pixel: a small file that takes three bytes a pixel when decoded."""
 
     def chunk(kind, data):
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
@@ -180,7 +180,7 @@ def test_broken_images_are_refused_by_name_and_the_others_answered(command, serv
     assert server.process.poll() is None
 
 
-def test_nothing_but_broken_images_is_a_mistake(server, tmp_path, capsys):
+def test_only_broken_images_are_a_mistake(server, tmp_path, capsys):
     (tmp_path / "text.jpg").write_bytes(b"hello")
     assert cli.main(["serve-client", "tiny", str(tmp_path), "--address", server.grpc]) == 2
     assert capsys.readouterr().err.endswith("none of the images was answered\n")

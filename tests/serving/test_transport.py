@@ -1,4 +1,4 @@
-"""Servers that are not there, say nothing, close connections or answer something else."""
+"""Servers that are missing, silent, close connections or answer something else."""
 
 import re
 import socket
@@ -21,13 +21,13 @@ def _target(protocol, port, **more):
 
 @pytest.fixture
 def silent_port():
-    """Of a server that listens and never says a word."""
+    """Port of a server that listens and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
-def test_nobody_is_there(protocol, closed_port):
+def test_no_server(protocol, closed_port):
     with pytest.raises(UserError, match=rf"127\.0\.0\.1:{closed_port}: no {protocol} server answers there .*is it running"):
         connect(_target(protocol, closed_port)).predict([b"a"])
 
@@ -69,7 +69,7 @@ def test_a_connection_is_kept_and_opened_again_where_the_server_closed_it(rest_s
         (200, b'{"predictions": [{"y": 1}]}', "answers 1 images with y [1]; the model was not"),
     ],
 )
-def test_rest_answers_that_are_none(rest_server, status, body, expected):
+def test_rest_answers_that_are_errors_or_not_of_a_detector(rest_server, status, body, expected):
     client = RestClient(_target("rest", rest_server([(status, body)]).server_address[1]))
     with pytest.raises(UserError, match=re.escape(expected)):
         client.predict([b"a"])

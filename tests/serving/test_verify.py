@@ -38,13 +38,13 @@ LOCAL = _found([[10, 10, 50, 50], [0, 20, 100, 90]], [0.9, 0.5], [3, 8])
         (_found(LOCAL.boxes, [0.9, np.nan], [3, 8]), (0, np.nan, "scores differ by up to nan")),
     ],
 )
-def test_two_sides_of_an_image(served, expected):
+def test_differences_of_one_image(served, expected):
     found = compare(LOCAL, served, score_threshold=0.3, tolerance=1e-4)
     np.testing.assert_allclose((found.box, found.score), expected[:2], rtol=1e-2, atol=1e-9)
     assert found.reason == expected[2]
 
 
-def test_a_score_at_the_threshold_may_fall_on_either_side():
+def test_a_score_at_the_threshold_may_be_on_one_side_only():
     edge = _found([*LOCAL.boxes, [1, 2, 3, 4]], [0.9, 0.5, 0.30005], [3, 8, 3])
     for one, other in ((LOCAL, edge), (edge, LOCAL)):
         assert compare(one, other, score_threshold=0.3, tolerance=1e-4).reason == ""

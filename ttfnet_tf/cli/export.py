@@ -41,7 +41,7 @@ def add_to(verbs) -> None:
     verb.add_argument("--version", type=int, metavar="N", help="of the SavedModel; default the next free number")
     verb.add_argument("--precision", nargs="+", choices=PRECISIONS, help="one TFLite file for each; default fp32, with --matrix all")
     matrix = verb.add_argument_group("matrix", "AP, boxes, time and size of each exported form, as a table and in the model cards")
-    matrix.add_argument("--matrix", action="store_true", help="compare what is exported with the checkpoint, on data.val")
+    matrix.add_argument("--matrix", action="store_true", help="compare the exported models with the checkpoint, on data.val")
     matrix.add_argument("--limit", type=int, metavar="N", help="use the first N images of data.val; default all")
     matrix.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="for timing; default one for each core")
     matrix.add_argument("--repeats", type=int, default=30, metavar="N", help="timed calls of each model; default 30")

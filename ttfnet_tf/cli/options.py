@@ -1,4 +1,4 @@
-"""What several verbs share: help texts, checks of option values, and settings of which only some keys count."""
+"""Shared by several verbs: help texts, checks of option values, and loading of settings."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def refuse_other_keys(overrides: Iterable[str], prefixes: Sequence[str], why: st
 
 
 def load_settings(config: str | None, overrides: Sequence[str]) -> Config:
-    """Settings of a YAML file with key=value on top; `config` None stands for the built-in ones.
+    """Settings of a YAML file with key=value on top; None: the built-in ones.
 
     Raises:
         UserError: a key is unknown or a value is wrong.

@@ -28,8 +28,8 @@ class Parser(argparse.ArgumentParser):
         former_verbs: words that a user may type by habit -> what to type instead.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
         self.summary = ""
         self.examples: Sequence[str] = ()
         self.takes_settings = False

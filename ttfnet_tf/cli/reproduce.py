@@ -45,7 +45,7 @@ def add_to(verbs) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs what is not done, writes and prints the table; returns the exit code."""
+    """Makes the missing runs, writes and prints the table; returns the exit code."""
     published = read_published()
     # argparse gives key=value after --cells NAME ... to --cells.
     overrides = [*(name for name in args.cells if "=" in name), *args.rest]

@@ -144,6 +144,8 @@ class Detector:
         self._detect([np.zeros([height, width, 3], np.uint8)], batch_size)
 
     def _compile(self, batch_size: int) -> Callable:
+        if self.decode is None:
+            raise ValueError("expected `model` and `decode`, or `make_predict`")
         return predict_function(self.model, self.decode, image_size=self.image_size, batch_size=batch_size, weights="constants")
 
     def _detect(self, images: list[np.ndarray], batch_size: int) -> tuple[list[Detections], float]:
@@ -161,14 +163,16 @@ class Detector:
         rows = [{name: value[row] for name, value in found.items()} for row in range(len(images))]
         return [self._detections(row, image.shape[:2]) for row, image in zip(rows, images)], seconds
 
-    def _detections(self, found: dict[str, np.ndarray], size: tuple[int, int]) -> Detections:
+    def _detections(self, found: dict[str, np.ndarray], size: Sequence[int]) -> Detections:
+        """The detections of one image of `size` (height, width) that pass the thresholds, in its pixels."""
+        height, width = size
         found = decode.select(found, self._thresholds[np.asarray(found["classes"], np.int64)])
         return Detections(
-            boxes=to_original(found["boxes"], image_size=self.image_size, original_size=size),
+            boxes=to_original(found["boxes"], image_size=self.image_size, original_size=(height, width)),
             scores=np.asarray(found["scores"], np.float32),
             class_ids=np.array([self.category_ids[index] for index in found["classes"]], np.int32),
             class_names=tuple(self.class_names[index] for index in found["classes"]),
-            size=(int(size[0]), int(size[1])),
+            size=(height, width),
         )
 
 

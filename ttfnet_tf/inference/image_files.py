@@ -1,4 +1,4 @@
-"""The image files that names, folders and patterns of a command line stand for."""
+"""Finds the image files behind names, folders and patterns of a command line."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class Published:
-    """The whole file."""
+    """Everything in the file."""
 
     sources: Mapping[str, str]
     tables: Mapping[str, Table]
@@ -109,7 +109,7 @@ def _nearest(name, known):
 def _table(name: str, entry: Any, path: Path) -> Table:
     where = f"{path}: {name}"
     _check(entry, where, ("title", "source", "question", "tolerance", "cells"), ("config",))
-    cells = []
+    cells: list[Cell] = []
     for given in entry["cells"]:
         _check(given, f"{where}: cell {given}", ("name",), ("config", "settings", "tolerance", *FIGURES))
         config = given.get("config", entry.get("config"))

@@ -77,13 +77,13 @@ def collect(runs: Sequence[Run]) -> tuple[CellResult, ...]:
 
 def trend(results: Sequence[CellResult]) -> Trend:
     """Counts the pairs of cells with a clear published order, and how many of them have the same order here."""
-    measured = [result for result in results if result.difference is not None]
+    measured = [(one, one.cell.published["AP"], one.mean) for one in results if one.mean is not None and one.difference is not None]
     same = pairs = 0
-    for first, second in itertools.combinations(measured, 2):
-        gap = second.cell.published["AP"] - first.cell.published["AP"]
+    for (first, first_published, first_mean), (second, second_published, second_mean) in itertools.combinations(measured, 2):
+        gap = second_published - first_published
         if abs(gap) > max(_tolerance(first), _tolerance(second)):
             pairs += 1
-            same += (second.mean - first.mean) * gap > 0
+            same += (second_mean - first_mean) * gap > 0
     return Trend(same, pairs)
 
 

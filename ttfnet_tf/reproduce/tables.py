@@ -90,13 +90,13 @@ def as_markdown(table: Table, results: Sequence[CellResult], about: Conditions) 
 
 def _ranks(results: Sequence[CellResult]) -> dict[str, tuple[int, int]]:
     """Cell -> its rank by published and by measured AP, from 1, among the cells that have both."""
-    both = [result for result in results if result.difference is not None]
+    both = {one.cell.name: (one.cell.published["AP"], one.mean) for one in results if one.mean is not None and one.difference is not None}
     return {
-        result.cell.name: (
-            1 + sum(other.cell.published["AP"] > result.cell.published["AP"] for other in both),
-            1 + sum(other.mean > result.mean for other in both),
+        name: (
+            1 + sum(other > published for other, _ in both.values()),
+            1 + sum(other > mean for _, other in both.values()),
         )
-        for result in both
+        for name, (published, mean) in both.items()
     }
 
 

@@ -113,6 +113,7 @@ def run_requests(
     with ThreadPoolExecutor(concurrency, thread_name_prefix="request") as threads:
         futures = [threads.submit(timed, job) for job in jobs]
         try:
-            return Latencies([future.result() for future in as_completed(futures)], concurrency)
+            timings = [future.result() for future in as_completed(futures)]
+            return Latencies([timing for timing in timings if timing is not None], concurrency)
         finally:  # after Ctrl-C too
             stop.set()

@@ -85,7 +85,7 @@ class RestClient:
     def _post(self, body: bytes) -> tuple[int, bytes]:
         """HTTP status and body of the answer."""
         while True:
-            connection = getattr(self._thread, "connection", None)
+            connection: http.client.HTTPConnection | None = getattr(self._thread, "connection", None)
             is_new = connection is None
             if connection is None:
                 connection = http.client.HTTPConnection(self.target.host, self.target.port, timeout=self.target.timeout)

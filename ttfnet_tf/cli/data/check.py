@@ -10,7 +10,7 @@ from ttfnet_tf.cli.options import CONFIG_HELP, load_settings, refuse_other_keys
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
 
-# Settings that decide how training treats what is found.
+# Settings that decide how training treats the findings.
 _KEYS = ("data.", "model.box_per_class")
 
 

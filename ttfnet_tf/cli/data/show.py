@@ -68,8 +68,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _numbers(words: Sequence[str], option: str) -> tuple[list[int], list[str]]:
-    """The whole numbers of an option that takes several, and the key=value words that argparse gave to it as well."""
+    """The integers of an option that takes several, and the key=value words that argparse gave to it too."""
     numbers, others = [word for word in words if "=" not in word], [word for word in words if "=" in word]
     if not numbers or not all(re.fullmatch(r"-?\d+", word) for word in numbers):
-        raise UserError(f"{option} {' '.join(words)}: must be whole numbers")
+        raise UserError(f"{option} {' '.join(words)}: must be integers")
     return [int(word) for word in numbers], others

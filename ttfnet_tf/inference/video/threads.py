@@ -1,4 +1,4 @@
-"""Threads around the network: one reads items ahead, another works off what is done. Short queues between them keep the order."""
+"""Threads around the network: one reads items ahead, another writes the results. Short queues between them keep the order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Prefetcher:
 
     Args:
         items: iterated over in the thread; an error in it is raised at the next item here.
-        newest: keep only the newest item and drop those that nobody asked for in time.
+        newest: keep only the newest item and drop older ones that were not yet asked for.
     """
 
     def __init__(self, items: Iterable[Item], *, newest: bool = False):
@@ -98,7 +98,7 @@ class BackgroundWorker:
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
-            if self._error is None:  # after an error the other items are dropped, so that nobody waits for room in the queue
+            if self._error is None:  # after an error the other items are dropped, so that no caller waits for room in the queue
                 try:
                     self._function(item)
                 except BaseException as error:

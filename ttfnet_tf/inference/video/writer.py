@@ -60,7 +60,7 @@ class VideoWriter:
         except OSError as error:
             raise UserError(f"{record}: cannot be written ({error.strerror}); name another folder with --out") from None
         even = (width + width % 2, height + height % 2)
-        self._encoder = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"mp4v"), source.fps, even)
+        self._encoder = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"mp4v"), source.fps, even)
         if not self._encoder.isOpened():
             self._record.close()
             raise UserError(f"{video}: cannot be written as MPEG-4 video by this OpenCV; name another folder with --out")

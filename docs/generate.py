@@ -128,10 +128,10 @@ def _form(action: argparse.Action) -> str:
 
 
 def _effects(kind: Kind) -> str:
-    """What training does, what evaluation does, and what else under other settings."""
+    """What training does, what else under other settings, and what evaluation does."""
     texts = [kind.effect]
+    texts += [f"as a {severity}: {text}" if severity != kind.severity else text for severity, text in kind.under.values()]
     texts += [f"evaluation: {kind.validation}"] * (kind.validation is not None)
-    texts += [f"{text}, then a {severity}" if severity != kind.severity else text for severity, text in kind.under.values()]
     return "; ".join(texts)
 
 

@@ -110,7 +110,7 @@ def _command(name: str, parser: argparse.ArgumentParser) -> str:
     usage = [f"ttfnet {name}", *(_form(one) for one in actions if one.required)]
     usage += ["[options]"] * any(not one.required for one in actions) + ["[key=value ...]"] * parser.takes_settings
     rows = [(f"`{_form(one)}`", one.help) for one in actions]
-    parts = [f"### ttfnet {name}", parser.description, f"```text\n{' '.join(usage)}\n```", _table(("Argument", "Meaning"), rows)]
+    parts = [f"### ttfnet {name}", _markdown(parser.description), f"```text\n{' '.join(usage)}\n```", _table(("Argument", "Meaning"), rows)]
     parts += [_markdown(parser.epilog)] if parser.epilog else []
     return "\n\n".join([*parts, "```bash\n" + "\n".join(parser.examples) + "\n```"])
 

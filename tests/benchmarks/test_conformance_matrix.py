@@ -1,4 +1,4 @@
-"""The conformance matrix of a small run: what it says, where it is written, and that it measures what is on disk."""
+"""The conformance matrix of a small run: its content, where it is written, and that it measures the files on disk."""
 
 import json
 import subprocess
@@ -49,18 +49,18 @@ MATRIX = {
 }
 
 
-def test_table_for_people():
+def test_the_table():
     lines = model_card.matrix_table(MATRIX).splitlines()
     assert lines[2] == "| checkpoint | 0.5000 | 0.7500 | - |  |  |  | 10.0 (9.0 .. 12.0) | 57.0 |"
     assert lines[3] == "| tflite int8 | 0.4955 | 0.7500 | - | 3.800, 0.400 | 0.2700, 0.0200 | 11 of 12 | 4.0 (3.0 .. 5.0) | 15.1 |"
     about = lines[5]
-    for part in ("72 images of val.json", "pixels of 512 x 256", "of 30 calls", "2 threads", "ai-edge-litert 2.3.0", "some processor"):
+    for part in ("72 images of val.json", "pixels of the 512 x 256 input", "of 30 calls", "2 threads", "ai-edge-litert 2.3.0", "some processor"):
         assert part in about
 
 
 @pytest.fixture(scope="module")
 def data(trained):
-    """Settings of a validation and training set for the run's classes: three images of noise."""
+    """Overrides that name a data set of three noise images, with the classes of the run, for training and validation."""
     images, annotations = trained.parent / "noise", trained.parent / "noise.json"
     images.mkdir()
     sizes = {1: (70, 90), 2: (64, 96), 3: (130, 60)}
@@ -77,7 +77,7 @@ def data(trained):
 
 @pytest.fixture(scope="module")
 def written(trained, data):
-    """The folder that `export --matrix` wrote, but for times, which processes of full-size networks would take."""
+    """The folder that `export --matrix` wrote; times are faked, because their processes would load networks of full width."""
 
     def times(models, **keywords):
         assert keywords["threads"] == 1
@@ -91,7 +91,7 @@ def written(trained, data):
     return out / "tiny"
 
 
-def test_every_form_is_measured_beside_the_checkpoint(written):
+def test_every_form_is_measured(written):
     found = json.loads((written / "matrix.json").read_text())
     rows = {row["name"]: row for row in found["rows"]}
     assert list(rows) == ["checkpoint", "saved_model", "tflite fp32"]
@@ -107,7 +107,7 @@ def test_every_form_is_measured_beside_the_checkpoint(written):
     assert rows["tflite fp32"]["megabytes"] == pytest.approx(file.stat().st_size / 1e6, rel=0.1)
 
 
-def test_every_card_carries_the_matrix(written):
+def test_every_model_card_has_the_matrix(written):
     expected = json.loads((written / "matrix.json").read_text())
     assert find_exported(written).card["matrix"] == expected
     page = (written / "matrix.md").read_text()
@@ -118,7 +118,7 @@ def test_every_card_carries_the_matrix(written):
     assert sorted(path.name for path in written.iterdir()) == ["1", "matrix.json", "matrix.md", "model_fp32.tflite"]
 
 
-def test_a_tflite_file_in_the_place_of_its_run(written, trained, data, tmp_path, capsys):
+def test_a_tflite_file_detects_what_its_run_does(written, trained, data, tmp_path, capsys):
     file, images = written / "model_fp32.tflite", trained.parent / "noise"
     for source, out in ((trained, "run"), (file, "file")):
         assert cli.main(["evaluate", str(source), "--out", str(tmp_path / out), *data[2:]]) == 0, capsys.readouterr().err
@@ -135,7 +135,7 @@ def test_a_tflite_file_in_the_place_of_its_run(written, trained, data, tmp_path,
     assert detector.class_names == ("cat", "dog", "bird")
 
 
-def test_images_that_are_missing_stop_it_before_the_work(trained, tmp_path, capsys):
+def test_missing_images_stop_it_before_any_work(trained, tmp_path, capsys):
     assert cli.main(["export", str(trained), "--out", str(tmp_path), "--matrix"]) == 2
     assert "data.val.annotations is not set" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -148,8 +148,8 @@ def test_counts_below_one(trained, tmp_path, capsys, option, value):
 
 
 @pytest.mark.slow
-def test_the_whole_of_it_in_processes(tmp_path, root):
-    """A network of full width, untrained, timed for real."""
+def test_the_whole_command_with_real_times(tmp_path, root):
+    """A network of full width with initial weights."""
     shapes, settings = tmp_path / "shapes", tmp_path / "settings.yaml"
     draw_shapes(shapes, train=4, val=3, size=(64, 64), seed=0)
     parts = [

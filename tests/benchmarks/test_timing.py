@@ -1,4 +1,4 @@
-"""Times come from processes of their own; what goes wrong in one is told."""
+"""Times come from separate processes; an error in one is reported."""
 
 import json
 
@@ -13,7 +13,7 @@ from ttfnet_tf.inference.tflite_metadata import with_files
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A .tflite file with a card, that hardly computes anything."""
+    """A .tflite file with a model card that computes almost nothing."""
 
     @tf.function(input_signature=[tf.TensorSpec([1, 4, 6, 3], tf.uint8, name="image")])
     def sums(image):
@@ -36,10 +36,10 @@ def test_every_model_is_called_in_every_round(model):
     assert rounds == [1, 2, 3]
 
 
-def test_what_goes_wrong_in_the_process_is_told(tmp_path):
+def test_an_error_in_a_process_is_reported(tmp_path):
     with pytest.raises(UserError, match=r"gone\.tflite: cannot be timed \(.*gone\.tflite: cannot be read \(No such file"):
         time_in_turn({"gone": tmp_path / "gone.tflite"}, threads=1, repeats=1)
 
 
-def test_spread_is_of_percentiles():
+def test_spread_is_three_percentiles():
     assert Times(tuple(np.arange(101.0))).spread == (10.0, 50.0, 90.0)

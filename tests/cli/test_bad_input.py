@@ -527,12 +527,12 @@ TABLE = {
     "evaluation on other classes": (
         EVALUATE,
         coco("val.json", categories=[{"id": 3, "name": "cow"}, CATEGORIES[1]]),
-        "{tmp}/val.json: does not have the classes of the model: category id 3 is 'cow' there and 'cat' in the model",
+        "{tmp}/val.json: has other classes than the model: category id 3 is 'cow' there and 'cat' in the model",
     ),
     "evaluation on more classes": (
         EVALUATE,
         coco("val.json", categories=[*CATEGORIES, {"id": 9, "name": "fox"}]),
-        "{tmp}/val.json: has 3 classes, the model was trained on 2",
+        "{tmp}/val.json: has 3 classes, but the model was trained on 2",
     ),
     "batch of nothing": (f"{EVALUATE} --batch-size 0", None, "--batch-size 0 must be 1 or more"),
     # Prediction.

@@ -1,6 +1,5 @@
-"""COCO figures against values worked by hand, and the way from the network's boxes to the results file."""
+"""Evaluation from image files to AP and the results file, with a network whose detections are known."""
 
-import dataclasses
 import functools
 import json
 
@@ -11,7 +10,8 @@ import tensorflow as tf
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.data.pipeline import ImageNotes
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.evaluation.evaluate import METRIC_NAMES, EvaluationResult, check_classes, coco_metrics, coco_results, evaluate
+from ttfnet_tf.evaluation.coco_metrics import METRIC_NAMES, coco_metrics
+from ttfnet_tf.evaluation.evaluate import EvaluationResult, check_classes, evaluate
 from ttfnet_tf.inference.predictor import predict_function
 from ttfnet_tf.methods.ttfnet import decode_distances
 
@@ -30,102 +30,8 @@ def _found(image, category, box, score):
     return {"image_id": image, "category_id": category, "bbox": [float(v) for v in box], "score": score}
 
 
-def test_a_perfect_detection_has_every_figure_at_one(split_of):
-    split = split_of({7: (80, 80)}, [(7, 3, [10, 10, 20, 20])])
-    metrics, per_class = coco_metrics(split, [_found(7, 3, [10, 10, 20, 20], 0.9)])
-    # 20 x 20 px is a small object; there is no medium and no large one.
-    absent = {"APm": -1, "APl": -1, "ARm": -1, "ARl": -1}
-    assert metrics == {name: absent.get(name, pytest.approx(1.0)) for name in METRIC_NAMES}
-    assert per_class == {"cat": pytest.approx(1.0), "dog": -1.0}
-
-
-def test_overlap_of_77_percent_counts_at_six_of_ten_thresholds(split_of):
-    split = split_of({7: (80, 80)}, [(7, 3, [10, 10, 20, 20])])
-    metrics, _ = coco_metrics(split, [_found(7, 3, [10, 10, 20, 15.4], 0.9)])  # .50 .55 .60 .65 .70 .75
-    assert metrics["AP"] == pytest.approx(0.6)
-    assert (metrics["AP50"], metrics["AP75"]) == (pytest.approx(1.0), pytest.approx(1.0))
-    assert metrics["AR1"] == pytest.approx(0.6)
-
-
-def test_a_better_scored_false_alarm_halves_precision(split_of):
-    split = split_of({7: (80, 80)}, [(7, 3, [10, 10, 20, 20])])
-    metrics, _ = coco_metrics(split, [_found(7, 3, [50, 50, 20, 20], 0.95), _found(7, 3, [10, 10, 20, 20], 0.9)])
-    assert metrics["AP"] == pytest.approx(0.5)
-    assert metrics["AR1"] == pytest.approx(0.0)  # only the best-scored one counts
-    assert metrics["AR10"] == pytest.approx(1.0)
-
-
-def test_one_of_two_objects_found(split_of):
-    split = split_of({7: (80, 80)}, [(7, 3, [10, 10, 20, 20]), (7, 3, [50, 50, 20, 20])])
-    metrics, _ = coco_metrics(split, [_found(7, 3, [10, 10, 20, 20], 0.9)])
-    # Precision 1 at the recalls 0, .01, ... .5, else 0.
-    assert metrics["AP"] == pytest.approx(51 / 101)
-    assert metrics["AR100"] == pytest.approx(0.5)
-
-
-def test_an_object_is_found_once(split_of):
-    split = split_of({7: (80, 80)}, [(7, 3, [10, 10, 20, 20]), (7, 3, [50, 50, 20, 20])])
-    metrics, _ = coco_metrics(split, [_found(7, 3, [10, 10, 20, 20], 0.9), _found(7, 3, [10, 10, 20, 20], 0.8)])
-    assert metrics["AR100"] == pytest.approx(0.5)
-
-
-def test_only_the_images_of_the_split_count(split_of):
-    split = split_of({7: (80, 80), 4: (80, 80)}, [(7, 3, [10, 10, 20, 20]), (4, 3, [10, 10, 20, 20])])
-    split = dataclasses.replace(split, images=split.images[:1])
-    assert coco_metrics(split, [_found(7, 3, [10, 10, 20, 20], 0.9)])[0]["AP"] == pytest.approx(1.0)
-
-
-def test_classes_are_told_by_category_id(split_of):
-    split = split_of({7: (80, 80)}, [(7, 3, [10, 10, 20, 20]), (7, 8, [50, 50, 20, 20])])
-    metrics, per_class = coco_metrics(split, [_found(7, 8, [10, 10, 20, 20], 0.9), _found(7, 8, [50, 50, 20, 20], 0.8)])
-    assert per_class == {"cat": pytest.approx(0.0), "dog": pytest.approx(0.5)}
-    assert metrics["AP"] == pytest.approx(0.25)
-
-
-def test_classes_of_one_name_stay_apart(split_of):
-    split = split_of({7: (80, 80)}, [(7, 3, [10, 10, 20, 20]), (7, 8, [50, 50, 20, 20])], {3: "cat", 8: "cat"})
-    _, per_class = coco_metrics(split, [_found(7, 8, [50, 50, 20, 20], 0.8)])
-    assert per_class == {"cat": pytest.approx(0.0), "cat (id 8)": pytest.approx(1.0)}
-
-
-def test_detections_inside_a_crowd_are_not_held_against_the_model(split_of):
-    split = split_of({7: (80, 80)}, [(7, 3, [10, 10, 20, 20]), (7, 3, [40, 40, 40, 40], {"iscrowd": 1})])
-    metrics, _ = coco_metrics(split, [_found(7, 3, [50, 50, 20, 20], 0.95), _found(7, 3, [10, 10, 20, 20], 0.9)])
-    assert metrics["AP"] == pytest.approx(1.0)
-
-
-def test_area_of_the_file_decides_the_size_class(split_of):
-    split = split_of({7: (80, 80)}, [(7, 3, [10, 10, 20, 20], {"area": 2000.0})])  # above 32 x 32
-    metrics, _ = coco_metrics(split, [_found(7, 3, [10, 10, 20, 20], 0.9)])
-    assert (metrics["APs"], metrics["APm"]) == (-1, pytest.approx(1.0))
-
-
-def test_no_detection_at_all(split_of):
-    split = split_of({7: (80, 80)}, [(7, 3, [10, 10, 20, 20])])
-    metrics, per_class = coco_metrics(split, [])
-    assert (metrics["AP"], metrics["AR100"], metrics["APl"]) == (0.0, 0.0, -1)
-    assert per_class == {"cat": 0.0, "dog": -1.0}
-
-
-@pytest.mark.parametrize("found", [[], [_found(7, 3, [10, 10, 20, 20], 0.9)]])
-def test_no_object_at_all(split_of, found):
-    metrics, per_class = coco_metrics(split_of({7: (80, 80)}, []), found)
-    assert set(metrics.values()) == {-1.0}
-    assert per_class == {"cat": -1.0, "dog": -1.0}
-
-
-def test_pycocotools_prints_nothing(split_of, capsys):
-    coco_metrics(split_of({7: (80, 80)}, [(7, 3, [10, 10, 20, 20])]), [])
-    assert capsys.readouterr().out == ""
-
-
-def test_results_have_original_category_ids_and_inclusive_sides():
-    results = coco_results(7, np.array([[10.0, 20.0, 29.0, 20.0]]), np.array([0.5]), np.array([1]), [3, 8])
-    assert results == [{"image_id": 7, "category_id": 8, "bbox": [10.0, 20.0, 20.0, 1.0], "score": 0.5}]
-
-
 def _always(boxes, scores, classes):
-    """Finds the same in every image."""
+    """Detects the same in every image."""
 
     def predict(images):
         rows = len(images)
@@ -135,7 +41,7 @@ def _always(boxes, scores, classes):
     return predict
 
 
-def test_boxes_come_back_to_original_pixels_axis_by_axis_and_scores_must_exceed_the_threshold(split_of):
+def test_boxes_are_in_original_pixels_and_scores_above_the_threshold(split_of):
     split = split_of({7: (40, 60), 4: (128, 16), 9: (64, 32)}, [])
     result = evaluate(
         _always([[4, 8, 19, 39], [0, 0, 3, 3], [0, 0, 7, 7]], [0.75, 0.5, 0.25], [1, 0, 0]),
@@ -157,10 +63,10 @@ def test_boxes_come_back_to_original_pixels_axis_by_axis_and_scores_must_exceed_
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
-def test_the_whole_way_from_images_to_average_precision(batch_size, tmp_path, square_finder, squares):
+def test_from_image_files_to_average_precision(batch_size, tmp_path, square_finder, squares):
     from PIL import Image
 
-    # The network's 64 x 64 input stands for 128 x 64 and 64 x 192 images: cell (i, j) lies at (4 j, 4 i) of the input.
+    # Images of 128 x 64 and 64 x 192 pixels become the 64 x 64 input, in which cell (i, j) lies at (4 j, 4 i).
     Image.fromarray(squares((64, 64), {(4, 5): "red"}, (2, 1))).save(tmp_path / "a.png")
     Image.fromarray(squares((64, 64), {(8, 3): "green", (12, 12): "red"}, (1, 3))).save(tmp_path / "b.png")
     Image.fromarray(squares((64, 64), {})).save(tmp_path / "c.png")
@@ -199,7 +105,7 @@ def test_a_missing_image_is_named(split_of):
     assert "\n" not in str(error.value)
 
 
-def test_a_skipped_image_counts_as_one_without_detections(split_of):
+def test_a_skipped_image_counts_as_an_image_without_detections(split_of):
     split = split_of({7: (64, 32), 4: (64, 32)}, [(7, 3, [4, 8, 16, 32]), (4, 3, [4, 8, 16, 32])])
     split.images[1].path.write_bytes(b"broken")
     predict, notes = _always([[4, 8, 19, 39]], [0.75], [0]), ImageNotes()
@@ -209,7 +115,7 @@ def test_a_skipped_image_counts_as_one_without_detections(split_of):
     assert list(notes.broken) == [4]
 
 
-def test_written_files_can_be_read_by_pycocotools(split_of, tmp_path):
+def test_pycocotools_reads_the_written_files(split_of, tmp_path):
     from pycocotools.coco import COCO
 
     split = split_of({7: (80, 80)}, [(7, 3, [10, 10, 20, 20])])
@@ -220,14 +126,14 @@ def test_written_files_can_be_read_by_pycocotools(split_of, tmp_path):
     assert json.loads((file.parent / "metrics.json").read_text())["metrics"]["AP50"] == pytest.approx(1.0)
 
 
-def test_a_folder_that_cannot_be_made(split_of, tmp_path):
+def test_a_folder_that_cannot_be_created(split_of, tmp_path):
     (tmp_path / "file").write_text("")
     result = EvaluationResult([], {}, {}, 0)
     with pytest.raises(UserError, match=r"cannot be written \(.*\); name another folder"):
         result.write(tmp_path / "file" / "eval")
 
 
-def test_the_table_shows_a_dash_where_nothing_can_be_measured():
+def test_the_table_has_a_dash_where_there_is_nothing_to_measure():
     metrics = dict.fromkeys(METRIC_NAMES, -1.0) | {"AP": 0.5}
     lines = EvaluationResult([], metrics, {"cat": 0.25, "zebra": -1.0}, 0).table().splitlines()
     assert lines[0].startswith("AP 0.500  AP50 -")
@@ -237,15 +143,15 @@ def test_the_table_shows_a_dash_where_nothing_can_be_measured():
 @pytest.mark.parametrize(
     ("names", "ids", "expected"),
     [
-        (["cat"], [3], "has 2 classes, the model was trained on 1"),
+        (["cat"], [3], "has 2 classes, but the model was trained on 1"),
         (["cat", "dog"], [3, 9], "category id 8 is 'dog' there and unknown to the model"),
         (["cat", "cow"], [3, 8], "category id 8 is 'dog' there and 'cow' in the model"),
     ],
 )
-def test_a_model_of_other_classes_is_refused(split_of, names, ids, expected):
+def test_a_model_with_other_classes_is_refused(split_of, names, ids, expected):
     with pytest.raises(UserError, match=expected):
         check_classes(split_of({7: (80, 80)}, []), names, ids)
 
 
-def test_a_model_of_the_same_classes_is_welcome(split_of):
+def test_a_model_with_the_same_classes_is_accepted(split_of):
     check_classes(split_of({7: (80, 80)}, []), ["cat", "dog"], [3, 8])

@@ -1,10 +1,10 @@
-"""Which detections found what, by hand."""
+"""Matches of detections and objects, by hand."""
 
 import numpy as np
 import pytest
 
 from ttfnet_tf.data.coco import load_coco
-from ttfnet_tf.evaluation.evaluate import coco_evaluation
+from ttfnet_tf.evaluation.coco_metrics import coco_evaluation
 from ttfnet_tf.evaluation.matches import match
 
 CROWD = {"iscrowd": 1}
@@ -25,12 +25,12 @@ def matches_of(write_coco):
 HERE, THERE, AWAY = [10, 10, 20, 20], [60, 60, 20, 20], [10, 60, 30, 30]
 
 
-def test_right_wrong_and_missed(matches_of):
+def test_correct_wrong_and_missed(matches_of):
     objects = [(7, 3, HERE), (7, 3, THERE), (7, 8, AWAY), (9, 8, HERE)]
     detections = [(7, 3, HERE, 0.9), (7, 3, HERE, 0.8), (7, 8, THERE, 0.7), (9, 8, HERE, 0.6)]
     matches = matches_of(objects, detections)
     cat, dog = matches.classes["cat"], matches.classes["dog"]
-    assert (cat.num_objects, cat.scores.tolist(), cat.correct.tolist()) == (2, [0.9, 0.8], [True, False])  # the second is a double
+    assert (cat.num_objects, cat.scores.tolist(), cat.correct.tolist()) == (2, [0.9, 0.8], [True, False])  # the second is a duplicate
     assert (dog.num_objects, dog.scores.tolist(), dog.correct.tolist()) == (2, [0.7, 0.6], [False, True])
     first, second = matches.images[7], matches.images[9]
     assert [one["bbox"] for one in first.missed] == [THERE, AWAY]
@@ -41,17 +41,17 @@ def test_right_wrong_and_missed(matches_of):
     assert matches.worst(5) == [7]
 
 
-@pytest.mark.parametrize(("height", "mistakes"), [(9, 2), (11, 0)])  # of 20 px: overlaps of .45 and .55
-def test_an_overlap_below_one_half_finds_nothing(matches_of, height, mistakes):
+@pytest.mark.parametrize(("height", "mistakes"), [(9, 2), (11, 0)])  # of 20 px: IoU .45 and .55
+def test_an_iou_below_one_half_does_not_match(matches_of, height, mistakes):
     image = matches_of([(7, 3, HERE)], [(7, 3, [10, 10, 20, height], 0.9)]).images[7]
     assert image.mistakes == mistakes
 
 
-def test_what_nobody_is_shown_does_not_count_in_images(matches_of):
+def test_low_scores_do_not_count_in_images(matches_of):
     matches = matches_of([(7, 3, HERE)], [(7, 3, HERE, 0.3), (7, 3, AWAY, 0.1)])
     image = matches.images[7]
     assert (len(image.missed), len(image.found), len(image.wrong), len(image.correct)) == (1, 0, 0, 0)
-    assert matches.classes["cat"].correct.tolist() == [True, False]  # the curve looks at every score
+    assert matches.classes["cat"].correct.tolist() == [True, False]  # the curve uses every score
 
 
 def test_a_crowd_is_neither_missed_nor_found(matches_of):
@@ -73,7 +73,7 @@ def test_nothing_to_match(matches_of):
     assert matches.worst(3) == []
 
 
-def test_the_worst_come_first(matches_of):
+def test_the_worst_images_come_first(matches_of):
     matches = matches_of([(7, 3, HERE), (9, 3, HERE), (9, 3, THERE)], [])
     assert matches.worst(1) == [9]
     assert matches.worst(2) == [9, 7]

@@ -1,4 +1,4 @@
-"""Decoding and resizing inside a graph against OpenCV, by which networks are trained."""
+"""The decoder of the served graph against OpenCV, which training uses."""
 
 import io
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ttfnet_tf.data.images import read_rgb
-from ttfnet_tf.export.image_decoder import decode, decode_and_resize, resize
+from ttfnet_tf.export.image_decoder import decode, decode_and_resize
 
 RNG = np.random.default_rng(0)
 RGB = cv2.resize(RNG.integers(0, 256, (7, 9, 3), np.uint8), (61, 45), interpolation=cv2.INTER_CUBIC)
@@ -42,7 +42,7 @@ def _opencv(suffix, image):
 
 
 def _orientation(value, order="MM", entries=1):
-    """An EXIF structure whose last entry is the orientation; the others are of tag 0x0100."""
+    """An EXIF structure; the last entry is the orientation, the others have the tag 0x0100."""
     endian = "big" if order == "MM" else "little"
 
     def number(value, size):
@@ -80,52 +80,36 @@ KINDS = {
     "one pixel": _opencv(".png", RGB[:1, :1]),
     **{f"orientation {value}": _with_exif(_orientation(value)) for value in range(1, 9)},
     "orientation, little endian": _with_exif(_orientation(8, "II", entries=5)),
-    "orientation without sense": _with_exif(_orientation(9)),
+    "invalid orientation": _with_exif(_orientation(9)),
     "orientation behind fill bytes": _with_exif(_orientation(7), before=b"\xff\xff\xff"),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_images_are_read_as_opencv_reads_them(decoded, kind):
+def test_files_are_decoded_as_opencv_does(decoded, kind):
     np.testing.assert_array_equal(decoded(KINDS[kind]), read_rgb(KINDS[kind]))
 
 
-def test_the_kinds_turn_and_tell_colours():
+def test_the_files_are_rotated_and_have_colours():
     assert read_rgb(KINDS["orientation 6"]).shape == (61, 45, 3)
     assert read_rgb(KINDS["jpeg"]).shape == (45, 61, 3)
     assert RGB.std() > 30
 
 
-def test_orientation_in_a_png(decoded):
-    # By hand: OpenCV before 4.11 does not look there.
+def test_orientation_of_a_png(decoded):
+    # Expected by hand: OpenCV before 4.11 ignores it.
     exif = Image.Exif()
     exif[0x0112] = 6
     np.testing.assert_array_equal(decoded(_pillow("PNG", exif=exif)), np.rot90(RGB, -1))
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True, "subsampling": 0}])
-def test_four_inks(decoded, options):
+def test_cmyk(decoded, options):
     inks = cv2.resize(RNG.integers(0, 256, (6, 8, 4), np.uint8), (61, 45), interpolation=cv2.INTER_CUBIC)
     content = _pillow("JPEG", Image.fromarray(inks, "CMYK"), **options)
     np.testing.assert_array_equal(decoded(content), read_rgb(content))
     opencv = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert 1 <= np.abs(read_rgb(content).astype(int) - opencv).max() <= 2
-
-
-@pytest.mark.parametrize("size", [(64, 96), (50, 33)])
-def test_resize_is_that_of_opencv_bit_for_bit(size):
-    resized = tf.function(lambda image: resize(image, size), input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
-    sizes = [(1, 1), (1, 40), (40, 1), (2, 3), size, (2 * size[0], 2 * size[1]), (size[0] - 1, size[1] + 1), (517, 389)]
-    for height, width in [*sizes, *RNG.integers(1, 300, (25, 2))]:
-        image = RNG.integers(0, 256, (height, width, 3), np.uint8)
-        expected = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
-        np.testing.assert_array_equal(resized(image), expected, err_msg=f"{height} x {width}")
-
-
-def test_a_batch_of_one_size_is_resized_like_its_images():
-    images = RNG.integers(0, 256, (2, 20, 30, 3), np.uint8)
-    expected = [cv2.resize(image, (32, 64)) for image in images]
-    np.testing.assert_array_equal(resize(tf.constant(images), (64, 32)), expected)
 
 
 def test_files_of_different_sizes_in_one_batch(batch):
@@ -146,7 +130,7 @@ PNG = KINDS["png"]
         (PNG[:8], "has a header without a size"),
         (PNG[:18], "has a header without a size"),
         (PNG[:16] + bytes(8) + PNG[24:], "has a header without a size"),
-        (b"\xff\xd8" + b"\xff\xe0\0\2" * 2000, "has a header without a size"),  # a header that goes on and on
+        (b"\xff\xd8" + b"\xff\xe0\0\2" * 2000, "has a header without a size"),  # a header without end
         (PNG[:16] + b"\xff" * 8 + PNG[24:], r"has more than 10000 pixels; its height and width are\] \[2147483647\] \[2147483647\]"),
         (_opencv(".png", np.zeros([101, 100, 3], np.uint8)), r"has more than 10000 pixels; its height and width are\] \[101\] \[100\]"),
         (_opencv(".jpg", np.zeros([100, 101, 3], np.uint8)), r"has more than 10000 pixels; its height and width are\] \[100\] \[101\]"),
@@ -155,10 +139,10 @@ PNG = KINDS["png"]
         (PNG[:-12], "is cut short"),
     ],
 )
-def test_broken_files_are_told_with_their_row(batch, content, message):
+def test_broken_files_are_reported_with_their_row(batch, content, message):
     with pytest.raises(tf.errors.InvalidArgumentError, match=rf"image_bytes, row\] \[1\] \[{message}"):
         batch(tf.constant([PNG, content]))
 
 
-def test_the_largest_image_allowed_is_read(decoded):
+def test_an_image_of_max_pixels_is_decoded(decoded):
     assert decoded(_opencv(".png", np.zeros([100, 100, 3], np.uint8))).shape == (100, 100, 3)

@@ -1,4 +1,4 @@
-"""What a server answers is what the run answers: loaded without this package, in any batch, for any image, and after a mistake."""
+"""An exported SavedModel answers as the run does: loaded without this package, in any batch, for any image, and after an error."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.export.saved_model import export_saved_model, next_version
 from ttfnet_tf.inference.detector import Detector
 
-# Stock TensorFlow, in a process that cannot import this package: through the session loader that TensorFlow Serving uses, and as
-# users of Python load it. Reads images from a folder, writes answers to an .npz.
+# Stock TensorFlow in a process that cannot import this package. Loads the model with the session loader of TensorFlow Serving, and as
+# Python users do; reads images from a folder and writes the answers to an .npz file.
 SERVER = """
 import sys
 sys.modules["ttfnet_tf"] = None
@@ -29,7 +29,7 @@ answers = {}
 with tf.compat.v1.Session(graph=tf.Graph()) as session:
     graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], model)
     signatures = graph.signature_def
-    # As the server calls the session; Session.run would look at shapes in Python first.
+    # As the server calls the session; Session.run would check shapes in Python first.
     ask = {
         name: session._make_callable_from_options(config_pb2.CallableOptions(
             feed=[one.name for one in signature.inputs.values()], fetch=[signature.outputs[key].name for key in sorted(signature.outputs)]))
@@ -90,7 +90,7 @@ def local(trained):
 
 
 def _ordered(files):
-    """The broken ones below are made of the first, a JPEG, and the second, a PNG."""
+    """The files, with the PNG second: the broken files above are made from it."""
     first = ("colour.jpg", "colour.png")
     return {name: files[name] for name in (*first, *(name for name in files if name not in first))}
 
@@ -121,7 +121,7 @@ def test_a_row_does_not_depend_on_its_batch(answers):
     np.testing.assert_array_equal(answers["tensor 3"], answers["tensor 8"])
 
 
-def test_both_ways_to_load_give_the_same(answers):
+def test_session_loader_and_python_loader_agree(answers):
     assert answers["signatures"].tolist() == ["image_bytes", "preprocessed", "serving_default"]
     np.testing.assert_array_equal(answers["eager"], answers["8 detection_boxes"])
 
@@ -146,7 +146,7 @@ def test_both_ways_to_load_give_the_same(answers):
         ("size", ""),
     ],
 )
-def test_mistakes_are_invalid_arguments_and_the_process_goes_on(answers, name, message):
+def test_bad_requests_are_invalid_arguments_and_the_process_continues(answers, name, message):
     assert str(answers[f"error {name}"]).startswith("InvalidArgumentError")
     assert message in str(answers[f"error {name}"])
     np.testing.assert_array_equal(answers["again"], answers["8 detection_boxes"][:3])
@@ -166,17 +166,17 @@ def test_the_folder_holds_labels_card_and_warm_up(exported, answers):
     assert "AP 0.250, AP50 0.500" in page
     assert "| 90 | bird |" in page
     assert answers["records"] == 3
-    assert sorted(path.name for path in exported.parent.iterdir()) == ["1"]  # nothing left over from writing
+    assert sorted(path.name for path in exported.parent.iterdir()) == ["1"]  # no temporary folder is left
 
 
 def _run(category_ids=(3,)):
-    """What the checks of a target look at before anything is built."""
+    """What is checked before the graph is built."""
     return types.SimpleNamespace(labels=types.SimpleNamespace(category_ids=category_ids), folder="runs/x")
 
 
-def test_versions_are_never_written_over(exported, tmp_path):
+def test_a_version_is_never_overwritten(exported, tmp_path):
     before = (exported / "saved_model.pb").read_bytes()
-    with pytest.raises(UserError, match="1: exists already; leave --version out to take the next free number"):
+    with pytest.raises(UserError, match="1: already exists; omit --version to use the next free number"):
         export_saved_model(_run(), exported.parents[1], name="tiny", version=1)
     assert (exported / "saved_model.pb").read_bytes() == before
     assert next_version(exported.parent) == 2
@@ -186,9 +186,9 @@ def test_versions_are_never_written_over(exported, tmp_path):
     assert next_version(tmp_path) == 13
 
 
-def test_names_and_ids_that_no_server_could_tell(tmp_path):
+def test_names_and_ids_that_cannot_be_served(tmp_path):
     for name in ("a/b", "..", ".hidden", ""):
-        with pytest.raises(UserError, match="a model is named with letters, digits"):
+        with pytest.raises(UserError, match="a model name has letters, digits"):
             export_saved_model(_run(), tmp_path, name=name)
     with pytest.raises(UserError, match="category id 16777217 is above 16777216"):
         export_saved_model(_run((3, 2**24 + 1)), tmp_path, name="a")
@@ -203,7 +203,7 @@ def test_names_and_ids_that_no_server_could_tell(tmp_path):
         (["export.max_pixels=0"], "export.max_pixels=0 must be above 0"),
     ],
 )
-def test_mistakes_of_the_command(trained, tmp_path, arguments, message, capsys):
+def test_wrong_arguments_of_the_command(trained, tmp_path, arguments, message, capsys):
     assert cli.main(["export", str(trained), "--out", str(tmp_path), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -214,7 +214,7 @@ def test_a_missing_run_is_named(tmp_path, capsys):
     assert "nowhere: no such run or checkpoint" in capsys.readouterr().err
 
 
-def test_the_python_api_takes_the_version_folder(exported, local, files):
+def test_detector_loads_the_version_folder(exported, local, files):
     detector = Detector.load(exported, score_threshold=0.25)
     assert (detector.class_names, detector.category_ids) == (local.class_names, local.category_ids)
     for name in ("colour.jpg", "turned.jpg"):
@@ -232,7 +232,7 @@ def test_a_threshold_below_that_of_the_export_is_refused(exported, capsys):
     assert "was exported with decode.score_threshold=0.2" in capsys.readouterr().err
 
 
-def test_evaluation_and_prediction_of_the_export_are_those_of_the_run(exported, trained, tmp_path, write_coco, capsys):
+def test_evaluation_and_prediction_match_those_of_the_run(exported, trained, tmp_path, write_coco, capsys):
     sizes = {1: (70, 90), 2: (64, 96), 3: (130, 60)}
     annotations, images = write_coco(sizes, [(1, 3, [10, 10, 30, 30]), (3, 90, [5, 60, 30, 30])], {3: "cat", 8: "dog", 90: "bird"})
     data = [f"data.val.annotations={annotations}", f"data.val.images={images}"]

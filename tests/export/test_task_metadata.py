@@ -1,4 +1,4 @@
-"""TFLite's metadata table, read back by the field numbers of its published schema, and what it says about the outputs."""
+"""TFLite's metadata table, read back by the field numbers of its published schema."""
 
 import json
 
@@ -22,7 +22,7 @@ CARD = {
 
 
 class Table:
-    """A FlatBuffers table: fields by number, as the format's specification lays them out."""
+    """A FlatBuffers table: fields by number, as the specification of the format says."""
 
     def __init__(self, content, place):
         self._table = flatbuffers.table.Table(bytearray(content), place)
@@ -93,7 +93,7 @@ def test_the_model_and_its_files():
     assert [(file.text(0), file.number(2, BYTE)) for file in model.tables(6)] == [("model_card.json", 1)]  # DESCRIPTIONS
 
 
-def test_the_input_is_an_rgb_image_that_needs_no_normalisation(graph):
+def test_the_input_is_an_rgb_image_without_normalisation(graph):
     (image,) = graph.tables(2)
     assert image.text(0) == "image"
     assert "[123.675, 116.28, 103.53]" in image.text(1)
@@ -123,11 +123,11 @@ def test_the_outputs_are_those_of_a_detector(graph):
     assert (group.text(0), group.texts(1)) == ("detection_result", names[:3])
 
 
-def test_a_line_for_each_category_id():
+def test_labels_have_a_line_for_each_category_id():
     assert labels_by_id(CARD) == "???\ncat\n???\n???\ndög\n"
 
 
-def test_ids_too_large_for_lines():
+def test_category_ids_too_large_for_a_label_file():
     card = json.loads(json.dumps(CARD))
     card["classes"][1]["category_id"] = 2**24
     assert labels_by_id(card) is None

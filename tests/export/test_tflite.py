@@ -1,4 +1,4 @@
-"""A small run through every precision: what the files say, what they detect, and what is refused."""
+"""A small run exported in every precision: content of the files, detections, and what is refused."""
 
 import dataclasses
 import re
@@ -15,8 +15,10 @@ from tensorflow.lite.tools import flatbuffer_utils
 from ttfnet_tf import build
 from ttfnet_tf.config import Config, DataConfig, DecodeConfig, ModelConfig, SplitConfig
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.export.forms import PRECISIONS
 from ttfnet_tf.export.task_metadata import task_metadata
-from ttfnet_tf.export.tflite import PRECISIONS, export_tflite, representative_images
+from ttfnet_tf.export.tflite import export_tflite
+from ttfnet_tf.export.tflite_int8 import representative_images
 from ttfnet_tf.inference.tflite_metadata import read_card, read_files, replace_files, with_files
 from ttfnet_tf.inference.tflite_predictor import TFLitePredictor
 from ttfnet_tf.models.parameters import named_parameters
@@ -29,7 +31,7 @@ SMALL = {"width": 8, "neck_channels": (16, 8, 8), "shortcut": (1, 1, 1), "heatma
 
 
 def _run(folder, **keywords):
-    """A run with initial values away from zero, so that offsets, masks and boxes are all at work."""
+    """A run whose initial values are not zero, so that offsets, masks and boxes matter."""
     model = networks.build(2, **SMALL, zero_init_residual=False, image_size=SIZE, **keywords)
     random = np.random.default_rng(2)
     for name, variable in named_parameters(model).items():
@@ -64,10 +66,10 @@ def truth(run):
     return {name: value.numpy() for name, value in found.items()}
 
 
-def test_fp32_finds_what_keras_finds(files, run, truth):
+def test_fp32_detects_what_keras_detects(files, run, truth):
     runner = tf.lite.Interpreter(str(files["fp32"])).get_signature_runner("serving_default")
     threshold = np.float32(run.config.decode.score_threshold)
-    assert (truth["scores"] > threshold).sum() > 20  # there is something to compare
+    assert (truth["scores"] > threshold).sum() > 20  # enough to compare
     assert np.ptp(truth["boxes"]) > 10
     for row, image in enumerate(IMAGES):
         found = runner(image=image)
@@ -109,7 +111,7 @@ def _types(file):
     return {detail["name"]: detail["dtype"] for detail in tf.lite.Interpreter(str(file)).get_tensor_details()}
 
 
-def test_precisions_are_what_they_say(files):
+def test_types_and_sizes_of_the_precisions(files):
     size = {name: file.stat().st_size for name, file in files.items()}
     assert size["fp16"] < 0.7 * size["fp32"]
     assert size["dynamic"] < 0.6 * size["fp32"]
@@ -118,12 +120,12 @@ def test_precisions_are_what_they_say(files):
     assert np.float16 in _types(files["fp16"]).values()
 
 
-# Of sampling, boxes, logits and decoding. A sampling in int8 breaks the first, top-k on int8 the last.
+# Parts of sampling, boxes, logits and decoding. int8 sampling would break the first, int8 top-k the last.
 @pytest.mark.parametrize(
     "part",
     [r"deconv_layers\.\d\.0/Floor", r"conv_offset_mask/", r"normalization/add$", r"bbox_head\.hm\.2/", r"wh\.1/", r"^decode/.*TopKV2"],
 )
-def test_int8_keeps_the_sensitive_parts_in_float(files, part):
+def test_int8_keeps_sensitive_parts_in_float(files, part):
     activations = {
         name: kind for name, kind in _types(files["int8"]).items() if re.search(part, name) and "Bias" not in name.split(";")[-1]
     }
@@ -139,12 +141,12 @@ def test_int8_computes_the_rest_in_int8(files):
     assert np.int8 in [kind for name, kind in types.items() if "/project/MatMul" in name]
 
 
-def test_int8_scores_are_no_steps(files):
+def test_int8_scores_are_not_quantised(files):
     scores = TFLitePredictor(files["int8"])(IMAGES[:, 0])["scores"]
     assert not (scores * 256 == np.round(scores * 256)).all()
 
 
-def test_outputs_stand_in_the_order_of_the_task_library(files):
+def test_outputs_have_the_order_of_the_task_library(files):
     for file in files.values():
         interpreter = tf.lite.Interpreter(str(file))
         by_name = interpreter.get_signature_runner("serving_default").get_output_details()
@@ -162,7 +164,7 @@ def test_the_metadata_table_is_in_the_model(files):
         assert read_files(file)["labels_by_id.txt"].splitlines()[3:5] == ["cat", "???"]
 
 
-def test_files_behind_the_model_are_replaced(files, tmp_path):
+def test_attached_files_are_replaced(files, tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(files["int8"].read_bytes())
     replace_files(path, {"labels.txt": "x\n", "new.txt": "y"})
@@ -174,8 +176,8 @@ def test_files_behind_the_model_are_replaced(files, tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["model.tflite"]
 
 
-# Bounds for the four strongest detections of each image: of the score, and of the corners in pixels of 64 x 96. One in ten may be found
-# in the next cell instead, where two cells are almost equally good.
+# Bounds for the four best detections of each image: of the score, and of the corners in pixels of 64 x 96. One in ten may be in the
+# neighbouring cell, where two cells are almost equally good.
 @pytest.mark.parametrize(("precision", "score", "pixels"), [("fp16", 0.001, 0.1), ("dynamic", 0.01, 0.2), ("int8", 0.02, 0.5)])
 def test_smaller_precisions_stay_close(files, truth, precision, score, pixels):
     found = TFLitePredictor(files[precision])(IMAGES[:, 0])
@@ -187,7 +189,7 @@ def test_smaller_precisions_stay_close(files, truth, precision, score, pixels):
     assert np.mean(close) >= 0.9
 
 
-def test_predictor_gives_what_predict_function_gives(files, run, truth):
+def test_the_predictor_matches_predict_function(files, run, truth):
     predictor = TFLitePredictor(files["fp32"])
     assert (predictor.image_size, predictor.class_names, predictor.category_ids) == (SIZE, ("cat", "dög"), (3, 4097))
     found = predictor(IMAGES[:, 0])
@@ -197,7 +199,7 @@ def test_predictor_gives_what_predict_function_gives(files, run, truth):
     assert (found["boxes"].dtype, found["scores"].dtype, found["classes"].dtype) == (np.float32, np.float32, np.int32)
 
 
-def test_files_behind_the_model(files):
+def test_attached_files(files):
     for precision, file in files.items():
         with zipfile.ZipFile(file) as archive:
             assert archive.read("labels.txt").decode() == "cat\ndög\n"
@@ -209,7 +211,7 @@ def test_files_behind_the_model(files):
         assert card.get("representative_images") == (4 if precision == "int8" else None)
 
 
-def test_a_sampler_of_the_model_is_what_it_was(run, files):
+def test_the_model_keeps_its_sampler(run, files):
     assert {layer.sampler for layer in run.model.submodules if hasattr(layer, "sampler")} == {"crop_and_resize"}
 
 
@@ -222,7 +224,7 @@ def trained(run, write_coco):
     return dataclasses.replace(run.config, data=dataclasses.replace(run.config.data, train=split))
 
 
-def test_representative_images_are_those_of_the_seed(trained):
+def test_representative_images_depend_on_the_seed(trained):
     drawn = [image.copy() for image in representative_images(trained, count=4, seed=3)]
     assert [(image.shape, image.dtype) for image in drawn] == [((1, *SIZE, 3), np.uint8)] * 4
     again = list(representative_images(trained, count=4, seed=3))
@@ -232,13 +234,13 @@ def test_representative_images_are_those_of_the_seed(trained):
     assert len(everything) == 6
     other = list(representative_images(trained, count=4, seed=4))
     assert not np.array_equal(other, drawn)
-    # Each is an image of the set: write_coco draws image n from the seed n.
+    # Each is an image of the training set: write_coco draws image n with the seed n.
     files = {np.random.default_rng(n).integers(0, 255, (64, 96, 3), np.uint8).tobytes() for n in range(1, 6)}
     assert sum(image.tobytes() in files for image in everything) == 5
 
 
 def test_int8_without_training_images(run, tmp_path):
-    with pytest.raises(UserError, match=r"int8 takes its scales from training images: data\.train\.annotations is not set.*choose dynamic"):
+    with pytest.raises(UserError, match=r"int8 needs training images for its scales: data\.train\.annotations is not set.*choose dynamic"):
         export_tflite(run, tmp_path, precision="int8")
     assert list(tmp_path.iterdir()) == []
 
@@ -250,7 +252,7 @@ def test_other_representative_images_are_refused(run, tmp_path, images):
 
 
 def test_unknown_precision(run, tmp_path):
-    with pytest.raises(UserError, match="'int4' is none of TFLite's: choose fp32, fp16, dynamic, int8"):
+    with pytest.raises(UserError, match="'int4' is unknown; choose fp32, fp16, dynamic, int8"):
         export_tflite(run, tmp_path, precision="int4")
 
 
@@ -275,13 +277,13 @@ def test_a_network_that_does_not_convert(run, tmp_path, monkeypatch):
         export_tflite(run, tmp_path)
 
 
-def test_files_that_carry_nothing(tmp_path, files):
+def test_files_without_a_model_card(tmp_path, files):
     plain = tmp_path / "plain.tflite"
     plain.write_bytes(b"TFL3")
-    with pytest.raises(UserError, match=r"plain\.tflite: carries no labels"):
+    with pytest.raises(UserError, match=r"plain\.tflite: has no labels"):
         read_files(plain)
     plain.write_bytes(with_files(b"TFL3", {"other.txt": "x"}))
-    with pytest.raises(UserError, match=r"plain\.tflite: carries no model_card\.json"):
+    with pytest.raises(UserError, match=r"plain\.tflite: has no model_card\.json"):
         TFLitePredictor(plain)
     plain.write_bytes(with_files(b"nothing", read_files(files["fp32"])))
     with pytest.raises(UserError, match=r"plain\.tflite: cannot be loaded"):
@@ -290,7 +292,7 @@ def test_files_that_carry_nothing(tmp_path, files):
         TFLitePredictor(tmp_path / "gone.tflite")
 
 
-def test_litert_gives_the_same(files):
+def test_litert_gives_the_same_detections(files):
     pytest.importorskip("ai_edge_litert")
     found, expected = TFLitePredictor(files["int8"], runtime="litert")(IMAGES[:, 0]), TFLitePredictor(files["int8"])(IMAGES[:, 0])
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=0.02)

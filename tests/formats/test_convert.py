@@ -12,7 +12,7 @@ from ttfnet_tf import cli, progress
 from ttfnet_tf.boxes import xyxy_to_xywh
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.evaluation.evaluate import coco_metrics
+from ttfnet_tf.evaluation.coco_metrics import coco_metrics
 from ttfnet_tf.formats import output_folder
 from ttfnet_tf.formats.convert import READERS, convert
 from ttfnet_tf.formats.detect_format import FORMATS

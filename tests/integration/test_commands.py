@@ -68,4 +68,4 @@ def test_a_model_of_other_classes_is_refused_by_its_file(folder, capsys):
     other["categories"][0]["name"] = "hexagon"
     (folder / "other.json").write_text(json.dumps(other))
     assert cli.main(["evaluate", str(folder / "run"), f"data.val.annotations={folder / 'other.json'}"]) == 2
-    assert "other.json: does not have the classes of the model" in capsys.readouterr().err
+    assert "other.json: has other classes than the model" in capsys.readouterr().err

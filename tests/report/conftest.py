@@ -1,26 +1,26 @@
-"""Small truths told box by box, and work directories as training leaves them."""
+"""Evaluated images from boxes written in the test, and work directories as training writes them."""
 
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
-from pycocotools.coco import COCO
 
 CATEGORIES = {3: "cat", 8: "dog"}  # ids with gaps, as in COCO
 
 
 @pytest.fixture
-def scenes():
-    """scenes([("cat", [x, y, w, h]), ...], [("dog", box, score), ...]) -> a list with the scene of image 7; "crowd cat" is a crowd."""
-    from ttfnet_tf.report.evaluated_images import scenes_of
+def evaluated(tmp_path):
+    """evaluated([("cat", [x, y, w, h]), ...], [("dog", box, score), ...]) -> [EvaluatedImage]; "crowd cat" is a crowd."""
+    from ttfnet_tf.evaluation.coco_metrics import coco_evaluation
+    from ttfnet_tf.report.evaluated_images import evaluated_images
 
     numbers = {name: number for number, name in CATEGORIES.items()}
 
     def make(objects, detections):
-        truth = COCO()
-        truth.dataset = {
-            "images": [{"id": 7}],
+        content = {
+            "images": [{"id": 7, "file_name": "7.png", "width": 100, "height": 100}],
             "categories": [{"id": number, "name": name} for number, name in CATEGORIES.items()],
             "annotations": [
                 {
@@ -33,22 +33,25 @@ def scenes():
                 for number, (name, box) in enumerate(objects, start=1)
             ],
         }
-        truth.createIndex()
-        found = [{"image_id": 7, "category_id": numbers[name], "bbox": box, "score": score} for name, box, score in detections]
-        return scenes_of(truth, found, [7], list(CATEGORIES))
+        (tmp_path / "truth.json").write_text(json.dumps(content))
+        split = SimpleNamespace(
+            annotations=tmp_path / "truth.json", images=[SimpleNamespace(id=7)], category_ids=list(CATEGORIES), class_names=["cat", "dog"]
+        )
+        results = [{"image_id": 7, "category_id": numbers[name], "bbox": box, "score": score} for name, box, score in detections]
+        return evaluated_images(coco_evaluation(split, results))
 
     return make
 
 
 @pytest.fixture
 def make_run(tmp_path):
-    """make_run("name", annotations=..., ...) -> a work directory with two epochs of training and, if wanted, an evaluation."""
+    """make_run("name", annotations=..., ...) -> a work directory with two logged epochs and, with detections, an evaluation."""
 
     def make(
         name="mine", *, annotations="", images="", names=("cat", "dog"), ids=(3, 8), detections=None, command=(), lines=None, **settings
     ):
         from ttfnet_tf.data.coco import load_coco
-        from ttfnet_tf.evaluation.evaluate import coco_metrics
+        from ttfnet_tf.evaluation.coco_metrics import coco_metrics
 
         folder = tmp_path / name
         folder.mkdir()

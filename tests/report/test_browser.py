@@ -1,4 +1,4 @@
-"""The page in a real browser, where there is one: nothing fails to load, and it is as wide as the window."""
+"""The page in a real browser, if there is one: it shows, and it fits the width of the window."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def test_a_screenshot_shows_the_page(page, tmp_path, width):
     _browse(tmp_path, f"--screenshot={file}", f"--window-size={width},1600", page.as_uri())
     image = np.asarray(Image.open(file).convert("RGB")).astype(int)
     assert image.shape[:2] == (1600, width)
-    # Blue of the first curve (47, 126, 216) and orange of the warnings' edge are on it; the margin is free.
+    # It has the blue of the first curve and the orange of the warnings' border; the right margin is empty.
     assert (np.abs(image - (47, 126, 216)).max(axis=2) < 12).sum() > 100
     assert (np.abs(image - (180, 83, 9)).max(axis=2) < 12).sum() > 100
     assert np.ptp(image[:, -6:], axis=(0, 1)).max() == 0
 
 
-def test_the_browser_reads_what_was_written(page, tmp_path):
+def test_the_browser_parses_the_whole_page(page, tmp_path):
     dumped = _browse(tmp_path, "--dump-dom", page.as_uri()).stdout
     assert dumped.count("<svg") == page.read_text(encoding="utf-8").count("<svg")
     assert dumped.rstrip().endswith("</html>")

@@ -5,36 +5,36 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ttfnet_tf.report.example_images import RIGHT, SIDE, WRONG, best_and_worst, draw_score, score_images
+from ttfnet_tf.report.example_images import CORRECT, SIDE, WRONG, best_and_worst, draw_image, score_images
 
 A, B, C = [0, 0, 10, 10], [50, 50, 10, 10], [80, 0, 10, 10]
 
 
-def _score(scenes, objects, detections):
-    (score,) = score_images(scenes(objects, detections), score_threshold=0.3)
+def _score(evaluated, objects, detections):
+    (score,) = score_images(evaluated(objects, detections), score_threshold=0.3)
     return score
 
 
-def test_scores_by_hand(scenes):
-    """3 objects, 3 detections, 1 right: F1 2 / 6. The dog that is taken for a cat is mixed up and neither missed nor false."""
+def test_scores_by_hand(evaluated):
+    """3 objects, 3 detections, 1 correct: F1 2 / 6. The dog detected as a cat is confused, and neither missed nor background."""
     objects = [("cat", A), ("dog", B), ("cat", C)]
-    score = _score(scenes, objects, [("cat", A, 0.9), ("cat", B, 0.8), ("dog", [0, 80, 9, 9], 0.7), ("cat", C, 0.2)])
-    assert (score.correct, score.mixed_up, score.false, score.missed) == (1, 1, 1, 1)
+    score = _score(evaluated, objects, [("cat", A, 0.9), ("cat", B, 0.8), ("dog", [0, 80, 9, 9], 0.7), ("cat", C, 0.2)])
+    assert (score.correct, score.confused, score.background, score.missed) == (1, 1, 1, 1)
     assert score.f1 == pytest.approx(2 / 6)
 
 
-def test_images_with_nothing_are_left_out(scenes):
-    assert score_images(scenes([], []), score_threshold=0.3) == []
-    assert score_images(scenes([], [("cat", A, 0.2)]), score_threshold=0.3) == []
-    assert _score(scenes, [], [("cat", A, 0.9)]).f1 == 0.0
+def test_images_without_objects_and_detections_have_no_score(evaluated):
+    assert score_images(evaluated([], []), score_threshold=0.3) == []
+    assert score_images(evaluated([], [("cat", A, 0.2)]), score_threshold=0.3) == []
+    assert _score(evaluated, [], [("cat", A, 0.9)]).f1 == 0.0
 
 
-def test_best_and_worst_do_not_meet(scenes):
-    right = _score(scenes, [("cat", A), ("cat", B)], [("cat", A, 0.9), ("cat", B, 0.9)])
-    small = _score(scenes, [("cat", A)], [("cat", A, 0.9)])
-    half = _score(scenes, [("cat", A), ("cat", B), ("cat", C)], [("cat", A, 0.9)])
-    wrong = _score(scenes, [("cat", A), ("cat", B)], [])
-    bad = _score(scenes, [("cat", A)], [])
+def test_no_image_is_among_best_and_worst(evaluated):
+    right = _score(evaluated, [("cat", A), ("cat", B)], [("cat", A, 0.9), ("cat", B, 0.9)])
+    small = _score(evaluated, [("cat", A)], [("cat", A, 0.9)])
+    half = _score(evaluated, [("cat", A), ("cat", B), ("cat", C)], [("cat", A, 0.9)])
+    wrong = _score(evaluated, [("cat", A), ("cat", B)], [])
+    bad = _score(evaluated, [("cat", A)], [])
     best, worst = best_and_worst([small, wrong, right, bad, half], 2)
     assert (best, worst) == ([right, small], [wrong, bad])
     assert best_and_worst([bad, half, wrong], 6) == ([half], [wrong, bad])
@@ -49,13 +49,13 @@ def _decode(address):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))).astype(int)
 
 
-def test_drawings_are_small_and_tell_right_from_wrong(scenes, tmp_path):
+def test_drawings_are_small_and_mark_mistakes(evaluated, tmp_path):
     Image.fromarray(np.zeros((600, 840, 3), np.uint8)).save(tmp_path / "a.png")
-    score = _score(scenes, [("cat", [100, 100, 200, 200]), ("dog", [500, 300, 200, 200])], [("cat", [100, 100, 200, 200], 0.9)])
-    drawing = draw_score(score, str(tmp_path / "a.png"), ["cat", "dog"])
-    truth, found = _decode(drawing.truth), _decode(drawing.found)
+    score = _score(evaluated, [("cat", [100, 100, 200, 200]), ("dog", [500, 300, 200, 200])], [("cat", [100, 100, 200, 200], 0.9)])
+    drawing = draw_image(score, str(tmp_path / "a.png"), ["cat", "dog"])
+    truth, found = _decode(drawing.truth), _decode(drawing.detections)
     assert drawing.size == truth.shape[:2] == found.shape[:2] == (300, SIDE)
     # Left sides at half the size: x 50 and 250.
-    for image, place, colour in ((truth, (100, 50), RIGHT), (truth, (200, 250), WRONG), (found, (100, 50), RIGHT)):
+    for image, place, colour in ((truth, (100, 50), CORRECT), (truth, (200, 250), WRONG), (found, (100, 50), CORRECT)):
         assert np.abs(image[place] - colour).max() < 60
     assert found[200, 250].max() < 60

@@ -1,4 +1,4 @@
-"""The page as a whole: well-formed, alone, and with the figures that its files hold."""
+"""The whole page: well-formed, in one file, and with the numbers of the run's files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
 class _Page(HTMLParser):
-    """Checks while reading: every element is closed, no id is used twice, nothing is loaded from elsewhere."""
+    """Checks while it parses: every element is closed, ids are unique, nothing is loaded from elsewhere."""
 
     def __init__(self, text):
         super().__init__()
@@ -65,10 +65,10 @@ class _Page(HTMLParser):
             self.rows[-1][-1] += data.strip()
 
     def row(self, name):
-        """Cells of the first row that starts with `name`."""
+        """The cells of the first row that starts with `name`."""
         return next(row for row in self.rows if row and row[0] == name)
 
-    def says(self, words):
+    def has(self, words):
         return words in " ".join(" ".join(self.text).split())
 
 
@@ -107,28 +107,28 @@ def run_folder(make_run, data):
 def test_the_page_of_a_run(report, run_folder):
     page, captured = report(run_folder)
     assert captured.out == f"written: {run_folder / 'report.html'}\n"
-    # Cats: right, wrong (on the dog), right of 2: (51 + 50 x 2/3) / 101. No dog was found: AP (0.8350 + 0) / 2.
+    # Cats: correct, wrong (on the dog), correct, of 2: (51 + 50 x 2/3) / 101. No dog is detected: AP (0.8350 + 0) / 2.
     assert page.row("AP")[1] == page.row("AP50")[1] == "41.7"
     assert page.row("APl")[1] == "–"
     assert page.row("cat")[1:4] == ["2", "83.5", "83.5"]
     assert page.row("cat")[8:] == ["3", "66.7", "100.0"]  # detections above .3, precision, recall
     assert page.row("dog")[1:3] == ["1", "0.0"]
-    # Confusion: 2 cats as cats, the dog as a cat. Errors: mended, the dog is found and cats are at 1.
+    # Confusion: 2 cats as cats, the dog as a cat. Errors: fixed, the dog is found and cats have AP 1.
     assert [row for row in page.rows if row[:1] == ["dog"]][1][1:] == ["1", "0", "0", "1"]
     assert page.row("classification")[1:4] == ["58.3", "1", "1"]
-    assert [row for row in page.rows if row[:1] == ["background"]][1][1:4] == ["0.0", "0", "0"]  # the first is the matrix's
+    assert [row for row in page.rows if row[:1] == ["background"]][1][1:4] == ["0.0", "0", "0"]  # the first is in the matrix
     assert page.row("missed")[1:4] == ["0.0", "0", "–"]
-    assert page.says("ttfnet train configs/mine.yaml optim.lr=0.1")
-    assert page.says("at commit abc1234")
-    assert page.says(f"ttfnet report {run_folder}")
-    assert page.says("epoch 2, after 0 min")
-    assert page.says("2 processors, no GPU; Linux")
-    assert page.tags.count("img") == 4  # two images, each as truth and as detections
+    assert page.has("ttfnet train configs/mine.yaml optim.lr=0.1")
+    assert page.has("at commit abc1234")
+    assert page.has(f"ttfnet report {run_folder}")
+    assert page.has("epoch 2, after 0 min")
+    assert page.has("2 processors, no GPU; Linux")
+    assert page.tags.count("img") == 4  # two images, each with ground truth and with detections
     assert {f"chart-{name}" for name in ("losses", "ap", "hours", "rate", "speed")} <= set(page.ids)
 
 
-def test_time_is_that_of_the_logged_speed(report, run_folder):
-    """10 steps of 8 images at 8 a second and 10 at 4: 10 + 20 s."""
+def test_time_follows_from_the_logged_speed(report, run_folder):
+    """10 steps of 8 images at 8 per second and 10 at 4 per second: 10 + 20 s."""
     from ttfnet_tf.report.run_record import read_record
 
     record = read_record(run_folder)
@@ -138,7 +138,7 @@ def test_time_is_that_of_the_logged_speed(report, run_folder):
     assert (record.epochs, record.is_finished, record.step) == ((2.0, 2), True, 20)
 
 
-def test_time_is_the_logged_one_where_there_is_one(make_run):
+def test_logged_time_is_used(make_run):
     from ttfnet_tf.report.run_record import read_record
 
     lines = [
@@ -160,28 +160,28 @@ def test_warnings_come_first(report, make_run, data):
     page, _ = report(make_run(annotations=annotations, images=images, detections=DETECTIONS, lines=lines))
     text = " ".join(" ".join(page.text).split())
     assert "Training is not finished: 1.5 of 2 epochs." in text
-    assert "AP fell from 50.0 at epoch 1 to 40.0 at epoch 1.5" in text
+    assert "AP decreased from 50.0 at epoch 1 to 40.0 at epoch 1.5" in text
     assert f"1 of 2 validation images cannot be opened, such as {images / '9.png'} (image id 9)" in text
-    assert "2 of 2 classes have fewer than 20 objects to measure AP on: cat 2, dog 1." in text
-    assert "Trained and measured on the same annotations" in text
+    assert "2 of 2 classes have fewer than 20 objects, so their AP means little: cat 2, dog 1." in text
+    assert "Training and validation use the same annotations" in text
     assert text.index("not finished") < text.index("Losses")
     assert page.tags.count("img") == 2
 
 
 def test_without_annotations(report, make_run):
     page, _ = report(make_run())
-    assert page.says("Validation data: data.val.annotations is not set")
+    assert page.has("Validation data: data.val.annotations is not set")
     assert page.row("AP")[1] == "37.5"  # of metrics.jsonl
     assert page.row("cat") == ["cat", "35.0"]
-    assert page.says("The annotations could not be read.")
+    assert page.has("The annotations could not be read.")
     assert "img" not in page.tags
 
 
-def test_with_the_figures_of_a_stored_evaluation_alone(report, run_folder, data):
+def test_stored_metrics_are_shown_without_annotations(report, run_folder, data):
     data[0].unlink()
     page, _ = report(run_folder)
     assert page.row("AP50")[1] == "41.7"
-    assert page.says("cannot be read")
+    assert page.has("cannot be read")
 
 
 def test_one_class(report, make_run, write_coco):
@@ -189,10 +189,10 @@ def test_one_class(report, make_run, write_coco):
     page, _ = report(
         make_run(annotations=annotations, images=images, names=["cat"], ids=[3], detections=[_found(7, 3, A, 0.9)]), "--images", 1
     )
-    assert page.says("1 class.")
+    assert page.has("1 class.")
     assert page.row("cat")[1:4] == ["1", "100.0", "100.0"]
     assert [row for row in page.rows if row[:1] == ["cat"]][1] == ["cat", "1", "0", "1"]
-    assert page.says("--images 1")
+    assert page.has("--images 1")
 
 
 def test_no_detection_at_all(report, make_run, data):
@@ -212,13 +212,13 @@ def test_eighty_classes(report, make_run, write_coco):
     folder = make_run(annotations=annotations, images=images, names=names, ids=list(range(5, 85)), detections=detections)
     page, _ = report(folder, "--images", 0)
     assert sum(name.startswith("precision-") and name.endswith("-figure_1") for name in page.ids) == 12
-    assert page.says("Taken for another class")
-    assert sum(len(row) == 82 for row in page.rows) == 0  # no table of the matrix
+    assert page.has("Most confused classes")
+    assert sum(len(row) == 82 for row in page.rows) == 0  # the matrix is no table
     assert any(name.startswith("confusion-") for name in page.ids)
     assert (folder / "report.html").stat().st_size < 1_500_000
 
 
-def test_names_are_text_and_not_markup(report, make_run, write_coco):
+def test_class_names_are_escaped(report, make_run, write_coco):
     name = '<b onclick="x">&'
     annotations, images = write_coco({7: (80, 100)}, [(7, 3, A)], {3: name})
     page, _ = report(make_run(annotations=annotations, images=images, names=[name], ids=[3], detections=[_found(7, 3, A, 0.9)]))
@@ -226,25 +226,25 @@ def test_names_are_text_and_not_markup(report, make_run, write_coco):
     assert "b" not in page.tags[page.tags.index("section") :]
 
 
-def test_stored_detections_of_other_annotations_are_not_used(report, run_folder, data, monkeypatch):
-    """The figures stored beside them tell."""
+def test_stored_detections_for_other_annotations_are_not_used(report, run_folder, data, monkeypatch):
+    """They are recognised by the metrics stored beside them."""
     from ttfnet_tf.errors import UserError
-    from ttfnet_tf.report import write_report
+    from ttfnet_tf.report import contents
 
     content = json.loads(data[0].read_text())
     content["annotations"][0]["bbox"] = [60, 10, 20, 20]
     data[0].write_text(json.dumps(content))
 
-    def measure(run, overrides, *, batch_size):
+    def evaluate_run(run, overrides, *, batch_size):
         raise UserError(f"{run}: holds no checkpoint")
 
-    monkeypatch.setattr(write_report, "measure", measure)
+    monkeypatch.setattr(contents, "evaluate_run", evaluate_run)
     page, _ = report(run_folder)
-    assert page.says(f"Could not be measured: {run_folder}: holds no checkpoint.")
+    assert page.has(f"Could not be evaluated: {run_folder}: holds no checkpoint.")
     assert page.row("AP")[1] == "37.5"  # as logged
 
 
-def test_a_run_without_detections_is_measured_first(report, make_run, write_coco, squares, square_finder, monkeypatch):
+def test_a_run_without_detections_is_evaluated_first(report, make_run, write_coco, squares, square_finder, monkeypatch):
     from PIL import Image
 
     from ttfnet_tf.config import load_config
@@ -263,7 +263,7 @@ def test_a_run_without_detections_is_measured_first(report, make_run, write_coco
     page, _ = report(folder)
     assert (folder / "eval" / "30" / "detections.json").is_file()
     assert page.row("cat")[1:4] == ["1", "100.0", "100.0"]
-    assert page.says("AP at step 30")
+    assert page.has("AP at step 30")
 
 
 PUBLISHED = {
@@ -275,17 +275,17 @@ PUBLISHED = {
 }
 
 
-def test_published_figures(report, make_run, data):
+def test_the_published_result(report, make_run, data):
     annotations, images = data
     command = ["ttfnet", "train", "configs/ttfnet_r18_1x.yaml"]
     page, _ = report(make_run(annotations=annotations, images=images, detections=DETECTIONS, command=command, **PUBLISHED))
     assert page.row("AP")[1:4] == ["41.7", "25.9", "+15.8"]
     assert page.row("AR1")[2:4] == ["", ""]
-    assert page.says("Published: TTFNet-18_fast (paper, Table 6), on COCO val2017.")
-    assert page.says("Not comparable: this run has 2 classes")
+    assert page.has("The published result is TTFNet-18_fast (paper, Table 6) on COCO val2017.")
+    assert page.has("Not comparable: this run has 2 classes")
 
 
-def test_published_figures_of_other_settings(make_run):
+def test_published_results_need_the_same_settings_and_data(make_run):
     from ttfnet_tf.report.published_results import find_reference
     from ttfnet_tf.report.run_record import read_record
 
@@ -309,19 +309,19 @@ def test_several_runs(report, make_run, run_folder, data, tmp_path):
     assert page.row("optim.lr") == ["optim.lr", "0.016", "0.5"]
     assert page.row("classification")[1] == "58.3"
     assert page.row("dog") == ["dog", "0.0", "40.0"]
-    assert page.says("other: No detections of these annotations are stored; ttfnet evaluate writes them.")
-    assert not page.says("train.epochs")
+    assert page.has("other: There are no stored detections for these annotations; ttfnet evaluate writes them.")
+    assert not page.has("train.epochs")
     assert {f"chart-{name}" for name in ("losses", "ap", "hours", "rate", "speed")} <= set(page.ids)
 
 
-def test_runs_of_one_name_are_told_apart(report, make_run, tmp_path):
+def test_runs_of_the_same_name_get_their_paths(report, make_run, tmp_path):
     first = make_run("a")
     (tmp_path / "inner").mkdir()
     second = first.rename(tmp_path / "inner" / "a")
     first = make_run("a")
     page, _ = report(first, second, "--out", tmp_path / "both.html")
     assert page.row(str(first))[1] == page.row(str(second))[1] == "37.5"
-    assert page.says("The runs have the same settings.")
+    assert page.has("All runs have the same settings.")
 
 
 def test_differing_settings():
@@ -344,7 +344,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "expected"), MISTAKES)
-def test_mistakes_are_told_in_one_line(report, run_folder, arguments, expected):
+def test_wrong_arguments_are_reported_in_one_line(report, run_folder, arguments, expected):
     _, captured = report(*[argument.format(run=run_folder) for argument in arguments], code=2)
     assert expected in captured.err
     assert len(captured.err.splitlines()) == 1
@@ -353,7 +353,7 @@ def test_mistakes_are_told_in_one_line(report, run_folder, arguments, expected):
 @pytest.mark.parametrize(
     ("file", "content", "expected"),
     [
-        ("eval/20/detections.json", "[", "detections.json: is damaged; delete it, then it is made again"),
+        ("eval/20/detections.json", "[", "detections.json: is damaged; delete it, and it is written again"),
         ("eval/20/detections.json", '[{"image_id": 7}]', "detections.json: is damaged"),
         ("eval/20/metrics.json", "{}", "metrics.json: is damaged"),
         ("metrics.jsonl", "{\n", "metrics.jsonl: holds a line that training has not written"),
@@ -361,7 +361,7 @@ def test_mistakes_are_told_in_one_line(report, run_folder, arguments, expected):
         ("labels.json", "{}", "labels.json: is missing or broken"),
     ],
 )
-def test_damaged_files_are_told_in_one_line(report, run_folder, file, content, expected):
+def test_damaged_files_are_reported_in_one_line(report, run_folder, file, content, expected):
     (run_folder / file).write_text(content)
     _, captured = report(run_folder, code=2)
     assert expected in captured.err
@@ -375,7 +375,7 @@ def test_a_folder_without_an_environment(report, run_folder):
 
 
 def test_an_exported_model(report, run_folder, tmp_path):
-    """Its evaluation lies beside its versions; it has no curves."""
+    """Its evaluation is stored beside its versions; it has no curves."""
     from ttfnet_tf.config import load_config
 
     version = tmp_path / "models" / "squares" / "3"
@@ -396,16 +396,16 @@ def test_an_exported_model(report, run_folder, tmp_path):
     shutil.copytree(run_folder / "eval" / "20", version.parent / "eval" / "3")
     page, captured = report(version.parent)
     assert captured.out == f"written: {version.parent / 'eval' / '3' / 'report.html'}\n"
-    assert page.says("squares (3)")
-    assert page.says("exported model.")
+    assert page.has("squares (3)")
+    assert page.has("exported model.")
     assert page.row("AP")[1] == "41.7"
     assert page.row("tensorflow") == ["tensorflow", "2.15.1"]
     assert not any(name.startswith("chart-") for name in page.ids)
-    assert not page.says("not finished")
+    assert not page.has("not finished")
 
 
 @pytest.mark.parametrize(("setting", "writes", "expected"), [("true", True, 1), ("true", False, 0), ("false", True, 0)])
-def test_training_writes_it_when_it_is_wanted(monkeypatch, capsys, write_yaml, setting, writes, expected):
+def test_training_writes_the_report_if_the_setting_says_so(monkeypatch, capsys, write_yaml, setting, writes, expected):
     from ttfnet_tf.report import write_report
     from ttfnet_tf.training import loop as train
 
@@ -417,8 +417,8 @@ def test_training_writes_it_when_it_is_wanted(monkeypatch, capsys, write_yaml, s
     assert lines[1:] == ["written: runs/mine/report.html"] * expected
 
 
-def test_the_document_says_of_every_kind_what_the_page_says(root):
+def test_the_document_explains_every_kind_of_error_as_the_page_does(root):
     from ttfnet_tf.report.error_types import KINDS
 
     page = (root / "docs" / "report.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| (\w+) \| (a.*?) \| .* \|$", page, flags=re.MULTILINE) == list(KINDS.items())
+    assert re.findall(r"^\| (\w+) \| ((?:wrong|any other|object).*?) \| .* \|$", page, flags=re.MULTILINE) == list(KINDS.items())

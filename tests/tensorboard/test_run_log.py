@@ -11,7 +11,8 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.util import tensor_util
 
 from ttfnet_tf.config import Config
-from ttfnet_tf.evaluation.evaluate import METRIC_NAMES, EvaluationResult
+from ttfnet_tf.evaluation.coco_metrics import METRIC_NAMES
+from ttfnet_tf.evaluation.evaluate import EvaluationResult
 from ttfnet_tf.evaluation.matches import ClassMatches, Matches
 from ttfnet_tf.runs.run_folder import flatten
 from ttfnet_tf.tensorboard import run_log

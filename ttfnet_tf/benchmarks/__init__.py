@@ -1,1 +1,1 @@
-"""Where the time goes, and what each exported form costs."""
+"""Benchmarks: time of training, detection, video and exported models, and what each exported form costs in accuracy."""

@@ -1,4 +1,8 @@
-"""How far the detections of one form of a model are from those of another, box by box."""
+"""Differences between the detections of two forms of a model, box by box.
+
+Each detection of the reference looks for its counterpart. pycocotools pairs the other way round: there a detection looks for an object, so
+an additional detection of the other form could take the counterpart away.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pycocotools import mask
 
-SAME_OBJECT = 0.5  # intersection over union from which two boxes of a class are taken for one detection
+SAME_OBJECT = 0.5  # IoU from which two boxes of a class are the same detection
 
 
 @dataclass(frozen=True)
 class Differences:
-    """Of matched detections; 0 where there is nothing to match.
+    """Differences of the matched detections; 0 if there are none.
 
     Attributes:
         compared: reference detections above the score.
-        matched: how many of them were found again.
-        corners: largest and median difference of a box's corners, the worst of its four sides, in pixels of the network's input.
+        matched: how many of them have a counterpart.
+        corners: largest and median difference of boxes, each by the side that differs most, in pixels of the network's input.
         scores: largest and median difference of the scores.
     """
 
@@ -36,14 +41,14 @@ def differences(
     image_size: tuple[int, int],
     score: float,
 ) -> Differences:
-    """Pairs each confident detection with one of the same image and class, the best overlapping first come first served.
+    """Pairs each confident detection of the reference with the free detection of the same image and class that overlaps it most.
 
     Args:
-        expected: COCO results of the reference, see `evaluate.coco_results`; best first in each image.
-        found: of the other form; all scores, so that a detection that sank below `score` is still found.
-        original_sizes: image id -> (height, width) of the image.
-        image_size: (H, W) of the network's input.
-        score: reference detections with scores above it are compared.
+        expected: COCO results of the reference, see `coco_metrics.coco_results`; in each image by descending score.
+        found: of the other form, with all scores, so that a detection whose score dropped below `score` is still matched.
+        original_sizes: image id -> (height, width) of the image in pixels.
+        image_size: (H, W) of the network's input in pixels.
+        score: reference detections with higher scores are compared.
     """
     others = defaultdict(list)
     for one in found:
@@ -56,9 +61,9 @@ def differences(
         candidates = others[one["image_id"], one["category_id"]]
         if not candidates:
             continue
-        overlaps = _overlaps(one["bbox"], np.array([other["bbox"] for other in candidates]))
-        best = int(np.argmax(overlaps))
-        if overlaps[best] < SAME_OBJECT:
+        (iou,) = mask.iou([one["bbox"]], [other["bbox"] for other in candidates], [0] * len(candidates))
+        best = int(np.argmax(iou))
+        if iou[best] < SAME_OBJECT:
             continue
         other = candidates.pop(best)
         height, width = original_sizes[one["image_id"]]
@@ -69,17 +74,9 @@ def differences(
 
 
 def _corners(boxes):
-    """[..., 4] x, y, width, height -> left, top, right, bottom."""
+    """[..., 4] x, y, width, height to left, top, right, bottom."""
     boxes = np.asarray(boxes, np.float64)
     return np.concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], axis=-1)
-
-
-def _overlaps(box, others):
-    """Intersection over union of one [4] with others [N, 4], all x, y, width, height."""
-    a, b = _corners(box), _corners(others)
-    sides = np.maximum(np.minimum(a[2:], b[:, 2:]) - np.maximum(a[:2], b[:, :2]), 0)
-    shared = sides.prod(-1)
-    return shared / (np.prod(box[2:]) + others[:, 2:].prod(-1) - shared)
 
 
 def _largest_and_median(values):

@@ -1,7 +1,7 @@
-"""The conformance matrix: what each form of a trained model costs in accuracy, time and size, on the same images.
+"""The conformance matrix: accuracy, speed and size of every exported form of a model, beside its checkpoint.
 
-The reference is the checkpoint. AP and the differences of boxes and scores come from `evaluate` over validation images; times from
-processes of their own, see `timing`.
+AP and the differences to the checkpoint's boxes and scores come from `evaluate` on validation images, times from separate processes, see
+`timing`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ttfnet_tf.benchmarks.box_differences import differences
 from ttfnet_tf.benchmarks.timing import time_in_turn
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.evaluation.evaluate import check_classes, evaluate
+from ttfnet_tf.evaluation.evaluate import EvaluationResult, check_classes, evaluate
 from ttfnet_tf.export import model_card
 from ttfnet_tf.files import write_json, write_text
 from ttfnet_tf.inference.exported_model import CARD, find_exported
@@ -29,7 +29,7 @@ from ttfnet_tf.progress import ProgressMeter
 from ttfnet_tf.runs.checkpoint import LoadedRun
 
 CHECKPOINT = "checkpoint"
-COMPARED_FROM = 0.3  # detections of the checkpoint with scores above it are compared box by box: what people look at
+COMPARED_FROM = 0.3  # detections of the checkpoint with higher scores are compared box by box: those that people look at
 _RUNTIME_PACKAGES = {"litert": "ai-edge-litert", "tensorflow": "tensorflow"}
 _METRICS = ("AP", "AP50", "AP75")
 
@@ -55,20 +55,50 @@ def conformance_matrix(
     repeats: int,
     runtime: str,
 ) -> dict[str, Any]:
-    """Measures the checkpoint and every model made of it; shows progress.
+    """Measures the checkpoint and every exported form of it; shows progress.
 
     Args:
         run: from `checkpoint.load_run`, with the settings that the models were exported with.
-        source: what `run` was loaded from; timed in a process of its own.
-        models: name -> version folder of a SavedModel or .tflite file.
-        split: images to measure on, see `validation_images`.
+        source: what `run` was loaded from; a process of its own loads it again to time it.
+        models: name -> version folder of a SavedModel, or .tflite file.
+        split: the images, see `validation_images`.
         threads, repeats, runtime: see `timing.time_in_turn`.
 
     Returns:
         For `json.dumps`: annotations, images, image_size, compared_from, machine, threads, repeats, runtime; rows: [{name, AP, AP50,
-        AP75, megabytes, milliseconds: [10th percentile, median, 90th]}], the checkpoint's first, the others with compared, matched,
-        corners and scores of `differences.Differences`.
+        AP75, megabytes, milliseconds: [10th percentile, median, 90th]}], the checkpoint first; the other rows also have compared,
+        matched, corners and scores of `box_differences.Differences`.
     """
+    results = _evaluate_all(run, models, split)
+    with ProgressMeter("time", repeats, images_per_step=2 * len(results)) as meter:
+        times = time_in_turn({CHECKPOINT: source, **models}, threads=threads, repeats=repeats, runtime=runtime, on_round=meter.update)
+    sizes = {CHECKPOINT: _weights_megabytes(run), **{name: megabytes(path) for name, path in models.items()}}
+    rows = []
+    for name, result in results.items():
+        row: dict[str, Any] = {"name": name, **{key: result.metrics[key] for key in _METRICS}}
+        row |= {"megabytes": sizes[name], "milliseconds": times[name].spread}
+        if name != CHECKPOINT:
+            found = differences(
+                results[CHECKPOINT].detections,
+                result.detections,
+                original_sizes={image.id: image.size for image in split.images},
+                image_size=run.config.data.size,
+                score=COMPARED_FROM,
+            )
+            row |= dataclasses.asdict(found)
+        rows.append(row)
+    return {
+        "annotations": split.annotations.name,
+        "images": len(split.images),
+        "image_size": list(run.config.data.image_size),
+        "compared_from": COMPARED_FROM,
+        "rows": rows,
+        **conditions(threads=threads, repeats=repeats, runtime=runtime),
+    }
+
+
+def _evaluate_all(run: LoadedRun, models: Mapping[str, Path], split: CocoSplit) -> dict[str, EvaluationResult]:
+    """Evaluates the checkpoint and every model on the split; name -> result, the checkpoint first."""
     size, batch_size = run.config.data.size, min(8, len(split.images))
     decode = build.method_of(run.config, len(run.labels.class_names)).decode
     predictors = {CHECKPOINT: lambda: predict_function(run.model, decode, image_size=size, batch_size=batch_size, weights="constants")}
@@ -87,37 +117,11 @@ def conformance_matrix(
                 workers=run.config.data.workers,
                 on_batch=lambda done, before=before, name=name: meter.update(before + done, {"model": name}),
             )
-    with ProgressMeter("time", repeats, images_per_step=2 * len(predictors)) as meter:
-        times = time_in_turn(
-            {CHECKPOINT: source, **models}, threads=threads, repeats=repeats, runtime=runtime, on_round=lambda done: meter.update(done)
-        )
-    rows = []
-    for name, result in results.items():
-        row: dict[str, Any] = {"name": name, **{key: result.metrics[key] for key in _METRICS}}
-        row["megabytes"] = _weights_megabytes(run) if name == CHECKPOINT else megabytes(models[name])
-        row["milliseconds"] = times[name].spread
-        if name != CHECKPOINT:
-            found = differences(
-                results[CHECKPOINT].detections,
-                result.detections,
-                original_sizes={image.id: image.size for image in split.images},
-                image_size=size,
-                score=COMPARED_FROM,
-            )
-            row |= dataclasses.asdict(found)
-        rows.append(row)
-    return {
-        "annotations": split.annotations.name,
-        "images": len(split.images),
-        "image_size": list(size),
-        "compared_from": COMPARED_FROM,
-        "rows": rows,
-        **conditions(threads=threads, repeats=repeats, runtime=runtime),
-    }
+    return results
 
 
 def conditions(*, threads: int, repeats: int, runtime: str) -> dict[str, Any]:
-    """What times depend on, to be written beside them."""
+    """What the times depend on, to be stored with them."""
     package = _RUNTIME_PACKAGES[runtime]
     return {
         "machine": f"{os.cpu_count()} cores, {_processor()}",
@@ -128,43 +132,41 @@ def conditions(*, threads: int, repeats: int, runtime: str) -> dict[str, Any]:
 
 
 def megabytes(path: Path) -> float:
-    """Size of a file, or of everything in a folder."""
+    """Size of a file or folder."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files) / 1e6
 
 
 def write_matrix(matrix: dict[str, Any], folder: Path, models: Mapping[str, Path]) -> Path:
-    """Writes a matrix as matrix.json and matrix.md of a folder, and into the model card of each model; returns the path of the page.
+    """Writes matrix.json and matrix.md to a folder and the matrix into each model's card; returns the path of matrix.md.
 
     Raises:
         UserError: a file cannot be written.
     """
     for path in models.values():
         if path.is_file():
-            about = {**read_card(path), "matrix": matrix}
-            replace_files(path, _card_texts(about))
+            replace_files(path, _card_texts({**read_card(path), "matrix": matrix}))
         else:
-            about = {**_exported(path).card, "matrix": matrix}
-            for name, text in _card_texts(about).items():
+            for name, text in _card_texts({**_exported(path).card, "matrix": matrix}).items():
                 write_text(path / "assets" / name, text)
     write_json(folder / "matrix.json", matrix)
     write_text(folder / "matrix.md", model_card.matrix_table(matrix))
     return folder / "matrix.md"
 
 
-def _card_texts(about):
-    return {name: text for name, text in model_card.texts(about).items() if name in (CARD, model_card.PAGE)}
+def _card_texts(card):
+    return {name: text for name, text in model_card.texts(card).items() if name in (CARD, model_card.PAGE)}
 
 
 def _exported(path):
     exported = find_exported(path)
     if exported is None:
-        raise UserError(f"{path}: is no exported model")
+        raise UserError(f"{path}: is not an exported model")
     return exported
 
 
 def _weights_megabytes(run):
-    """Of the weights alone: a checkpoint may hold what training needs to go on as well."""
+    """Size of the weights alone: a checkpoint may also hold the state of the training."""
     return sum(variable.shape.num_elements() * variable.dtype.size for variable in run.model.variables) / 1e6
 
 

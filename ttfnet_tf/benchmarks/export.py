@@ -1,4 +1,4 @@
-"""Time and size of a network in every exported form, before anything was trained: random weights take as long as any others."""
+"""Time and size of a network in every exported form, before training: random weights take as long as trained ones."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from ttfnet_tf.progress import ProgressMeter, working
 from ttfnet_tf.runs.checkpoint import LoadedRun
 from ttfnet_tf.runs.run_folder import Labels
 
-_SCALES_FROM = 4  # images of noise that int8 takes its scales from; they do not matter for time
+_CALIBRATION_IMAGES = 4  # of noise, for the scales of int8, which do not change the time
 
 
 def benchmark_export(config: Config, *, num_classes: int, precisions: Sequence[str], threads: int, repeats: int, runtime: str) -> str:
-    """Times the SavedModel and the .tflite files of a configured network, see `timing.time_in_turn`; shows progress.
+    """Times the SavedModel and the .tflite files of the configured network; shows progress.
 
     Args:
         config: settings of a run.
         num_classes: of the network.
-        precisions: of the .tflite files, see `tflite.PRECISIONS`.
+        precisions: of the .tflite files, see `forms.PRECISIONS`.
         threads, repeats, runtime: see `timing.time_in_turn`.
 
     Returns:
-        A table for people: milliseconds per image as median and 10th and 90th percentile, the median of the ratio to the SavedModel
-        called in the same round, and MB.
+        A table to print: milliseconds per image (median, 10th and 90th percentile), the median ratio to the SavedModel's call in the same
+        round, and MB.
     """
     model = build.model_of(config, num_classes)
     labels = Labels(tuple(f"class {number}" for number in range(1, num_classes + 1)), tuple(range(1, num_classes + 1)))
-    noise = np.random.default_rng(0).integers(0, 256, (_SCALES_FROM, 1, *config.data.image_size, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (_CALIBRATION_IMAGES, 1, *config.data.image_size, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         run = LoadedRun(config, labels, model, 0, Path(folder) / "run")
         with working("writing the SavedModel"):
@@ -49,9 +49,9 @@ def benchmark_export(config: Config, *, num_classes: int, precisions: Sequence[s
         reference = np.array(times["saved_model"].milliseconds)
         lines = [f"{'':16} {'ms per image':>28}  of saved_model      MB"]
         for name, path in models.items():
-            low, middle, high = times[name].spread
+            low, median, high = times[name].spread
             ratio = float(np.median(np.array(times[name].milliseconds) / reference))
-            lines.append(f"{name:16} {middle:9.1f} ({low:7.1f} .. {high:7.1f})  {ratio:14.2f}  {megabytes(path):6.1f}")
+            lines.append(f"{name:16} {median:9.1f} ({low:7.1f} .. {high:7.1f})  {ratio:14.2f}  {megabytes(path):6.1f}")
     about = conditions(threads=threads, repeats=repeats, runtime=runtime)
     lines.append(f"median (10th .. 90th percentile) of {repeats} calls in turn, {threads} threads, {about['runtime']}; {about['machine']}")
     return "\n".join(lines)

@@ -1,9 +1,9 @@
-"""Time of one image through exported models, each in a process of its own and all in turn.
+"""Times several models on one image: each in a process of its own, and all in turn.
 
-A process of its own, because TensorFlow and TFLite both keep a pool of threads and slow each other down; in turn, because a shared
-machine is faster in one minute than in the next: whatever comes, comes to all of them, and their ratios hold.
+Separate processes, because the thread pools of TensorFlow and TFLite slow each other down. In turn, because the speed of a shared machine
+changes from minute to minute: this way it changes for all models, and their ratios hold.
 
-Run as a program this module is such a process. It prints a line when it is ready, then answers each line that it reads with the
+Run as a program, this module is one of the processes: it prints a line when it is ready, then answers each line on standard input with the
 milliseconds of one call.
 """
 
@@ -25,7 +25,7 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.inference.tflite_predictor import RUNTIMES, interpreter_class
 
-WARM_UP = 3  # first calls: they optimise the graph, pack weights and fill caches
+WARM_UP = 3  # calls that optimise the graph, pack weights and fill caches
 _READY = "ready"
 
 
@@ -43,7 +43,7 @@ class Times:
 
 
 def best_runtime() -> str:
-    """`litert` where ai-edge-litert is installed, else `tensorflow`, see `tflite_predictor.RUNTIMES`."""
+    """`litert` if ai-edge-litert is installed, else `tensorflow`; see `tflite_predictor.RUNTIMES`."""
     try:
         interpreter_class("litert")
     except UserError:
@@ -59,27 +59,27 @@ def time_in_turn(
     runtime: str = "tensorflow",
     on_round: Callable[[int], None] | None = None,
 ) -> dict[str, Times]:
-    """Times every model on one image of noise at its own input size, from the image in memory to boxes.
+    """Times every model on an image of noise of its input size, from the image in memory to boxes.
 
-    Each round calls every model twice, and counts the second call: the first brings its weights back into the cache.
+    A round calls each model twice and counts the second call: the first brings its weights back into the cache.
 
     Args:
-        models: name -> work directory or checkpoint of a run, SavedModel or .tflite file.
+        models: name -> work directory or checkpoint of a run, SavedModel, or .tflite file.
         threads: of each process.
         repeats: rounds.
         runtime: of .tflite files, one of `tflite_predictor.RUNTIMES`.
-        on_round: called with the number of rounds done.
+        on_round: called with the number of finished rounds.
 
     Returns:
         Name -> times.
 
     Raises:
-        UserError: a model cannot be loaded; says what its process said.
+        UserError: a model cannot be loaded; the message ends with the last line of its process.
     """
     with ExitStack() as stack:
         processes = {}
         for name, model in models.items():
-            # One after the other: starting them together would slow their loading and need their memory at once.
+            # One after the other: together they would load more slowly and need more memory.
             processes[name] = stack.enter_context(_Process(model, threads=threads, runtime=runtime))
         times: dict[str, list[float]] = {name: [] for name in models}
         for done in range(1, repeats + 1):
@@ -92,7 +92,7 @@ def time_in_turn(
 
 
 class _Process:
-    """One model in a process that waits between its calls."""
+    """A model in a process that waits between calls."""
 
     def __init__(self, model: str | Path, *, threads: int, runtime: str):
         self.model = model
@@ -108,7 +108,7 @@ class _Process:
 
     def __enter__(self) -> _Process:
         try:
-            while self._line() != _READY:  # libraries may print
+            while self._line() != _READY:  # skips what libraries print
                 pass
         except BaseException:
             self.__exit__()
@@ -116,7 +116,7 @@ class _Process:
         return self
 
     def __exit__(self, *_) -> None:
-        self._process.stdin.close()  # the program ends with its input
+        self._process.stdin.close()  # ends the program
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -131,7 +131,7 @@ class _Process:
             self._process.stdin.write("call\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # the next line tells why
+            pass  # the next line raises the reason
         return float(self._line())
 
     def _line(self) -> str:
@@ -145,7 +145,7 @@ class _Process:
 
 
 def _call_of(model: str, threads: int, runtime: str) -> Callable[[], object]:
-    """A function that detects on one image. Of a SavedModel it is the signature `preprocessed`, which does what the others do."""
+    """A function that detects on one image; for a SavedModel the signature `preprocessed`, whose work is that of the other forms."""
     exported = find_exported(model)
     random = np.random.default_rng(0)
     if exported is not None and exported.path.is_file():
@@ -174,7 +174,7 @@ def _call_of(model: str, threads: int, runtime: str) -> Callable[[], object]:
 
 
 def main(argv: list[str]) -> None:
-    """The program: MODEL THREADS RUNTIME."""
+    """The program of one process; its arguments are MODEL THREADS RUNTIME."""
     model, threads, runtime = argv
     if runtime not in RUNTIMES:
         raise ValueError(f"runtime must be one of {RUNTIMES}, received {runtime!r}")

@@ -55,13 +55,13 @@ def _training_step(config: Config, strategy: tf.distribute.Strategy, model, meth
     """The step as training runs it, from the pipeline to the update."""
     with strategy.scope():
         named = named_parameters(model, trainable_only=True)
-        optimiser = training_build.optimizer_of(config, named)
+        optimizer = training_build.optimizer_of(config, named)
         sentinel = training_build.sentinel_of(config, named)
     train = build_train_function(
         strategy,
         model,
         list(named.values()),
-        optimiser,
+        optimizer,
         method,
         normalizer=config.losses.normalizer,
         clip_norm=config.optim.clip_norm,

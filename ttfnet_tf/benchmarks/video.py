@@ -1,4 +1,4 @@
-"""How near the annotation of a video comes to the speed of the network alone, with stages beside each other and one after the other."""
+"""Speed of video annotation beside that of the network alone, with stages in parallel and one after the other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ttfnet_tf.inference.video.source import VideoSource
 BOXES = 20  # drawn in each frame
 SECONDS = 10  # of the video
 _FPS = 25
-_ALONE = 30  # calls of the network by itself, before and after
+_ALONE = 30  # calls of the network alone, before the videos and again after them
 
 
 @dataclass(frozen=True)
@@ -28,30 +28,30 @@ class VideoTimes:
     """Seconds for one video."""
 
     frames: int
-    alone: float  # the network and its decoding, called with the same frame again and again
-    beside: float  # from end to end, reading and writing beside the network
-    in_turn: float  # from end to end, one stage after the other
+    alone: float  # the network and its decoding, always on the same frame
+    parallel: float  # end to end, reading and writing in parallel with the network
+    in_turn: float  # end to end, one stage after the other
 
     def __str__(self) -> str:
         rows = [
             ("network alone", self.alone),
-            ("end to end, stages beside each other", self.beside),
+            ("end to end, stages in parallel", self.parallel),
             ("end to end, one after the other", self.in_turn),
         ]
         return "\n".join(self._row(*row) for row in rows)
 
     def _row(self, name: str, seconds: float) -> str:
-        pace = f"{1000 * seconds / self.frames:9.1f} ms a frame  {self.frames / seconds:7.1f} fps"
-        return f"{name:38}{pace}  {seconds / self.alone:6.3f} of the network's time"
+        speed = f"{1000 * seconds / self.frames:9.1f} ms per frame  {self.frames / seconds:7.1f} fps"
+        return f"{name:38}{speed}  {seconds / self.alone:6.3f} of the network's time"
 
 
 def benchmark_video(config: Config, *, num_classes: int, seconds: float = SECONDS) -> VideoTimes:
-    """Annotates a drawn video of the network's input size and 25 frames a second with a network of initial weights.
+    """Annotates a synthetic video with a network of initial weights, and times it.
 
-    Every frame gets 20 boxes, whatever their scores.
+    The video has the size of the network's input and 25 frames per second; each frame gets 20 boxes, whatever their scores.
 
     Args:
-        config: of the network.
+        config: settings of a run.
         num_classes: of the network.
         seconds: length of the video.
     """
@@ -63,29 +63,29 @@ def benchmark_video(config: Config, *, num_classes: int, seconds: float = SECOND
     detector.warm_up(1)
     detect = functools.partial(detector.timed, batch_size=1)
     with tempfile.TemporaryDirectory() as folder:
-        film = Path(folder) / "drawn.mp4"
-        frames = draw_video(film, size=size, seconds=seconds)
-        image = next(iter(VideoSource(str(film)))).image
+        video = Path(folder) / "drawn.mp4"
+        frames = draw_video(video, size=size, seconds=seconds)
+        image = next(iter(VideoSource(str(video)))).image
         alone = [detect([image])[1] for _ in range(_ALONE)]
-        beside, in_turn = (
+        parallel, in_turn = (
             annotate_video(
-                detect, VideoSource(str(film)), folder, colour_of={index: index for index in range(num_classes)}, overlap=overlap
+                detect, VideoSource(str(video)), folder, colour_of={index: index for index in range(num_classes)}, overlap=overlap
             )
             for overlap in (True, False)
         )
         alone += [detect([image])[1] for _ in range(_ALONE)]
-    return VideoTimes(frames, frames * float(np.median(alone)), beside.seconds, in_turn.seconds)
+    return VideoTimes(frames, frames * float(np.median(alone)), parallel.seconds, in_turn.seconds)
 
 
 def draw_video(path: Path, *, size: tuple[int, int], seconds: float) -> int:
-    """Rectangles that move over noise, as MPEG-4; returns the number of frames."""
+    """Writes an MPEG-4 video of rectangles that move over noise; returns the number of frames."""
     height, width = size
     random = np.random.default_rng(0)
-    ground = cv2.resize(random.integers(0, 256, (height // 8, width // 8, 3), np.uint8), (width, height))
+    background = cv2.resize(random.integers(0, 256, (height // 8, width // 8, 3), np.uint8), (width, height))
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), _FPS, (width, height))
     count = round(seconds * _FPS)
     for index in range(count):
-        frame = ground.copy()
+        frame = background.copy()
         for k in range(8):
             x, y = (37 * k + 5 * index) % width, (61 * k + 3 * index) % height
             cv2.rectangle(frame, (x, y), (x + width // 8, y + height // 6), (40 * k, 255 - 30 * k, 120), -1)

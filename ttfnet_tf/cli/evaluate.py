@@ -6,7 +6,7 @@ import argparse
 
 from ttfnet_tf.cli.options import RUN_HELP, positive
 from ttfnet_tf.cli.parser import add_verb
-from ttfnet_tf.evaluation.evaluate_run import measure
+from ttfnet_tf.evaluation.evaluate_run import evaluate_run
 
 
 def add_to(verbs) -> None:
@@ -30,8 +30,8 @@ def add_to(verbs) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates, and prints the figures."""
-    measured = measure(args.run, args.rest, batch_size=positive(args.batch_size, "--batch-size"), out=args.out)
-    skipped = f", {measured.skipped} of them skipped" if measured.skipped else ""
-    print(f"{args.run}, step {measured.step}, on {measured.split.annotations} ({measured.result.num_images} images{skipped})")
-    print(measured.result.table())
-    print(f"written: {measured.file}")
+    evaluation = evaluate_run(args.run, args.rest, batch_size=positive(args.batch_size, "--batch-size"), out=args.out)
+    skipped = f", {evaluation.skipped} of them skipped" if evaluation.skipped else ""
+    print(f"{args.run}, step {evaluation.step}, on {evaluation.split.annotations} ({evaluation.result.num_images} images{skipped})")
+    print(evaluation.result.table())
+    print(f"written: {evaluation.file}")

@@ -1,1 +1,1 @@
-"""COCO figures of detections over a data set."""
+"""Evaluation: COCO metrics of a detector on a data set, and which detection matched which object."""

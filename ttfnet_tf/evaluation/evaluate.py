@@ -1,42 +1,31 @@
-"""Detections over a data set, and the COCO figures that pycocotools makes of them."""
+"""Evaluates a detector on a data set: runs it on every image and computes the COCO metrics."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
-
-from ttfnet_tf.boxes import xyxy_to_xywh
 from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.coco import CocoSplit
-from ttfnet_tf.data.coco_file import read_coco
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.evaluation.coco_metrics import METRIC_NAMES, coco_evaluation, coco_results, metrics_of
 from ttfnet_tf.evaluation.matches import Matches, match
 from ttfnet_tf.files import write_json
 from ttfnet_tf.inference.predictor import to_original
 from ttfnet_tf.methods import decode
 
-# In the order of `COCOeval.stats`: AP over IoU .50:.95, at .50, at .75, of small, medium and large objects (32^2 and 96^2 px of area);
-# average recall with 1, 10 and 100 detections an image, and of small, medium and large objects with 100.
-METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What one evaluation found.
+    """The result of one evaluation.
 
     Attributes:
-        detections: COCO results, one dict a detection: image_id, category_id (of the annotation file), bbox [x, y, w, h], score.
-        metrics: the 12 COCO numbers by `METRIC_NAMES`, 0..1; -1 where the ground truth has no such object, as pycocotools says it.
+        detections: in COCO's result format, one dict each: image_id, category_id (of the annotation file), bbox [x, y, w, h], score.
+        metrics: the 12 COCO metrics by `METRIC_NAMES`, 0..1; -1 where the ground truth has no such object, as in pycocotools.
         per_class: class name -> AP; -1 for a class without objects.
-        num_images: how many were evaluated.
-        matches: which detections found an object, at an IoU of .5.
+        num_images: number of evaluated images.
+        matches: which detection matched which object, at an IoU of .5.
     """
 
     detections: list[dict]
@@ -46,7 +35,7 @@ class EvaluationResult:
     matches: Matches = field(default_factory=lambda: Matches({}, {}))
 
     def write(self, folder: str | Path) -> Path:
-        """Writes detections.json (COCO result format) and metrics.json; returns the path of the first.
+        """Writes detections.json (COCO's result format) and metrics.json; returns the path of the first.
 
         Raises:
             UserError: the folder cannot be written to.
@@ -57,10 +46,10 @@ class EvaluationResult:
         return folder / "detections.json"
 
     def table(self) -> str:
-        """The 12 numbers and the AP of every class, for people; "-" where there is nothing to measure."""
-        lines = ["  ".join(f"{name} {_figure(self.metrics[name])}" for name in row) for row in (METRIC_NAMES[:6], METRIC_NAMES[6:])]
+        """The 12 metrics and the AP of every class, to print; "-" where there is nothing to measure."""
+        lines = ["  ".join(f"{name} {_text(self.metrics[name])}" for name in row) for row in (METRIC_NAMES[:6], METRIC_NAMES[6:])]
         width = max((len(name) for name in self.per_class), default=0)
-        lines += [f"  {name:{width}}  AP {_figure(value)}" for name, value in self.per_class.items()]
+        lines += [f"  {name:{width}}  AP {_text(value)}" for name, value in self.per_class.items()]
         return "\n".join(lines)
 
 
@@ -76,17 +65,17 @@ def evaluate(
     notes: pipeline.ImageNotes | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> EvaluationResult:
-    """Detects on every image of a split and measures with pycocotools.
+    """Runs a detector on every image of a split and computes the COCO metrics.
 
     Args:
         predict: from `inference.predict_function`, for batches of `batch_size` images of `image_size`.
-        split: read with `training=False`, so that every image counts.
+        split: read with `training=False`, so that no image is dropped.
         image_size: (H, W) of the model's input in pixels.
-        batch_size: images of one call; does not change the result.
-        score_threshold: only scores above it count.
-        broken_images: "raise" or "skip"; a skipped image counts as one without detections.
+        batch_size: images per call; does not change the result.
+        score_threshold: only detections with higher scores count.
+        broken_images: "raise" or "skip"; a skipped image counts as an image without detections.
         workers: parallel calls of the input pipeline; 0 lets tf.data choose.
-        notes: collects what is noticed about images, such as skipped ones.
+        notes: collects messages about images, such as skipped ones.
         on_batch: called with the number of images done so far.
 
     Raises:
@@ -104,7 +93,7 @@ def evaluate(
         on_batch=on_batch,
     )
     evaluation = coco_evaluation(split, detections)
-    metrics, per_class = _figures_of(split, evaluation)
+    metrics, per_class = metrics_of(evaluation, split)
     return EvaluationResult(detections, metrics, per_class, len(split.images), match(evaluation, list(per_class)))
 
 
@@ -120,10 +109,10 @@ def detect(
     notes: pipeline.ImageNotes | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> list[dict]:
-    """Runs `predict` over a split; arguments as in `evaluate`.
+    """Runs a detector on every image of a split; arguments as in `evaluate`.
 
     Returns:
-        COCO results in original pixels, ordered by image and falling score.
+        Detections in COCO's result format, in original pixels, by image and descending score.
     """
     dataset = pipeline.build_eval_dataset(
         split, image_size=image_size, batch_size=batch_size, broken_images=broken_images, workers=workers, notes=notes
@@ -143,50 +132,11 @@ def detect(
     return detections
 
 
-def coco_results(image_id: int, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, category_ids) -> list[dict]:
-    """COCO results of one image.
-
-    Args:
-        boxes: [N, 4] xyxy, inclusive corners in original pixels; written as [x1, y1, x2 - x1 + 1, y2 - y1 + 1].
-        scores: [N].
-        classes: [N] 0-based index into `category_ids`, the ids of the annotation file with their gaps.
-    """
-    return [
-        {"image_id": image_id, "category_id": int(category_ids[index]), "bbox": [float(v) for v in box], "score": float(score)}
-        for box, score, index in zip(xyxy_to_xywh(boxes), scores, classes)
-    ]
-
-
-def coco_metrics(split: CocoSplit, detections: list[dict]) -> tuple[dict[str, float], dict[str, float]]:
-    """The 12 COCO numbers and the AP of each class.
-
-    Works without a single detection (0 where there are objects) and without a single object (-1).
-
-    Args:
-        split: its annotation file is the ground truth; only its images count.
-        detections: COCO results.
-    """
-    return _figures_of(split, coco_evaluation(split, detections))
-
-
-def coco_evaluation(split: CocoSplit, detections: list[dict]) -> COCOeval:
-    """The finished pycocotools object, for those who want more than the 12 numbers; arguments as in `coco_metrics`."""
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what it does
-        truth = _with_defaults(read_coco(split.annotations))
-        evaluation = COCOeval(truth, _as_coco(truth, detections), "bbox")
-        evaluation.params.imgIds = [image.id for image in split.images]
-        evaluation.params.catIds = list(split.category_ids)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation
-
-
 def check_classes(split: CocoSplit, class_names: Sequence[str], category_ids: Sequence[int]) -> None:
-    """Refuses to measure a model on annotations with other classes than its own.
+    """Refuses to evaluate a model on annotations with other classes.
 
     Args:
-        split: what to measure on.
+        split: the data set.
         class_names: of the model.
         category_ids: of the model.
 
@@ -196,47 +146,14 @@ def check_classes(split: CocoSplit, class_names: Sequence[str], category_ids: Se
     known = dict(zip(category_ids, class_names))
     found = dict(zip(split.category_ids, split.class_names))
     if len(known) != len(found):
-        raise UserError(f"{split.annotations}: has {len(found)} classes, the model was trained on {len(known)}")
+        raise UserError(f"{split.annotations}: has {len(found)} classes, but the model was trained on {len(known)}")
     for category_id, name in found.items():
         if known.get(category_id) != name:
-            received = f"category id {category_id} is '{name}' there"
             expected = f"'{known[category_id]}' in the model" if category_id in known else "unknown to the model"
-            raise UserError(f"{split.annotations}: does not have the classes of the model: {received} and {expected}")
+            raise UserError(
+                f"{split.annotations}: has other classes than the model: category id {category_id} is '{name}' there and {expected}"
+            )
 
 
-def _figures_of(split: CocoSplit, evaluation: COCOeval) -> tuple[dict[str, float], dict[str, float]]:
-    metrics = {name: float(value) for name, value in zip(METRIC_NAMES, evaluation.stats)}
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU, recall, class], all areas, 100 detections
-    per_class = {}
-    for index, (name, category_id) in enumerate(zip(split.class_names, split.category_ids)):
-        known = precision[:, :, index][precision[:, :, index] > -1]
-        # Two classes of one name are legal in COCO files.
-        per_class[f"{name} (id {category_id})" if name in per_class else name] = float(known.mean()) if known.size else -1.0
-    return metrics, per_class
-
-
-def _with_defaults(truth: COCO) -> COCO:
-    """Home-made annotation files leave out what pycocotools reads without asking."""
-    for annotation in truth.dataset["annotations"]:
-        annotation["iscrowd"] = annotation.get("iscrowd") or 0
-        if annotation.get("area") is None:
-            annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
-    return truth
-
-
-def _as_coco(truth: COCO, detections: list[dict]) -> COCO:
-    """What `COCO.loadRes` makes of boxes, but for an empty list too."""
-    found = COCO()
-    found.dataset = {
-        "images": truth.dataset["images"],
-        "categories": truth.dataset["categories"],
-        "annotations": [
-            {**one, "id": number, "area": one["bbox"][2] * one["bbox"][3], "iscrowd": 0} for number, one in enumerate(detections, start=1)
-        ],
-    }
-    found.createIndex()
-    return found
-
-
-def _figure(value: float) -> str:
+def _text(value: float) -> str:
     return f"{value:.3f}" if value > -1 else "-"

@@ -1,4 +1,4 @@
-"""A run or an exported model, measured on its validation data: what `ttfnet evaluate` prints, and `ttfnet report` where that is missing.
+"""Evaluates a run or an exported model on its validation data, for `ttfnet evaluate` and `ttfnet report`.
 
 Settings are checked before TensorFlow is imported.
 """
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from ttfnet_tf.data.coco import CocoSplit
     from ttfnet_tf.evaluation.evaluate import EvaluationResult
 
-# Keys that evaluation may set; the others define the trained network and stay as they were.
+# Keys that may be changed for an evaluation; the others define the trained network.
 _KEYS = ("data.", "decode.")
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """One evaluation, with where it was written."""
+class RunEvaluation:
+    """The evaluation of a run or exported model."""
 
     result: EvaluationResult
     split: CocoSplit
@@ -35,10 +35,10 @@ class Measurement:
 
 
 def evaluation_settings(run: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, ExportedModel | None]:
-    """Settings of a run, checkpoint or exported model with overrides that an evaluation may take; and the model, if it is exported.
+    """(the settings of a run, checkpoint or exported model with the overrides, the exported model or None).
 
     Raises:
-        UserError: there is no such thing, or an override is not for evaluation or contradicts what was built into an exported graph.
+        UserError: it does not exist, or an override is not for evaluation, or contradicts what is built into an exported graph.
     """
     for override in overrides:
         if not override.startswith(_KEYS):
@@ -49,17 +49,17 @@ def evaluation_settings(run: str | Path, overrides: Sequence[str] = ()) -> tuple
     return load_stored(work_directory(run) / "config.yaml", overrides), None
 
 
-def measure(run: str | Path, overrides: Sequence[str] = (), *, batch_size: int = 8, out: str | Path | None = None) -> Measurement:
-    """Detects on every validation image, measures, and writes detections.json and metrics.json; tells its progress.
+def evaluate_run(run: str | Path, overrides: Sequence[str] = (), *, batch_size: int = 8, out: str | Path | None = None) -> RunEvaluation:
+    """Evaluates on the validation images and writes detections.json and metrics.json; shows progress.
 
     Args:
-        run: work directory, one checkpoint in it, or an exported model.
+        run: work directory, a checkpoint in it, or an exported model.
         overrides: key=value of `data` and `decode`.
-        batch_size: images of one call; does not change the result.
-        out: folder to write into; default RUN/eval/<step>, and eval/<name> beside an exported model.
+        batch_size: images per call; does not change the result.
+        out: folder for the files; by default RUN/eval/<step>, and eval/<name> beside an exported model.
 
     Raises:
-        UserError: whatever the user can mend: run, overrides, data.
+        UserError: something is wrong with the run, the overrides or the data.
     """
     config, exported = evaluation_settings(run, overrides)
 
@@ -85,16 +85,16 @@ def measure(run: str | Path, overrides: Sequence[str] = (), *, batch_size: int =
         )
         for line in notes.new_lines():
             meter.message(f"ttfnet: {line}")
-    return Measurement(result, split, step, result.write(out or folder), len(notes.broken))
+    return RunEvaluation(result, split, step, result.write(out or folder), len(notes.broken))
 
 
 def evaluation_folder(exported: ExportedModel) -> Path:
-    """Where the evaluation of an exported model goes: not into the version folder, which a server may be reading."""
+    """Folder for the evaluation of an exported model: beside the version folder, which a server may be reading."""
     return exported.path.parent / "eval" / exported.path.name
 
 
 def _prepare(run: str | Path, exported: ExportedModel | None, config: Config, batch_size: int):
-    """The images, the function that detects on a batch of them, the step of its weights, and the folder for the result."""
+    """(the split, the function that detects on a batch of images, the step of the weights, the folder for the result)."""
     from ttfnet_tf import build
     from ttfnet_tf.evaluation.evaluate import check_classes
 
@@ -115,7 +115,7 @@ def _prepare(run: str | Path, exported: ExportedModel | None, config: Config, ba
 
 
 def _settings_of(exported: ExportedModel, overrides: Sequence[str]) -> Config:
-    """The settings of an exported model; what is built into its graph cannot be set any more."""
+    """The settings of an exported model; what is built into its graph cannot be changed."""
     config = config_of(exported.card["config"], overrides, source=str(exported.path))
     for key, is_possible in (
         ("data.image_size", config.data.size == exported.image_size),
@@ -124,5 +124,5 @@ def _settings_of(exported: ExportedModel, overrides: Sequence[str]) -> Config:
     ):
         if not is_possible:
             built_in = exported.card[key.rpartition(".")[2]]
-            raise UserError(f"{exported.path}: was exported with {key}={built_in}, which is part of it; export the run again with another")
+            raise UserError(f"{exported.path}: was exported with {key}={built_in}, which cannot be changed; export the run again")
     return config

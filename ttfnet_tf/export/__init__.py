@@ -1,1 +1,1 @@
-"""From a trained run to files that other runtimes load: SavedModel for TensorFlow Serving, TFLite for small devices."""
+"""Exports trained runs for other runtimes: SavedModel for TensorFlow Serving, TFLite for small devices."""

@@ -1,4 +1,4 @@
-"""The card of an exported model: what it detects, what goes in and comes out, where it comes from, what it reached; JSON and Markdown."""
+"""The model card of an exported model, as JSON and Markdown: classes, inputs, outputs, training and results."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ttfnet_tf.runs.run_folder import read_metrics
 
 PAGE, LABELS, LABELS_JSON = "model_card.md", "labels.txt", "labels.json"
 OUTPUTS = {
-    "detection_boxes": "float32 [N, K, 4]: ymin, xmin, ymax, xmax as shares of the image's height and width",
-    "detection_scores": "float32 [N, K]: 0..1, falling",
+    "detection_boxes": "float32 [N, K, 4]: ymin, xmin, ymax, xmax as fractions of the image's height and width",
+    "detection_scores": "float32 [N, K]: 0..1, descending",
     "detection_classes": "float32 [N, K]: category ids of the training annotations",
-    "num_detections": "float32 [N]: how many of the K rows are detections; the others are 0",
+    "num_detections": "float32 [N]: how many of the K rows are detections; the other rows are 0",
 }
 _PACKAGES = ("tensorflow", "numpy", "opencv-python-headless", "ttfnet_tf")
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -27,20 +27,21 @@ _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 def model_card(
     run: LoadedRun, *, name: str, kind: str, inputs: dict[str, str], version: int | None = None, precision: str = "float32"
 ) -> dict[str, Any]:
-    """Everything about an exported model that a user asks later, for `json.dumps`.
+    """Describes an exported model, for `json.dumps`.
 
     Args:
-        run: what is exported; its settings are those that the graph was built with.
+        run: what is exported, with the settings that the graph was built with.
         name: of the model.
         kind: `saved_model` or `tflite`.
-        inputs: a line about the input of each signature.
+        inputs: signature -> a line about its input.
         version: number of the version folder.
         precision: of weights and arithmetic.
 
     Returns:
-        name, version, kind, precision, created; classes: [{name, category_id}] in the order of the heatmap; input, inputs, outputs;
-        top_k, score_threshold, max_pixels; training: {annotations, step, epochs, weights}; results: COCO figures 0..1 at that step on
-        measured_on, or None; config: all settings; versions; commit of the training's code. `matrix.write_matrix` adds "matrix".
+        name, version, kind, precision, created; classes: [{name, category_id}] in the order of the heatmap's channels; image_size,
+        inputs, outputs; top_k, score_threshold, max_pixels; training: {annotations, step, epochs, weights}; results: COCO metrics 0..1
+        of that step on measured_on, or None; config: all settings; versions; commit of the code that trained. `write_matrix` of
+        `benchmarks.conformance_matrix` adds "matrix".
     """
     config, environment = run.config, _environment(run.folder)
     return {
@@ -60,7 +61,7 @@ def model_card(
             "annotations": Path(config.data.train.annotations).name or None,
             "step": run.step,
             "epochs": config.train.epochs,
-            "weights": "moving average" if config.optim.ema_decay else "of the step",
+            "weights": "moving average" if config.optim.ema_decay else "as trained",
         },
         "results": _results(run),
         "measured_on": Path(config.data.val.annotations).name or None,
@@ -71,23 +72,23 @@ def model_card(
 
 
 def markdown(card: dict[str, Any]) -> str:
-    """The card as a page for people."""
+    """The card as a Markdown page."""
     title = card["name"] if card["version"] is None else f"{card['name']}, version {card['version']}"
     height, width = card["image_size"]
     training, config = card["training"], card["config"]
     results = card["results"] or {}
-    figures = ", ".join(f"{key} {results[key]:.3f}" for key in _METRICS if results.get(key, -1) > -1)
+    metrics = ", ".join(f"{key} {results[key]:.3f}" for key in _METRICS if results.get(key, -1) > -1)
     lines = [
         f"# {title}",
         "",
         f"{config['model']['method']} detector on {config['model']['backbone']}, {len(card['classes'])} classes, as {card['kind']} in "
         f"{card['precision']}, exported {card['created']}.",
         "",
-        f"- Input: images are resized to {height} x {width} pixels without keeping their ratio; RGB, 0..255.",
-        f"- Detections: at most {card['top_k']} an image, scores above {card['score_threshold']:g}.",
-        f"- Trained on: {training['annotations'] or 'unknown'}, {training['epochs']} epochs; weights: {training['weights']}, step "
-        f"{training['step']}.",
-        f"- Measured on {card['measured_on']} at that step: {figures}." if figures else "- Not measured at that step.",
+        f"- Input: RGB, 0..255; images are resized to {height} x {width} pixels without keeping their aspect ratio.",
+        f"- Detections: at most {card['top_k']} per image, with scores above {card['score_threshold']:g}.",
+        f"- Training: {training['annotations'] or 'unknown annotations'}, {training['epochs']} epochs; weights of step "
+        f"{training['step']}, {training['weights']}.",
+        f"- Evaluated on {card['measured_on']} at that step: {metrics}." if metrics else "- Not evaluated at that step.",
         f"- Code: {card['commit'] or 'commit unknown'}; TensorFlow {card['versions']['export']['tensorflow']}.",
         "",
         "| Signature | Input |",
@@ -103,38 +104,38 @@ def markdown(card: dict[str, Any]) -> str:
         *(f"| {one['category_id']} | {one['name']} |" for one in card["classes"]),
     ]
     page = "\n".join(lines) + "\n"
-    return f"{page}\n## What each form costs\n\n{matrix_table(card['matrix'])}" if "matrix" in card else page
+    return f"{page}\n## Accuracy, speed and size of each form\n\n{matrix_table(card['matrix'])}" if "matrix" in card else page
 
 
 def matrix_table(matrix: dict[str, Any]) -> str:
-    """A conformance matrix as Markdown, see `matrix.conformance_matrix`."""
+    """A conformance matrix as Markdown, see `benchmarks.conformance_matrix`."""
     height, width = matrix["image_size"]
     lines = [
-        "| Model | AP | AP50 | AP75 | Largest and median difference of corners, px | of scores | Found again | ms per image | MB |",
+        "| Model | AP | AP50 | AP75 | Corners: max, median difference, px | Scores: max, median difference | Matched | ms per image | MB |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in matrix["rows"]:
-        low, middle, high = row["milliseconds"]
-        apart = ["", "", ""]
+        low, median, high = row["milliseconds"]
+        differences = ["", "", ""]
         if "matched" in row:
-            apart = [f"{row['corners'][0]:.3f}, {row['corners'][1]:.3f}", f"{row['scores'][0]:.4f}, {row['scores'][1]:.4f}"]
-            apart.append(f"{row['matched']} of {row['compared']}")
-        figures = [f"{row[key]:.4f}" if row[key] > -1 else "-" for key in ("AP", "AP50", "AP75")]
-        cells = [row["name"], *figures, *apart, f"{middle:.1f} ({low:.1f} .. {high:.1f})", f"{row['megabytes']:.1f}"]
+            differences = [f"{row['corners'][0]:.3f}, {row['corners'][1]:.3f}", f"{row['scores'][0]:.4f}, {row['scores'][1]:.4f}"]
+            differences.append(f"{row['matched']} of {row['compared']}")
+        metrics = [f"{row[key]:.4f}" if row[key] > -1 else "-" for key in ("AP", "AP50", "AP75")]
+        cells = [row["name"], *metrics, *differences, f"{median:.1f} ({low:.1f} .. {high:.1f})", f"{row['megabytes']:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        f"AP on {matrix['images']} images of {matrix['annotations']}. Differences to the checkpoint are those of its detections with "
-        f"scores above {matrix['compared_from']:g}, each to the same object's (same class, overlap from one half), in pixels of "
-        f"{width} x {height}. Time is the median (10th .. 90th percentile) of {matrix['repeats']} calls, image in memory to boxes, each "
-        f"model in a process of its own with {matrix['threads']} threads, in turn; .tflite files under {matrix['runtime']}; machine: "
-        f"{matrix['machine']}. MB of the checkpoint are those of its weights.",
+        f"AP is measured on {matrix['images']} images of {matrix['annotations']}. Each detection of the checkpoint with a score above "
+        f"{matrix['compared_from']:g} is compared with the model's detection of the same class that overlaps it most (IoU of .5 or more), "
+        f"in pixels of the {width} x {height} input. Time is the median (10th .. 90th percentile) of {matrix['repeats']} calls, from an "
+        f"image in memory to boxes; the models take turns, each in its own process with {matrix['threads']} threads. Runtime of .tflite "
+        f"files: {matrix['runtime']}. Machine: {matrix['machine']}. The MB of the checkpoint are those of its weights.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def texts(card: dict[str, Any]) -> dict[str, str]:
-    """File name -> content of the card's files: JSON, page, and the labels, a name a line in the heatmap's order and as JSON."""
+    """File name -> content: the card as JSON and Markdown, and the labels as text, one per line in the heatmap's order, and as JSON."""
     labels = {"class_names": [one["name"] for one in card["classes"]], "category_ids": [one["category_id"] for one in card["classes"]]}
     return {
         CARD: json.dumps(card, ensure_ascii=False, indent=1),
@@ -145,7 +146,7 @@ def texts(card: dict[str, Any]) -> dict[str, str]:
 
 
 def _results(run: LoadedRun) -> dict[str, float] | None:
-    """The COCO figures that training logged at the step of the weights."""
+    """The COCO metrics that training logged at the step of the weights."""
     for line in reversed(read_metrics(run.folder)):
         if line.get("step") == run.step and "AP" in line:
             return {key: value for key, value in line.items() if key.startswith(("AP", "AR")) and isinstance(value, (int, float))}

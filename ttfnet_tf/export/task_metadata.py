@@ -1,7 +1,9 @@
-"""TFLite's own metadata table, for programs that find out by themselves what a model takes and gives: Android Studio, the Task Library.
+"""TFLite's metadata table, from which Android Studio and the Task Library read the inputs and outputs of a model.
 
-The table is a FlatBuffer in a buffer of the model that is named TFLITE_METADATA. Field numbers and enumerations are those of
-`metadata_schema.fbs` of tensorflow/tflite-support 0.4.4 (identifier M001), whose package this module does without.
+The table is a FlatBuffer in the model's buffer named TFLITE_METADATA. It is written here field by field: the tflite-support package, which
+does it too, had its last release in 2023, needs protobuf before 4 (TensorFlow 2.15 needs it from 4.21) and a 60 MB download.
+
+Reference: field numbers and enumerations of `metadata_schema.fbs`, tensorflow/tflite-support 0.4.4 (identifier M001).
 """
 
 from __future__ import annotations
@@ -16,15 +18,15 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 NAME, IDENTIFIER = "TFLITE_METADATA", b"M001"
 LABELS_BY_ID = "labels_by_id.txt"
-# The order in which the Task Library expects the outputs of a detector, with its names for them.
+# Our outputs in the order that the Task Library expects of a detector -> its names for them.
 OUTPUTS = {
     "detection_boxes": "location",
     "detection_classes": "category",
     "detection_scores": "score",
     "num_detections": "number of detections",
 }
-_LARGEST_TABLE = 100_000  # lines of `labels_by_id`; category ids above it are told in the card only
-_FILLER = "???"  # for ids that are no class, as in TensorFlow's own label maps
+_LARGEST_TABLE = 100_000  # lines of `labels_by_id`; with larger category ids, only the model card has the names
+_FILLER = "???"  # for ids without a class, as in TensorFlow's label maps
 # Enumerations and union members of the schema.
 _RGB = np.int8(1)
 _FEATURE, _IMAGE, _BOUNDING_BOX = np.uint8(1), np.uint8(2), np.uint8(3)
@@ -34,10 +36,10 @@ _DESCRIPTIONS, _TENSOR_VALUE_LABELS = np.int8(1), np.int8(3)
 
 
 def with_task_metadata(content: bytes, card: dict[str, Any]) -> bytes:
-    """A model with the table, its outputs in the order of `OUTPUTS`.
+    """The model with the table, and with its outputs in the order of `OUTPUTS`.
 
     Args:
-        content: a .tflite model with the signature that `tflite.export_tflite` describes, without files behind it.
+        content: a .tflite model with the signature of `tflite.export_tflite`, and without files attached.
         card: see `model_card.model_card`.
     """
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
@@ -53,7 +55,7 @@ def with_task_metadata(content: bytes, card: dict[str, Any]) -> bytes:
 
 
 def labels_by_id(card: dict[str, Any]) -> str | None:
-    """A name a line, line k (from 0) for category id k, which is what `detection_classes` holds; None where ids are too large for it."""
+    """One class name per line: line k, from 0, is category id k, as in `detection_classes`. None if the ids are too large for that."""
     names = {one["category_id"]: one["name"] for one in card["classes"]}
     if min(names) < 0 or max(names) >= _LARGEST_TABLE:
         return None
@@ -61,19 +63,19 @@ def labels_by_id(card: dict[str, Any]) -> str | None:
 
 
 def task_metadata(card: dict[str, Any]) -> bytes:
-    """The table about a model, see `model_card.model_card`; a FlatBuffer of the schema's `ModelMetadata`."""
+    """The table of a model as a FlatBuffer, the schema's `ModelMetadata`; for the card see `model_card.model_card`."""
     height, width = card["image_size"]
     normalization = card["normalization"]
     image = _tensor(
         "image",
-        f"RGB image of {width} x {height} pixels, 0..255. Normalised in the model, by mean {normalization['mean']} and std "
-        f"{normalization['std']}: give the pixels as they are.",
+        f"RGB image of {width} x {height} pixels, 0..255. The model normalises with mean {normalization['mean']} and std "
+        f"{normalization['std']}: pass the pixels unchanged.",
         content={0: _IMAGE, 1: {0: _RGB, 1: {0: np.uint32(width), 1: np.uint32(height)}}},
-        # What a caller has to do with pixels: nothing.
+        # What a caller has to do with the pixels: nothing.
         units=[{0: _NORMALIZATION, 1: {0: np.zeros(1, np.float32), 1: np.ones(1, np.float32)}}],
         stats={0: np.full(1, 255, np.float32), 1: np.zeros(1, np.float32)},
     )
-    boundaries = {0: np.array([1, 0, 3, 2], np.uint32), 1: _BOUNDARIES, 2: _RATIO}  # left, top, right, bottom are at these places
+    boundaries = {0: np.array([1, 0, 3, 2], np.uint32), 1: _BOUNDARIES, 2: _RATIO}  # positions of left, top, right, bottom
     feature = {0: _FEATURE, 1: {}, 2: {0: np.int32(2), 1: np.int32(2)}}
     labels = [_file(LABELS_BY_ID, "Names of the classes by category id", _TENSOR_VALUE_LABELS)] if labels_by_id(card) else []
     outputs = [
@@ -89,8 +91,8 @@ def task_metadata(card: dict[str, Any]) -> bytes:
         1: f"{config['method']} detector on {config['backbone']}, {len(card['classes'])} classes, {card['precision']}",
         2: str(card["version"] or card["training"]["step"]),
         3: [{2: [image], 3: outputs, 8: [group]}],
-        6: [_file("model_card.json", "Everything about the model", _DESCRIPTIONS)],
-        7: "1.2.0",  # of the parser: the first that knows groups of tensors
+        6: [_file("model_card.json", "The model card", _DESCRIPTIONS)],
+        7: "1.2.0",  # of the parser: the first version with groups of tensors
     }
     builder = flatbuffers.Builder(4096)
     builder.Finish(_write(builder, model), file_identifier=IDENTIFIER)
@@ -109,22 +111,22 @@ def _file(name: str, about: str, kind: np.int8) -> dict:
 
 
 def _write(builder: flatbuffers.Builder, value: Any) -> int:
-    """Writes a string, a vector of numbers, a vector of these, or a table (field number -> value); returns its place.
+    """Writes a string, a vector of numbers, a vector of these, or a table (field number -> value), and returns its offset.
 
-    Numbers in tables are NumPy scalars, whose types say how they are stored. What a table refers to is written before the table.
+    Numbers in tables are NumPy scalars; the type of a scalar decides how it is stored. What a table refers to is written before the table.
     """
     if isinstance(value, str):
         return builder.CreateString(value)
     if isinstance(value, np.ndarray):
         return builder.CreateNumpyVector(value)
     if isinstance(value, list):
-        elements = [_write(builder, one) for one in value]
-        builder.StartVector(4, len(elements), 4)
-        for place in reversed(elements):
-            builder.PrependUOffsetTRelative(place)
+        offsets = [_write(builder, one) for one in value]
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
         return builder.EndVector()
-    places = {number: one if isinstance(one, np.generic) else _write(builder, one) for number, one in value.items()}
-    builder.StartObject(1 + max(places, default=-1))
+    fields = {number: one if isinstance(one, np.generic) else _write(builder, one) for number, one in value.items()}
+    builder.StartObject(1 + max(fields, default=-1))
     store = {
         np.int8: builder.PrependInt8Slot,
         np.uint8: builder.PrependUint8Slot,
@@ -132,6 +134,6 @@ def _write(builder: flatbuffers.Builder, value: Any) -> int:
         np.uint32: builder.PrependUint32Slot,
         int: builder.PrependUOffsetTRelativeSlot,
     }
-    for number, one in places.items():
-        store[type(one)](number, one, 0)
+    for number, field in fields.items():
+        store[type(field)](number, field, 0)
     return builder.EndObject()

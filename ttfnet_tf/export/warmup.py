@@ -1,7 +1,9 @@
-"""Warm-up requests for TensorFlow Serving: a TFRecord of PredictionLog that the server replays before it opens a version.
+"""Warm-up requests for TensorFlow Serving: a TFRecord file of PredictionLog messages, which the server replays before it opens a version.
 
-The four messages around the tensors are written field by field, for TensorFlow ships only the tensors' own. Field numbers:
-tensorflow/serving 2.15, `apis/prediction_log.proto`, `predict.proto` and `model.proto`.
+The four messages around the tensors are encoded here: tensorflow-serving-api, which has them, must match the versions of TensorFlow and
+protobuf, and export would fail wherever it does not. Tests compare the encoding with that package.
+
+Reference: field numbers of tensorflow/serving 2.15, `apis/prediction_log.proto`, `predict.proto` and `model.proto`.
 """
 
 from __future__ import annotations
@@ -12,18 +14,18 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-FILE = Path("assets.extra") / "tf_serving_warmup_requests"  # where the server looks for it, inside the version folder
+FILE = Path("assets.extra") / "tf_serving_warmup_requests"  # in the version folder, where the server looks for it
 # PredictionLog.predict_log; PredictLog.request; PredictRequest.model_spec and .inputs; ModelSpec.name and .signature_name.
 _PREDICT_LOG, _REQUEST, _MODEL_SPEC, _INPUTS, _NAME, _SIGNATURE = 6, 1, 1, 2, 1, 3
 
 
 def write_warmup(file: Path, name: str, requests: Iterable[tuple[str, Mapping[str, np.ndarray]]]) -> None:
-    """Writes one record for each request.
+    """Writes a record for each request.
 
     Args:
-        file: the TFRecord; its folder is made.
+        file: the TFRecord file; its folder is created.
         name: of the model.
-        requests: (signature, input name -> array), at most 1000 as the server demands.
+        requests: (signature, input name -> array); the server accepts at most 1000.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
@@ -36,13 +38,13 @@ def prediction_log(name: str, signature: str, inputs: Mapping[str, np.ndarray]) 
     model = _field(_NAME, name.encode()) + _field(_SIGNATURE, signature.encode())
     request = _field(_MODEL_SPEC, model)
     for key, array in inputs.items():
-        # An entry of a map is a message with the key as field 1 and the value as field 2.
+        # A map entry is a message with the key as field 1 and the value as field 2.
         request += _field(_INPUTS, _field(1, key.encode()) + _field(2, _tensor(array)))
     return _field(_PREDICT_LOG, _field(_REQUEST, request))
 
 
 def _tensor(array: np.ndarray) -> bytes:
-    """TensorProto; of an array of one value everywhere only that value is written, which readers repeat."""
+    """A serialised TensorProto; if all values are equal, it holds the value once, and readers repeat it."""
     if array.dtype.kind in "OS" or not (array == array.flat[0]).all():
         return tf.make_tensor_proto(array).SerializeToString()
     proto = tf.make_tensor_proto(array.flat[0], dtype=array.dtype)
@@ -56,7 +58,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; the highest bit says that more follow."""
+    """Seven bits per byte, lowest first; the highest bit is set if more bytes follow."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

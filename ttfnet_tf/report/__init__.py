@@ -1,1 +1,1 @@
-"""The run report: one HTML file that says what a run did, how good its detector is, and what it gets wrong."""
+"""The run report: one HTML file with the training curves, the metrics and the errors of a run."""

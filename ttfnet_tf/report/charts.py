@@ -1,4 +1,7 @@
-"""Curves as SVG for a page: they take the page's colour of text, so that they are readable on light and dark ground."""
+"""Charts of the report as inline SVG. Text has the colour of the page's text, so that it can be read on light and dark backgrounds.
+
+Matplotlib draws them: chart libraries with JavaScript would add megabytes to a page that must load nothing from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 
 from ttfnet_tf.report.class_metrics import PrecisionCurve
 
-COLOURS = ("#2f7ed8", "#e07b00", "#3a9d5d", "#c44e9c", "#8a6fd1", "#d64541", "#4aa3b5", "#a08030")  # of middling lightness
-POINTS = 400  # of a line at most; longer ones are thinned out
-_OVERLAPS = {"AP50": "IoU .5", "AP75": "IoU .75"}
-_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"  # names, not addresses: nothing is loaded
-_INK = "#010203"  # stands for the page's colour of text
+COLOURS = ("#2f7ed8", "#e07b00", "#3a9d5d", "#c44e9c", "#8a6fd1", "#d64541", "#4aa3b5", "#a08030")  # of medium lightness
+POINTS = 400  # of a line; longer lines are averaged down
+_LEGEND = {"AP50": "IoU .5", "AP75": "IoU .75"}
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"  # names of formats: nothing is loaded
+_INK = "#010203"  # placeholder for the page's colour of text
 
 
 @dataclass(frozen=True)
@@ -42,25 +45,26 @@ def line_chart(
     from_zero: bool = False,
     markers: bool = False,
 ) -> Markup:
-    """Curves over a common axis that begins at 0.
+    """Draws curves over a horizontal axis that starts at 0.
 
     Args:
-        name: of the image, unique on the page; letters, digits and hyphens.
-        lines: a legend tells them apart where there are several.
-        log_y: values that are not above 0 are left out.
-        from_zero: whether the vertical axis begins at 0.
-        markers: a dot at every point.
+        name: prefix of the ids, unique on the page; letters, digits and hyphens.
+        lines: with a legend if there are several.
+        x_label, y_label: of the axes.
+        log_y: whether the vertical axis is logarithmic; values of 0 and below are dropped.
+        from_zero: whether the vertical axis starts at 0.
+        markers: whether every point has a dot.
     """
     figure, axes = _figure(4.4, 2.7, left=0.62)
     for number, line in enumerate(lines):
-        x, y = thin_out(line.x, line.y)
+        x, y = downsample(line.x, line.y)
         if log_y:
             x, y = x[y > 0], y[y > 0]
         marker = "o" if markers else None
         axes.plot(x, y, color=COLOURS[number % len(COLOURS)], linewidth=1.4, label=line.label, marker=marker, markersize=3)
     if log_y and any(len(line.y) and max(line.y) > 0 for line in lines):
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # a loss may stay within one decade
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # labels also within one decade
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(0, max([1e-9, *(1.02 * max(line.x) for line in lines if len(line.x))]))
@@ -73,16 +77,16 @@ def line_chart(
 
 
 def precision_chart(name: str, curve: PrecisionCurve) -> Markup:
-    """Precision against recall of one class at the overlaps .5 and .75."""
+    """Draws precision against recall of one class at IoU .5 and .75."""
     figure, axes = _figure(2.6, 2.2, left=0.35, bottom=0.28, top=0.3)
     for number, (key, precisions) in enumerate(curve.at.items()):
         axes.plot(
             curve.recalls,
-            [precision or np.nan for precision in precisions],  # 0 stands for recalls that no detection reaches
+            [precision or np.nan for precision in precisions],  # 0 where no detection reaches the recall
             color=COLOURS[number],
             linewidth=1.4,
             linestyle=("-", "--")[number],
-            label=_OVERLAPS[key],
+            label=_LEGEND[key],
         )
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
     axes.set_title(f"{curve.name}: AP {100 * curve.ap:.1f}", fontsize=9, color=_INK)
@@ -91,7 +95,7 @@ def precision_chart(name: str, curve: PrecisionCurve) -> Markup:
 
 
 def bar_chart(name: str, bars: Mapping[str, Sequence[float]], groups: Sequence[str], *, x_label: str) -> Markup:
-    """Lying bars: a row for each key of `bars`, with a bar for each of `groups` (a legend where there are several)."""
+    """Draws horizontal bars: a row for each key of `bars`, with a bar for each of `groups` and a legend if there are several."""
     rows, thickness = np.arange(len(bars)), 0.8 / max(1, len(groups))
     figure, axes = _figure(4.4, 0.7 + 0.32 * len(bars) * max(1.0, 0.6 * len(groups)), left=1.05)
     for number, group in enumerate(groups):
@@ -109,19 +113,19 @@ def bar_chart(name: str, bars: Mapping[str, Sequence[float]], groups: Sequence[s
     return _svg(figure, name)
 
 
-def heat_map(name: str, shares: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Markup:
-    """A matrix of shares 0..1 as an image, for more classes than a table can take."""
+def heat_map(name: str, fractions: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Markup:
+    """Draws a matrix of fractions 0..1 as an image, for more classes than fit into a table."""
     figure, axes = _figure(8.0, 8.0, left=1.1, bottom=1.1)
     axes.grid(visible=False)
-    axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")  # the root, so that a few percent can be seen
+    axes.imshow(np.sqrt(fractions), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")  # the root makes a few percent visible
     axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=5)
     axes.set_yticks(range(len(rows)), rows, fontsize=5)
     axes.set(xlabel="detected as", ylabel="object")
     return _svg(figure, name)
 
 
-def thin_out(x: Sequence[float], y: Sequence[float], limit: int = POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """At most `limit` points, each the mean of as many neighbours."""
+def downsample(x: Sequence[float], y: Sequence[float], limit: int = POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """At most `limit` points, each the mean of equally many neighbours."""
     both = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if len(x) <= limit:
         return both
@@ -131,7 +135,7 @@ def thin_out(x: Sequence[float], y: Sequence[float], limit: int = POINTS) -> tup
 
 
 def _figure(width: float, height: float, *, left: float, bottom: float = 0.45, top: float = 0.1) -> tuple[Figure, Axes]:
-    """Sizes and margins in inches. They are fixed, for a layout that fits itself draws every chart twice."""
+    """A figure with sizes and margins in inches; margins are fixed, because an automatic layout would draw every chart twice."""
     figure = Figure(figsize=(width, height))
     axes = figure.subplots()
     figure.subplots_adjust(left=left / width, right=1 - 0.12 / width, bottom=bottom / height, top=1 - top / height)
@@ -150,7 +154,7 @@ def _figure(width: float, height: float, *, left: float, bottom: float = 0.45, t
 
 
 def _svg(figure: Figure, name: str) -> Markup:
-    """The element, without prologue and size, with ids of its own: several share a page."""
+    """The SVG element without prologue and size, its ids prefixed with `name`, because a page has several."""
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))

@@ -1,4 +1,4 @@
-"""Figures and curves class by class, out of what pycocotools has measured."""
+"""Metrics and precision-recall curves of each class, from a finished pycocotools evaluation."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from dataclasses import dataclass
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
-from ttfnet_tf.report.confusion_matrix import Confusion
+from ttfnet_tf.report.confusion_matrix import ConfusionMatrix
 
-_OVERLAPS = {"AP50": 0.5, "AP75": 0.75}
-_SIZES = {"APs": 1, "APm": 2, "APl": 3}  # place in COCOeval's areas
+_IOU = {"AP50": 0.5, "AP75": 0.75}
+_SIZES = {"APs": 1, "APm": 2, "APl": 3}  # position in COCOeval's ranges of areas
 
 
 @dataclass(frozen=True)
-class ClassFigures:
-    """One class; None where there is nothing to measure.
+class ClassMetrics:
+    """The metrics of one class; None where there is nothing to measure.
 
     Attributes:
-        objects: without crowds.
-        figures: AP, AP50, AP75, APs, APm, APl, 0..1.
-        confident: detections above the threshold of the confusion matrix, and of those and the objects:
-        precision: share of the detections that have found an object of the class.
-        recall: share of the objects that were found.
+        objects: number of objects without crowds.
+        metrics: AP, AP50, AP75, APs, APm, APl, 0..1.
+        confident: number of detections above the threshold of the confusion matrix; precision and recall are of these.
+        precision: fraction of them that matched an object of the class.
+        recall: fraction of the objects that they matched.
     """
 
     name: str
     objects: int
-    figures: dict[str, float | None]
+    metrics: dict[str, float | None]
     confident: int
     precision: float | None
     recall: float | None
@@ -36,7 +36,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class PrecisionCurve:
-    """Precision against recall of one class, at the recalls 0, .01, ..., 1: the highest precision at that recall or beyond."""
+    """Precision against recall of one class: at the recalls 0, .01, ..., 1, the highest precision at that recall or above."""
 
     name: str
     ap: float
@@ -44,58 +44,58 @@ class PrecisionCurve:
     at: dict[str, tuple[float, ...]]  # AP50 and AP75 -> precisions
 
 
-def class_figures(evaluation: COCOeval, class_names: Sequence[str], confusion: Confusion) -> list[ClassFigures]:
-    """All classes in their order.
+def class_metrics(evaluation: COCOeval, class_names: Sequence[str], confusion: ConfusionMatrix) -> list[ClassMetrics]:
+    """The metrics of every class, in order.
 
     Args:
-        evaluation: from `evaluate.coco_evaluation`.
+        evaluation: from `coco_metrics.coco_evaluation`.
         class_names: in the order of its category ids.
-        confusion: counts of the same data.
+        confusion: of the same detections.
     """
-    found = []
+    classes = []
     for k, name in enumerate(class_names):
-        figures = {"AP": _mean(_precision(evaluation, k))}
-        figures.update({key: _mean(_precision(evaluation, k)[_place(evaluation, overlap)]) for key, overlap in _OVERLAPS.items()})
-        figures.update({key: _mean(_precision(evaluation, k, area)) for key, area in _SIZES.items()})
+        metrics = {"AP": _mean(_precision(evaluation, k))}
+        metrics.update({key: _mean(_precision(evaluation, k)[_index(evaluation, iou)]) for key, iou in _IOU.items()})
+        metrics.update({key: _mean(_precision(evaluation, k, area)) for key, area in _SIZES.items()})
         counts = confusion.counts
-        found.append(
-            ClassFigures(
+        classes.append(
+            ClassMetrics(
                 name=name,
                 objects=int(counts[k].sum()),
-                figures=figures,
+                metrics=metrics,
                 confident=int(counts[:, k].sum()),
                 precision=_known(confusion.precision[k]),
                 recall=_known(confusion.recall[k]),
             )
         )
-    return found
+    return classes
 
 
 def precision_curves(evaluation: COCOeval, class_names: Sequence[str]) -> list[PrecisionCurve]:
-    """Curves of the classes that have objects, in their order."""
+    """The curves of the classes that have objects, in order."""
     recalls = tuple(float(recall) for recall in evaluation.params.recThrs)
     curves = []
     for k, name in enumerate(class_names):
         ap = _mean(_precision(evaluation, k))
         if ap is not None:
-            at = {key: tuple(_precision(evaluation, k)[_place(evaluation, overlap)].tolist()) for key, overlap in _OVERLAPS.items()}
+            at = {key: tuple(_precision(evaluation, k)[_index(evaluation, iou)].tolist()) for key, iou in _IOU.items()}
             curves.append(PrecisionCurve(name, ap, recalls, at))
     return curves
 
 
-def strongest_and_weakest(curves: Sequence[PrecisionCurve], limit: int) -> list[PrecisionCurve]:
-    """All, strongest first; with more than `limit` of them only the `limit / 2` with the highest AP and as many with the lowest."""
+def best_and_worst(curves: Sequence[PrecisionCurve], limit: int) -> list[PrecisionCurve]:
+    """The curves by descending AP; if there are more than `limit`, the first and the last `limit / 2`."""
     ordered = sorted(curves, key=lambda curve: -curve.ap)
     return ordered if len(ordered) <= limit else ordered[: limit - limit // 2] + ordered[-(limit // 2) :]
 
 
 def _precision(evaluation: COCOeval, k: int, area: int = 0) -> np.ndarray:
-    """[overlap, recall]; -1 without objects."""
+    """[IoU threshold, recall]; -1 without objects."""
     return evaluation.eval["precision"][:, :, k, area, -1]
 
 
-def _place(evaluation: COCOeval, overlap: float) -> int:
-    return int(np.abs(evaluation.params.iouThrs - overlap).argmin())
+def _index(evaluation: COCOeval, iou: float) -> int:
+    return int(np.abs(evaluation.params.iouThrs - iou).argmin())
 
 
 def _mean(precision: np.ndarray) -> float | None:

@@ -1,4 +1,4 @@
-"""What a data set holds: images and boxes by class and size."""
+"""Counts the images and boxes of a data set, by class and size."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 from ttfnet_tf.data.coco import CocoSplit
 
 SIZES = ("small", "medium", "large")
-_LIMITS = (32**2, 96**2)  # px of area in the original image: COCO's small objects lie below the first, large ones from the second on
+_LIMITS = (32**2, 96**2)  # COCO's limits of the area in original pixels: small is below the first, large from the second on
 
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """One split.
+    """The counts of one split.
 
     Attributes:
         name: "train" or "val".
-        annotations: the file.
-        images: that are used.
-        empty: images without a box among them.
-        boxes: that are used.
+        annotations: path of the annotation file.
+        images: number of images, without dropped ones.
+        empty: number of images without a box.
+        boxes: number of boxes, without dropped ones.
         by_class: class name -> numbers of small, medium and large boxes, by the area of the box in original pixels.
-        sizes: smallest and largest "width x height" of an image.
-        most_boxes, median_boxes: of an image.
-        dropped: reason -> number of boxes or images left out.
+        sizes: "width x height" of the smallest and of the largest image.
+        most_boxes, median_boxes: per image.
+        dropped: reason -> number of dropped boxes or images.
     """
 
     name: str
@@ -47,13 +47,13 @@ class SplitSummary:
 
 
 def summarise(name: str, split: CocoSplit) -> SplitSummary:
-    """Counts a split."""
+    """Counts the images and boxes of a split."""
     counts = np.zeros((split.num_classes, 3), np.int64)
     for image in split.images:
         sides = image.boxes[:, 2:] - image.boxes[:, :2] + 1
         np.add.at(counts, (image.labels, np.digitize(sides[:, 0] * sides[:, 1], _LIMITS)), 1)
     numbers = [len(image.boxes) for image in split.images]
-    areas = sorted(split.images, key=lambda image: image.size[0] * image.size[1])
+    by_area = sorted(split.images, key=lambda image: image.size[0] * image.size[1])
     return SplitSummary(
         name=name,
         annotations=str(split.annotations),
@@ -61,7 +61,7 @@ def summarise(name: str, split: CocoSplit) -> SplitSummary:
         empty=numbers.count(0),
         boxes=sum(numbers),
         by_class={_label(split, k): (int(row[0]), int(row[1]), int(row[2])) for k, row in enumerate(counts)},
-        sizes=(_size(areas[0].size), _size(areas[-1].size)),
+        sizes=(_size(by_area[0].size), _size(by_area[-1].size)),
         most_boxes=max(numbers),
         median_boxes=float(np.median(numbers)),
         dropped=dict(split.dropped),
@@ -69,7 +69,7 @@ def summarise(name: str, split: CocoSplit) -> SplitSummary:
 
 
 def unique_names(names: Sequence[str], ids: Sequence[int]) -> list[str]:
-    """Class names; one that an earlier class has gets its id, as in `evaluate`: two classes of one name are legal in COCO files."""
+    """Class names; a name that an earlier class has gets its id added, as in `coco_metrics`: COCO files may repeat names."""
     return [f"{name} (id {number})" if name in names[:place] else name for place, (name, number) in enumerate(zip(names, ids))]
 
 

@@ -1,10 +1,9 @@
-"""The page itself: parts put into the templates beside this file, with every image and style inside."""
+"""Renders the report: contents and charts go into the templates beside this file, as one HTML file with all images and styles inside."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,64 +14,34 @@ from ttfnet_tf import __version__
 from ttfnet_tf.report import charts
 from ttfnet_tf.report.analysis import Analysis
 from ttfnet_tf.report.charts import Line
-from ttfnet_tf.report.class_metrics import strongest_and_weakest
-from ttfnet_tf.report.dataset_summary import SIZES, SplitSummary
+from ttfnet_tf.report.class_metrics import best_and_worst
+from ttfnet_tf.report.contents import Contents
+from ttfnet_tf.report.dataset_summary import SIZES
 from ttfnet_tf.report.error_types import KINDS
-from ttfnet_tf.report.example_images import Drawing
-from ttfnet_tf.report.published_results import Reference
 from ttfnet_tf.report.run_record import Record
 
-CURVES = 12  # precision-recall curves at most
-MATRIX = 15  # classes up to which the confusion matrix is a table
-MIX_UPS = 20  # rows of the table of confused classes at most
-FIGURES = {
-    "AP": "mean over the overlaps (IoU) .50, .55, ... .95 and over classes",
-    "AP50": "at overlap .50",
-    "AP75": "at overlap .75",
-    "APs": "of small objects: area below 32 x 32 px",
-    "APm": "of medium objects: up to 96 x 96 px",
-    "APl": "of large objects",
-    "AR1": "recall, mean over overlaps, with 1 detection an image",
-    "AR10": "with 10",
-    "AR100": "with 100",
-    "ARs": "of small objects",
-    "ARm": "of medium objects",
-    "ARl": "of large objects",
+CURVES = 12  # precision-recall curves
+MATRIX_CLASSES = 15  # with more classes, the confusion matrix is an image
+CONFUSIONS = 20  # rows of the table of confused classes
+METRICS = {
+    "AP": "average precision, mean over IoU .50, .55, ... .95 and over classes",
+    "AP50": "AP at IoU .50",
+    "AP75": "AP at IoU .75",
+    "APs": "AP of small objects: area below 32 x 32 px",
+    "APm": "AP of medium objects: area up to 96 x 96 px",
+    "APl": "AP of large objects",
+    "AR1": "average recall with 1 detection per image",
+    "AR10": "average recall with 10 detections per image",
+    "AR100": "average recall with 100 detections per image",
+    "ARs": "average recall of small objects",
+    "ARm": "average recall of medium objects",
+    "ARl": "average recall of large objects",
 }
-_PARTS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-
-
-@dataclass(frozen=True, eq=False)
-class Contents:
-    """Everything about one run.
-
-    Attributes:
-        metrics: COCO numbers of the reported step, 0..1; None where it was never measured.
-        per_class: class name -> AP, for where there is no analysis.
-        best, worst: drawings.
-        data: splits that could be read.
-        findings: lines of the quick check.
-        remarks: lines for the top.
-        config: settings as YAML.
-        command: that makes this page again.
-    """
-
-    record: Record
-    analysis: Analysis | None
-    metrics: Mapping[str, float] | None
-    per_class: Mapping[str, float]
-    reference: Reference | None
-    best: Sequence[Drawing]
-    worst: Sequence[Drawing]
-    data: Sequence[SplitSummary]
-    findings: Sequence[str]
-    remarks: Sequence[str]
-    config: str
-    command: str
+_AP_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 def run_page(contents: Contents) -> str:
-    """HTML about one run."""
+    """The HTML page of one run."""
     analysis = contents.analysis
     return _render(
         "run.html.j2",
@@ -81,10 +50,9 @@ def run_page(contents: Contents) -> str:
         record=contents.record,
         analysis=analysis,
         charts=_curves([contents.record]),
-        figures=FIGURES,
-        table=_figure_rows(contents),
-        ranked=sorted(analysis.classes, key=lambda one: (one.figures["AP"] is None, -(one.figures["AP"] or 0))) if analysis else (),
-        parts=_PARTS,
+        metrics=_metric_rows(contents),
+        ranked=sorted(analysis.classes, key=lambda one: (one.metrics["AP"] is None, -(one.metrics["AP"] or 0))) if analysis else (),
+        metric_names=_AP_METRICS,
         precision=_precision(analysis) if analysis else (),
         matrix=_matrix(analysis) if analysis else None,
         error_chart=_error_chart([contents.record.name], [analysis]) if analysis else None,
@@ -94,7 +62,7 @@ def run_page(contents: Contents) -> str:
 
 
 def comparison_page(runs: Sequence[Contents]) -> str:
-    """HTML about several runs side by side; their names must differ."""
+    """The HTML page of several runs side by side; their names must differ."""
     names = [run.record.name for run in runs]
     classes = list(dict.fromkeys(name for run in runs for name in run.per_class))
     analysed = [run for run in runs if run.analysis]
@@ -112,73 +80,63 @@ def comparison_page(runs: Sequence[Contents]) -> str:
         if analysed
         else None,
         kinds=KINDS,
-        parts=(*_PARTS, "AR100"),
+        metric_names=(*_AP_METRICS, "AR100"),
     )
 
 
 def differing_settings(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Dotted key -> value of each run, for the keys in which not all agree."""
+    """Dotted key -> value of each run, for the keys whose values differ."""
     keys = dict.fromkeys(key for one in settings for key in one)
     values = {key: [one.get(key) for one in settings] for key in keys}
     return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
 
 
 def _curves(records: Sequence[Record]) -> dict[str, Markup]:
-    """Name -> chart; those without a point are left out. One run has its losses apart, several have the total loss."""
-    single = len(records) == 1
-    epochs = [[line["epoch"] for line in record.training] for record in records]
-
-    def logged(key: str) -> list[Line]:
-        return [
-            Line(record.name, *zip(*[(x, line[key]) for x, line in zip(epoch, record.training) if key in line]))
-            for record, epoch in zip(records, epochs)
-            if any(key in line for line in record.training)
-        ]
-
-    def measured(key: str, label: str | None = None) -> list[Line]:
-        return [
-            Line(label or record.name, [line["epoch"] for line in lines], [100 * line[key] for line in lines])
-            for record in records
-            if (lines := [line for line in record.evaluations if key in line])
-        ]
-
-    def by_hours(record: Record) -> list[float]:
-        return record.hours_at([line["step"] for line in record.evaluations])
-
-    losses = logged("loss")
-    if single and losses:
+    """Name -> chart, where there is something to draw. A single run shows each of its losses, several runs show their total losses."""
+    is_single = len(records) == 1
+    losses = _logged(records, "loss")
+    if is_single and losses:
         keys = sorted({key for line in records[0].training for key in line if key.endswith("_loss")})
         losses = [Line(key, *_points(records[0].training, key)) for key in ("loss", *keys)]
-    average = [line for key in ("AP", "AP50", "AP75") for line in measured(key, key)] if single else measured("AP")
+    ap = [line for key in ("AP", "AP50", "AP75") for line in _evaluated(records, key, key)] if is_single else _evaluated(records, "AP")
     hours = [
-        Line(record.name, by_hours(record), [100 * line["AP"] for line in record.evaluations])
+        Line(record.name, record.hours_at([line["step"] for line in record.evaluations]), [100 * line["AP"] for line in record.evaluations])
         for record in records
         if record.evaluations and record.hours
     ]
     wanted: dict[str, tuple[Any, dict[str, Any]]] = {
         "losses": (losses, {"x_label": "epoch", "y_label": "training loss", "log_y": True}),
-        "ap": (average, {"x_label": "epoch", "y_label": "AP (%)", "from_zero": True, "markers": True}),
+        "ap": (ap, {"x_label": "epoch", "y_label": "AP (%)", "from_zero": True, "markers": True}),
         "hours": (hours, {"x_label": "hours of training, without evaluation", "y_label": "AP (%)", "from_zero": True, "markers": True}),
-        "rate": (logged("lr"), {"x_label": "epoch", "y_label": "learning rate", "from_zero": True}),
-        "wait": (
-            logged("data_wait"),
-            {"x_label": "epoch", "y_label": "share of the time", "from_zero": True},
-        ),
-        "speed": (logged("images_per_second"), {"x_label": "epoch", "y_label": "images a second", "from_zero": True}),
+        "rate": (_logged(records, "lr"), {"x_label": "epoch", "y_label": "learning rate", "from_zero": True}),
+        "wait": (_logged(records, "data_wait"), {"x_label": "epoch", "y_label": "fraction of the time", "from_zero": True}),
+        "speed": (_logged(records, "images_per_second"), {"x_label": "epoch", "y_label": "images per second", "from_zero": True}),
     }
     return {name: charts.line_chart(name, lines, **look) for name, (lines, look) in wanted.items() if lines}
 
 
+def _logged(records: Sequence[Record], key: str) -> list[Line]:
+    """A logged value of training by epoch, for each run that has it."""
+    return [Line(record.name, *points) for record in records if (points := _points(record.training, key))[0]]
+
+
+def _evaluated(records: Sequence[Record], key: str, label: str | None = None) -> list[Line]:
+    """A metric by epoch in percent, for each run that has it."""
+    points = [(label or record.name, _points(record.evaluations, key)) for record in records]
+    return [Line(name, epochs, [100 * value for value in values]) for name, (epochs, values) in points if epochs]
+
+
 def _points(lines: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    """(epochs, values) of a key, from the lines that have it."""
     found = [line for line in lines if key in line]
     return [line["epoch"] for line in found], [line[key] for line in found]
 
 
-def _figure_rows(contents: Contents) -> list[dict[str, Any]]:
-    """The 12 COCO numbers in percent, with what was published."""
+def _metric_rows(contents: Contents) -> list[dict[str, Any]]:
+    """The 12 COCO metrics in percent, beside the published ones."""
     published = contents.reference.cell.published if contents.reference else {}
     rows = []
-    for name, meaning in FIGURES.items():
+    for name, meaning in METRICS.items():
         measured = (contents.metrics or {}).get(name)
         measured = None if measured is None or measured < 0 else 100 * measured
         target = published.get(name)
@@ -188,32 +146,30 @@ def _figure_rows(contents: Contents) -> list[dict[str, Any]]:
 
 
 def _precision(analysis: Analysis) -> list[Markup]:
-    chosen = strongest_and_weakest(analysis.curves, CURVES)
+    chosen = best_and_worst(analysis.curves, CURVES)
     return [charts.precision_chart(f"precision-{number}", curve) for number, curve in enumerate(chosen)]
 
 
 def _matrix(analysis: Analysis) -> dict[str, Any]:
-    """Rows with counts and shares for a table, or an image where there are too many classes; and the most frequent confusions."""
+    """Rows with counts and fractions for a table; with too many classes, an image and the most frequent confusions instead."""
     confusion, names = analysis.confusion, analysis.class_names
     totals = confusion.counts.sum(axis=1, keepdims=True)
-    shares = confusion.counts / totals.clip(min=1)
+    fractions = confusion.counts / totals.clip(min=1)
     row_names, column_names = [*names, "background"], [*names, "not detected"]
     rows = [
-        {"name": name, "total": int(total), "cells": [(int(count), float(share)) for count, share in zip(counts, of_row)]}
-        for name, total, counts, of_row in zip(row_names, totals[:, 0], confusion.counts, shares)
+        {"name": name, "total": int(total), "cells": [(int(count), float(fraction)) for count, fraction in zip(counts, of_row)]}
+        for name, total, counts, of_row in zip(row_names, totals[:, 0], confusion.counts, fractions)
     ]
-    is_table = len(names) <= MATRIX
-    return {
-        "columns": column_names,
-        "rows": rows if is_table else (),
-        "image": None if is_table else charts.heat_map("confusion", shares, row_names, column_names),
-        "mix_ups": () if is_table else [(names[i], names[j], count, float(shares[i, j])) for i, j, count in confusion.mix_ups(MIX_UPS)],
-    }
+    if len(names) <= MATRIX_CLASSES:
+        return {"columns": column_names, "rows": rows, "image": None, "confusions": ()}
+    confused = [(names[i], names[j], count, float(fractions[i, j])) for i, j, count in confusion.confusions(CONFUSIONS)]
+    image = charts.heat_map("confusion", fractions, row_names, column_names)
+    return {"columns": column_names, "rows": (), "image": image, "confusions": confused}
 
 
 def _error_chart(names: Sequence[str], analyses: Sequence[Analysis]) -> Markup:
     bars = {kind: [100 * analysis.errors.types[number].gain for analysis in analyses] for number, kind in enumerate(KINDS)}
-    return charts.bar_chart("errors", bars, names, x_label="points of AP50 that mending brings")
+    return charts.bar_chart("errors", bars, names, x_label="points of AP50 gained by fixing")
 
 
 def _render(template: str, **values: Any) -> str:
@@ -221,7 +177,7 @@ def _render(template: str, **values: Any) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(percent=_percent, signed=_signed, share=_share, hours=_hours, whole=_whole)
+    environment.filters.update(percent=_percent, signed=_signed, fraction=_fraction, hours=_hours, whole=_whole)
     return environment.get_template(template).render(
         style=Markup((folder / "style.css").read_text(encoding="utf-8")),
         version=__version__,
@@ -231,11 +187,11 @@ def _render(template: str, **values: Any) -> str:
 
 
 def _percent(value: float | None, digits: int = 1) -> str:
-    """0..1 -> percent; a dash where there is nothing to measure."""
+    """0..1 in percent; a dash where there is nothing to measure."""
     return "–" if value is None or value < 0 else f"{100 * value:.{digits}f}"
 
 
-def _share(value: float | None) -> str:
+def _fraction(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.0f} %"
 
 

@@ -1,4 +1,4 @@
-"""The published figure that a run may be held against, if there is one."""
+"""Finds the published result that a run can be compared with, if there is one."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ttfnet_tf.report.run_record import Record
 from ttfnet_tf.reproduce.cells import PUBLISHED, Cell, read_published
 from ttfnet_tf.runs.run_folder import flatten
 
-COCO_CLASSES, COCO_IMAGES = 80, 5000  # of val2017, where everything was published
+COCO_CLASSES, COCO_IMAGES = 80, 5000  # of val2017, on which all results were published
 _SECTIONS = ("augment.", "losses.", "model.", "optim.", "targets.")
 _KEYS = {"data.image_size", "data.crowd", "data.empty_images", "train.batch_size", "train.epochs", "decode.top_k", "decode.score_threshold"}
-_SAME_NUMBERS = {"model.pretrained", "model.sampler", "model.batch_norm", "targets.backend"}  # or a file's name
+_SAME_NUMBERS = {"model.pretrained", "model.sampler", "model.batch_norm", "targets.backend"}  # or paths of files
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A published cell of the run's configuration."""
+    """A published result for the run's configuration."""
 
     cell: Cell
     source: str  # of the table
-    differences: tuple[str, ...]  # settings in which the run departs from it, as key=value
-    is_same_data: bool  # COCO val2017, by the number of classes and images
+    differences: tuple[str, ...]  # settings of the run that differ from it, as key=value
+    is_same_data: bool  # whether it is COCO val2017, by the number of classes and images
 
     @property
     def is_comparable(self) -> bool:
@@ -32,14 +32,14 @@ class Reference:
 
 
 def find_reference(record: Record, num_images: int | None) -> Reference | None:
-    """The cell with the run's configuration file and, where several have it, the one nearest to its settings.
+    """The published result for the run's configuration file; if there are several, the one with the most similar settings.
 
     Args:
         record: the run.
-        num_images: that it was measured on.
+        num_images: number of images that it was evaluated on.
 
     Returns:
-        None where no figure was published for that file, or the published figures are not at hand (outside a clone).
+        None if no result was published for that file, or the published results are missing (outside a clone).
     """
     if record.config_name is None or not PUBLISHED.is_file():
         return None

@@ -1,4 +1,4 @@
-"""What a work directory says about its run, without its data and without its weights."""
+"""Reads the record of a run from its work directory: settings, logged losses and metrics, machine. Data and weights are not needed."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from ttfnet_tf.evaluation.evaluate_run import evaluation_folder, evaluation_sett
 from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.runs.run_folder import flatten, read_labels, read_metrics, work_directory
 
-_PART_NAMES = ("AP", "AP50", "AP75")
+_REQUIRED_METRICS = ("AP", "AP50", "AP75")
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """A run, or an exported model, which has no curves.
+    """The record of a run, or of an exported model, which has no logged losses.
 
     Attributes:
         name: of the folder.
-        run: as it was named on the command line: work directory, checkpoint or exported model.
-        folder: where a report goes and where evaluations lie.
+        run: as named on the command line: work directory, checkpoint or exported model.
+        folder: for the report and the evaluations.
         kind: "run" or "exported model".
         settings: dotted key -> value.
         class_names: in the order of the heatmap's channels.
-        environment: as training has written it, or what a model card keeps of it.
+        environment: content of environment.json, or what a model card has of it.
         training: lines of metrics.jsonl with losses.
         evaluations: lines of metrics.jsonl with AP.
-        step: of the weights that this is about; None where no evaluation was made.
-        evaluation: folder of that step's detections.json; need not be there.
+        step: of the weights that are reported; None if there was no evaluation.
+        evaluation: folder with detections.json of that step; it may not exist.
     """
 
     name: str
@@ -57,13 +57,13 @@ class Record:
 
     @property
     def config_name(self) -> str | None:
-        """Name of the configuration file without .yaml, by the command that started the run."""
+        """Name of the configuration file without .yaml, from the command that started the run."""
         files = [part for part in self.environment.get("command") or () if str(part).endswith((".yaml", ".yml"))]
         return Path(files[0]).stem if files else None
 
     @property
     def command(self) -> str | None:
-        """The command that started the run, for a shell."""
+        """The command that started the run, quoted for a shell."""
         words = [str(word) for word in self.environment.get("command") or ()]
         if not words:
             return None
@@ -78,7 +78,7 @@ class Record:
 
     @property
     def machine(self) -> str | None:
-        """Accelerators by name, else the number of processors, and the system."""
+        """The accelerators, or the number of processors, and the operating system."""
         if not self.environment.get("platform"):
             return None
         system = str(self.environment["platform"]).partition("-")[0]
@@ -88,7 +88,7 @@ class Record:
 
     @property
     def epochs(self) -> tuple[float, int]:
-        """(epochs done, epochs to do)."""
+        """(finished epochs, planned epochs)."""
         done = max([line["epoch"] for line in (*self.training, *self.evaluations)], default=0.0)
         return float(done), int(self.settings["train.epochs"])
 
@@ -98,7 +98,7 @@ class Record:
         return done >= planned - 1e-6
 
     def hours_at(self, steps: Sequence[int]) -> list[float]:
-        """Hours of training up to each step, without evaluation and start-up; by the logged speed where no time was logged."""
+        """Hours of training up to each step, without evaluation and start-up; from the logged speed if no time was logged."""
         at, hours, before, sum_of_hours = [0], [0.0], 0, 0.0
         for line in self.training:
             if line.get("images_per_second"):
@@ -111,31 +111,31 @@ class Record:
 
     @property
     def hours(self) -> float | None:
-        """Hours of training so far, as `hours_at` counts them; None where no speed was logged."""
+        """Hours of training so far, see `hours_at`; None if no speed was logged."""
         speeds = [line for line in self.training if line.get("images_per_second")]
         return self.hours_at([speeds[-1]["step"]])[0] if speeds else None
 
     @property
     def speed(self) -> float | None:
-        """Median of the logged images a second."""
+        """Median of the logged images per second."""
         speeds = [line["images_per_second"] for line in self.training if line.get("images_per_second")]
         return float(np.median(speeds)) if speeds else None
 
     @property
     def best(self) -> Mapping[str, Any] | None:
-        """The evaluation with the highest AP, the earliest of equals."""
+        """The evaluation with the highest AP; of equals, the earliest."""
         return max(self.evaluations, key=lambda line: line["AP"], default=None)
 
 
 def read_record(run: str | Path, overrides: Sequence[str] = ()) -> Record:
-    """Reads a run or an exported model.
+    """Reads the record of a run or of an exported model.
 
     Args:
-        run: work directory, one checkpoint in it, or an exported model.
-        overrides: key=value that an evaluation may take; they change the settings.
+        run: work directory, a checkpoint in it, or an exported model.
+        overrides: key=value settings for the evaluation.
 
     Raises:
-        UserError: there is no such thing, or a file in it is damaged.
+        UserError: it does not exist, or a file in it is damaged.
     """
     config, exported = evaluation_settings(run, overrides)
     settings = flatten(dataclasses.asdict(config))
@@ -164,7 +164,7 @@ def read_record(run: str | Path, overrides: Sequence[str] = ()) -> Record:
 
 
 def read_detections(folder: Path | None) -> tuple[list[dict], dict[str, Any]] | None:
-    """detections.json and metrics.json of an evaluation; None where they are not both there.
+    """Reads detections.json and metrics.json of an evaluation; None unless both exist.
 
     Raises:
         UserError: one of them is damaged.
@@ -178,7 +178,7 @@ def read_detections(folder: Path | None) -> tuple[list[dict], dict[str, Any]] | 
         except (OSError, ValueError):
             content = None
         if not check(content):
-            raise UserError(f"{folder / name}: is damaged; delete it, then it is made again")
+            raise UserError(f"{folder / name}: is damaged; delete it, and it is written again")
         contents.append(content)
     return contents[0], contents[1]
 
@@ -189,11 +189,11 @@ def _are_detections(content: Any) -> bool:
 
 
 def _are_metrics(content: Any) -> bool:
-    return isinstance(content, dict) and isinstance(content.get("metrics"), dict) and set(_PART_NAMES) <= set(content["metrics"])
+    return isinstance(content, dict) and isinstance(content.get("metrics"), dict) and set(_REQUIRED_METRICS) <= set(content["metrics"])
 
 
 def _step(run: Path, folder: Path, evaluations: Sequence[Mapping[str, Any]]) -> int | None:
-    """Of the checkpoint that `run` names, of the best one by AP, or of the latest evaluation."""
+    """The step of the checkpoint that `run` names, else of the best one by AP, else of the latest evaluation."""
     named = run.name.removesuffix(".index").rpartition("step-")[2]
     if run.resolve() != folder.resolve() and named.isdecimal():
         return int(named)
@@ -202,13 +202,13 @@ def _step(run: Path, folder: Path, evaluations: Sequence[Mapping[str, Any]]) -> 
         try:
             return int(json.loads(record.read_text(encoding="utf-8"))["step"])
         except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(f"{record}: is damaged; delete it to use the latest checkpoint instead") from None
+            raise UserError(f"{record}: is damaged; delete it to use the latest checkpoint") from None
     stored = [int(path.name) for path in (folder / "eval").glob("*") if path.name.isdecimal()]
     return max([*stored, *(int(line["step"]) for line in evaluations)], default=None)
 
 
 def _read_environment(folder: Path) -> dict[str, Any]:
-    """Empty where there is none; a report can do without."""
+    """The content of environment.json; empty if there is none."""
     try:
         content = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

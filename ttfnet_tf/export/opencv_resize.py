@@ -1,0 +1,56 @@
+"""OpenCV's bilinear resize as TensorFlow operations, bit for bit.
+
+Training resizes with OpenCV. A served graph has only TensorFlow, whose own resize rounds differently, so OpenCV's integer arithmetic is
+rebuilt here.
+
+Reference: OpenCV 4.x, `modules/imgproc/src/resize.cpp` (`HResizeLinear`, `VResizeLinear` of uchar).
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+_WEIGHT_BITS = 11  # of OpenCV's fixed-point weights
+
+
+def resize(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Resizes as `cv2.resize` with INTER_LINEAR does on bytes, without keeping the aspect ratio.
+
+    The weights have 11 bits. Columns are weighted first and lose 4 bits; rows are weighted next, lose 16 bits and are rounded at the end.
+
+    Args:
+        images: uint8 [..., H, W, 3]; H and W may be unknown while tracing, but must not be 0.
+        size: (height, width) of the result in pixels.
+
+    Returns:
+        uint8 [..., height, width, 3].
+    """
+    shape = tf.shape(images)
+    top, bottom, upper, lower = _source_lines(shape[-3], size[0], is_column=False)
+    left, right, before, after = _source_lines(shape[-2], size[1], is_column=True)
+    rank = images.shape.rank
+    pixels = tf.gather(images, tf.concat([top, bottom], 0), axis=rank - 3)
+    pixels = tf.cast(tf.gather(pixels, tf.concat([left, right], 0), axis=rank - 2), tf.int32)  # [..., 2 height, 2 width, 3]
+    columns = pixels[..., : size[1], :] * before[:, None] + pixels[..., size[1] :, :] * after[:, None]
+    columns = tf.bitwise.right_shift(columns, 4)
+    first = tf.bitwise.right_shift(columns[..., : size[0], :, :] * upper[:, None, None], 16)
+    second = tf.bitwise.right_shift(columns[..., size[0] :, :, :] * lower[:, None, None], 16)
+    return tf.cast(tf.bitwise.right_shift(first + second + 2, 2), tf.uint8)
+
+
+def _source_lines(length, target: int, *, is_column: bool):
+    """(first, second, weight of the first, weight of the second): the two source rows or columns of each target one, int32 [target].
+
+    Weights are in units of 1/2048. OpenCV moves columns outside the image to its border; a row outside is the border row twice, with both
+    weights.
+    """
+    scale = 1.0 / (tf.constant(float(target), tf.float64) / tf.cast(length, tf.float64))
+    position = tf.cast((tf.range(target, dtype=tf.float64) + 0.5) * scale - 0.5, tf.float32)
+    first = tf.floor(position)
+    fraction = position - first
+    first = tf.cast(first, tf.int32)
+    if is_column:
+        fraction = tf.where((first < 0) | (first >= length - 1), 0.0, fraction)
+    unit = float(1 << _WEIGHT_BITS)
+    weights = [tf.cast(tf.round(weight * unit), tf.int32) for weight in (1.0 - fraction, fraction)]
+    return tf.clip_by_value(first, 0, length - 1), tf.clip_by_value(first + 1, 0, length - 1), *weights

@@ -1,0 +1,79 @@
+"""The signatures of the served model: the graphs from a request to detections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from ttfnet_tf.export import image_decoder
+from ttfnet_tf.export.opencv_resize import resize
+
+
+def serving_functions(
+    model: tf.keras.Model,
+    decode: Callable,
+    *,
+    category_ids: Sequence[int],
+    image_size: tuple[int, int],
+    score_threshold: float,
+    max_pixels: int,
+) -> dict[str, Callable]:
+    """Builds the function of each signature.
+
+    Args:
+        model: see `detector.build_model`.
+        decode: see `methods.Method.decode`.
+        category_ids: of the channels of the heatmap.
+        image_size: (H, W) of the model's input in pixels.
+        score_threshold: detections with higher scores are returned.
+        max_pixels: larger image files are refused.
+
+    Returns:
+        serving_default: uint8 [N, any, any, 3] "input_tensor".
+        image_bytes: string [N] "image_bytes", JPEG and PNG files of any size.
+        preprocessed: float32 [N, H, W, 3] "images", RGB 0..255.
+        All return the outputs that `model_card.OUTPUTS` describes. As everywhere in this package, a box ends with the last pixel that
+        it covers; multiplied by the image's width and height, boxes are the pixels that `Detector` returns.
+    """
+    height, width = image_size
+
+    @tf.function(input_signature=[tf.TensorSpec([None, height, width, 3], tf.float32, name="images")])
+    def preprocessed(images):
+        found = decode(model(images, training=False))
+        return detection_outputs(found, category_ids=np.array(category_ids, np.float32), image_size=image_size, threshold=score_threshold)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="input_tensor")])
+    def serving_default(input_tensor):
+        shape = tf.shape(input_tensor)
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(shape[1:3] > 0), ["input_tensor is an empty image", shape])]):
+            images = resize(tf.identity(input_tensor), image_size)
+        return preprocessed(tf.cast(images, tf.float32))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def image_bytes(image_bytes):
+        images = image_decoder.decode_and_resize(image_bytes, image_size, max_pixels=max_pixels)
+        return preprocessed(tf.cast(images, tf.float32))
+
+    return {"serving_default": serving_default, "image_bytes": image_bytes, "preprocessed": preprocessed}
+
+
+def detection_outputs(found, *, category_ids: np.ndarray, image_size: tuple[int, int], threshold: float) -> dict[str, tf.Tensor]:
+    """Decoded detections as the four outputs of an exported model, see `model_card.OUTPUTS`; rows without a detection are 0.
+
+    Args:
+        found: of `Method.decode`: "boxes" [N, K, 4] xyxy in input pixels, "scores" [N, K] descending, "classes" [N, K].
+        category_ids: [C] of the channels of the heatmap; int32 or float32.
+        image_size: (H, W) of the model's input in pixels.
+        threshold: detections with higher scores are returned.
+    """
+    height, width = image_size
+    sides = np.array([height, width, height, width], np.float32)
+    keep = found["scores"] > threshold  # the first rows, because scores descend
+    return {
+        "detection_boxes": tf.where(keep[..., None], tf.gather(found["boxes"], [1, 0, 3, 2], axis=-1) / sides, 0.0),
+        "detection_scores": tf.where(keep, found["scores"], 0.0),
+        "detection_classes": tf.where(keep, tf.cast(tf.gather(category_ids, found["classes"]), tf.float32), 0.0),
+        "num_detections": tf.reduce_sum(tf.cast(keep, tf.float32), axis=-1),
+    }

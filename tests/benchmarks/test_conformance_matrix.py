@@ -54,7 +54,7 @@ def test_the_table():
     assert lines[2] == "| checkpoint | 0.5000 | 0.7500 | - |  |  |  | 10.0 (9.0 .. 12.0) | 57.0 |"
     assert lines[3] == "| tflite int8 | 0.4955 | 0.7500 | - | 3.800, 0.400 | 0.2700, 0.0200 | 11 of 12 | 4.0 (3.0 .. 5.0) | 15.1 |"
     about = lines[5]
-    for part in ("72 images of val.json", "pixels of the 512 x 256 input", "of 30 calls", "2 threads", "ai-edge-litert 2.3.0", "some processor"):
+    for part in ("72 images of val.json", "the 512 x 256 input", "of 30 calls", "2 threads", "ai-edge-litert 2.3.0", "some processor"):
         assert part in about
 
 

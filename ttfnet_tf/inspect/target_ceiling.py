@@ -40,7 +40,7 @@ def measure_ceiling(
     Returns:
         The 12 metrics by `evaluate.METRIC_NAMES`, 0..1; -1 where there is no such object.
     """
-    from ttfnet_tf.evaluation.evaluate import coco_metrics, coco_results
+    from ttfnet_tf.evaluation.coco_metrics import coco_metrics, coco_results
     from ttfnet_tf.inference.predictor import to_original
 
     settings: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Progress with a clock that the test turns."""
+"""Progress with a clock that the test sets."""
 
 import io
 import re
@@ -21,20 +21,20 @@ def clock():
     return _Clock()
 
 
-def test_lines_come_every_so_often_and_at_the_end(clock):
+def test_plain_lines_come_from_time_to_time_and_at_the_end(clock):
     out = io.StringIO()
     with ProgressMeter("train", 100, images_per_step=8, plain_every=10, stream=out, clock=clock) as meter:
         for step in range(1, 101):
             clock.now += 0.5
             meter.update(step, {"loss": 1.23456, "lr": 0.008})
-        meter.update(100, {"loss": 1.0, "lr": 0.008})  # says nothing new
+        meter.update(100, {"loss": 1.0, "lr": 0.008})  # nothing new to print
     lines = out.getvalue().splitlines()
     assert [line.split()[1] for line in lines] == ["4/100", "24/100", "44/100", "64/100", "84/100", "100/100"]
     assert lines[1] == "train 24/100  loss 1.235  lr 0.008  16.0 images/s  38 s left"
     assert lines[-1] == "train 100/100  loss 1.235  lr 0.008  16.0 images/s"
 
 
-def test_a_total_that_nobody_knows(clock):
+def test_an_unknown_total(clock):
     out = io.StringIO()
     with ProgressMeter("predict", None, plain_every=10, stream=out, clock=clock) as meter:
         for step in range(1, 31):
@@ -44,7 +44,7 @@ def test_a_total_that_nobody_knows(clock):
     assert meter.seconds_left is None
 
 
-def test_speed_counts_from_where_a_resumed_run_starts(clock):
+def test_speed_counts_from_the_start_of_a_resumed_run(clock):
     meter = ProgressMeter("train", 100, start=60, stream=io.StringIO(), clock=clock)
     assert (meter.images_per_second, meter.seconds_left) == (0.0, None)
     clock.now = 5.0
@@ -84,7 +84,7 @@ def test_a_terminal_gets_one_live_line_and_messages_above_it(clock):
     assert text.count("\n") < 10
 
 
-def test_what_is_done_at_once_needs_no_line(clock):
+def test_short_work_prints_no_lines(clock):
     out = io.StringIO()
     with ProgressMeter("draw", 10, stream=out, clock=clock) as meter:
         for image in range(1, 11):
@@ -93,7 +93,7 @@ def test_what_is_done_at_once_needs_no_line(clock):
     assert out.getvalue() == ""
 
 
-def test_what_steps_wait_for_is_told_beside_them_and_is_no_speed(clock):
+def test_other_work_is_reported_and_does_not_change_the_speed(clock):
     out = io.StringIO()
     with ProgressMeter("train", 10, plain_every=10, stream=out, clock=clock) as meter:
         for step in range(1, 6):
@@ -109,7 +109,7 @@ def test_what_steps_wait_for_is_told_beside_them_and_is_no_speed(clock):
     assert lines[1:] == [f"train 5/10  evaluate {images}/30" for images in (7, 17, 27)]
 
 
-def test_a_live_line_comes_back_after_what_the_steps_waited_for(clock):
+def test_the_live_line_comes_back_after_other_work(clock):
     out = io.StringIO()
     with ProgressMeter("train", 10, stream=out, live=True, clock=clock) as meter:
         clock.now += 1.0
@@ -122,7 +122,7 @@ def test_a_live_line_comes_back_after_what_the_steps_waited_for(clock):
     assert lines.rstrip().endswith("5/10  1 s left  5.0 images/s  loss 0.5")
 
 
-def test_a_terminal_too_narrow_keeps_the_time_left(clock, monkeypatch):
+def test_a_narrow_terminal_keeps_the_remaining_time(clock, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     out = io.StringIO()
     with ProgressMeter("train", 100, stream=out, live=True, clock=clock) as meter:
@@ -133,7 +133,7 @@ def test_a_terminal_too_narrow_keeps_the_time_left(clock, monkeypatch):
     assert len(last) <= 60
 
 
-def test_a_spinner_is_for_terminals_alone_and_goes_again():
+def test_a_spinner_is_for_terminals_only_and_disappears():
     out = io.StringIO()
     with working("loading", stream=out, live=False):
         pass
@@ -145,7 +145,7 @@ def test_a_spinner_is_for_terminals_alone_and_goes_again():
 
 
 @pytest.mark.parametrize(("terminal", "term", "live"), [(True, "xterm", True), (True, "dumb", False), (False, "xterm", False)])
-def test_lines_that_change_are_for_terminals_that_can(monkeypatch, terminal, term, live):
+def test_live_lines_need_a_terminal_that_can_rewrite_them(monkeypatch, terminal, term, live):
     monkeypatch.setenv("TERM", term)
     stream = io.StringIO()
     stream.isatty = lambda: terminal

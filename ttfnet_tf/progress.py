@@ -1,4 +1,8 @@
-"""Progress for people who watch: a live line in a terminal, a plain line every so often elsewhere."""
+"""Shows the progress of long work: a live line in a terminal, a plain line from time to time elsewhere.
+
+rich draws the live line. Counting and speed are ours: rich has no plain lines, and its speed needs two updates, keeps at most 1000 of them,
+and counts neither images nor a resumed run.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +17,25 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-WINDOW_SECONDS = 60.0  # speed and remaining time look back this far, so that they follow a change of pace
-BRIEF_SECONDS = 2.0  # work that is done sooner needs no lines in a log
+WINDOW_SECONDS = 60.0  # speed and remaining time are those of the last minute, so that they follow a change of speed
+BRIEF_SECONDS = 2.0  # shorter work writes no plain lines
 
 
 class ProgressMeter:
-    """Counts steps of a known total; tells figures, images per second and the time left.
+    """Counts steps, and shows values, images per second and the remaining time.
 
-    Use it as a context manager. `update` is cheap enough for every step: output is limited to a few lines a second in
-    a terminal and elsewhere to one line per `plain_every` seconds and the last step; work of less than `BRIEF_SECONDS` says nothing there.
+    Use it as a context manager. `update` is cheap enough for every step: a terminal is refreshed four times per second; elsewhere there is a
+    line every `plain_every` seconds and one for the last step, and none if everything takes less than `BRIEF_SECONDS`.
 
     Args:
         label: what runs, e.g. "train".
-        total: number of steps at which this is done; None where nobody knows, as for a camera.
-        start: steps that an earlier run did; they count as done and not as speed.
-        images_per_step: images of one step, for images per second.
-        plain_every: seconds between two lines when `stream` is no terminal.
-        stream: where to write; standard error by default, so that results on standard output stay clean.
-        live: True or False overrides the look at `stream`.
-        clock: seconds; an argument for tests.
+        total: number of steps; None if unknown, as for a camera.
+        start: steps of an earlier run; they count as done, but not for the speed.
+        images_per_step: images per step, for images per second.
+        plain_every: seconds between two lines if `stream` is not a terminal.
+        stream: where to write; by default standard error, so that standard output has results only.
+        live: whether to draw a live line; by default `is_live(stream)`.
+        clock: a function that returns seconds, for tests.
     """
 
     def __init__(
@@ -81,11 +85,11 @@ class ProgressMeter:
             self._bar = None
 
     def update(self, done: int, figures: Mapping[str, float | str] | None = None) -> None:
-        """Says that `done` steps of the total are behind us.
+        """Reports that `done` steps are done.
 
         Args:
-            done: all steps so far, those before `start` included.
-            figures: what to show beside it, e.g. {"loss": 1.93, "lr": 0.008}; numbers are shortened.
+            done: all steps so far, including those of an earlier run.
+            figures: values to show, e.g. {"loss": 1.93, "lr": 0.008}; numbers are rounded.
         """
         self.done = done
         now = self._clock()
@@ -93,17 +97,17 @@ class ProgressMeter:
         while len(self._history) > 2 and now - self._history[0][0] > WINDOW_SECONDS:
             self._history.popleft()
         if self._bar is not None:
-            # A narrow terminal cuts the end off: the figures, not the time left.
-            count, pace, rest = self._parts(figures)
-            self._live_line = "  ".join([count, *reversed(pace), *rest])
+            # A narrow terminal cuts the end off: then the values go, not the remaining time.
+            count, speed, values = self._parts(figures)
+            self._live_line = "  ".join([count, *reversed(speed), *values])
             self._bar.update(self._task, completed=done, figures=self._live_line)
         elif self._is_time(now) or (self._is_last(done) and done != self._last_printed and now - self._begin >= BRIEF_SECONDS):
             self._last_plain, self._last_printed = now, done
-            count, pace, rest = self._parts(figures)
-            print("  ".join([f"{self.label} {count}", *rest, *pace]), file=self.stream, flush=True)
+            count, speed, values = self._parts(figures)
+            print("  ".join([f"{self.label} {count}", *values, *speed]), file=self.stream, flush=True)
 
     def aside(self, label: str, done: int, total: int) -> None:
-        """Says how far something has come that the steps wait for, such as an evaluation; speed and count stay what they are."""
+        """Reports progress of other work while the steps wait, such as an evaluation; it does not change count and speed."""
         now = self._clock()
         if self._bar is not None:
             line = f"{self.done}/{self.total}  {label} {done}/{total}" if done < total else self._live_line
@@ -113,7 +117,7 @@ class ProgressMeter:
             print(f"{self.label} {self.done}/{self.total}  {label} {done}/{total}", file=self.stream, flush=True)
 
     def message(self, text: str) -> None:
-        """A line of its own that stays, above the live line."""
+        """Prints a line that stays, above the live line."""
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
@@ -121,14 +125,14 @@ class ProgressMeter:
 
     @property
     def images_per_second(self) -> float:
-        """Over the last minute; 0 before the second update."""
+        """Images per second over the last minute; 0 before the first update."""
         (first_time, first_step), (last_time, last_step) = self._history[0], self._history[-1]
         seconds = last_time - first_time
         return (last_step - first_step) * self.images_per_step / seconds if seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimate from the same minute; None while unknown."""
+        """Estimated from the speed of the last minute; None if unknown."""
         speed = self.images_per_second / self.images_per_step
         return (self.total - self.done) / speed if speed > 0 and self.total is not None else None
 
@@ -143,25 +147,25 @@ class ProgressMeter:
         return f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
 
     def _parts(self, figures: Mapping[str, float | str] | None) -> tuple[str, list[str], list[str]]:
-        """The count, speed and time left as far as they are known, and the figures."""
-        pace = []
+        """(count, speed and remaining time as far as they are known, values)."""
+        speed = []
         if self.images_per_second > 0:
-            pace.append(f"{self.images_per_second:.1f} images/s")
+            speed.append(f"{self.images_per_second:.1f} images/s")
         if self.seconds_left:
-            pace.append(f"{duration(self.seconds_left)} left")
-        return self._count(), pace, [f"{name} {_short(value)}" for name, value in (figures or {}).items()]
+            speed.append(f"{duration(self.seconds_left)} left")
+        return self._count(), speed, [f"{name} {_short(value)}" for name, value in (figures or {}).items()]
 
 
 @contextlib.contextmanager
 def working(text: str, *, stream: TextIO | None = None, live: bool | None = None) -> Iterator[None]:
-    """Shows in a terminal that something without steps to count goes on, and since when; gone when done. Silent elsewhere.
+    """Shows a spinner and the elapsed time in a terminal, for work without steps to count; prints nothing elsewhere.
 
-    Print nothing inside.
+    The line disappears at the end. Do not print inside.
 
     Args:
         text: what is done, e.g. "loading runs/x".
-        stream: where to write; standard error by default.
-        live: True or False overrides the look at `stream`.
+        stream: where to write; by default standard error.
+        live: whether to show it; by default `is_live(stream)`.
     """
     stream = stream or sys.stderr
     if not (is_live(stream) if live is None else live):
@@ -186,10 +190,10 @@ def working(text: str, *, stream: TextIO | None = None, live: bool | None = None
 
 @contextlib.contextmanager
 def _own_copy(stream: TextIO) -> Iterator[TextIO]:
-    """The same terminal under a number of its own, which stays when export points number 2 elsewhere to hide a converter's lines."""
+    """The terminal under another file descriptor, because export redirects descriptor 2 to hide the lines of TFLite's converter."""
     try:
         copy = os.fdopen(os.dup(stream.fileno()), "w", encoding="utf-8", errors="replace")
-    except OSError:  # no file behind it: a test's
+    except OSError:  # not a file, in tests
         yield stream
         return
     with copy:
@@ -197,12 +201,12 @@ def _own_copy(stream: TextIO) -> Iterator[TextIO]:
 
 
 def is_live(stream: TextIO) -> bool:
-    """Whether lines that change may be written there: a terminal, and none that only types."""
+    """Whether a line can be rewritten there: it is a terminal, and not a dumb one."""
     return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def duration(seconds: float) -> str:
-    """59 -> "59 s", 125 -> "2:05 min", 7384 -> "2:03 h" (rounded to what a reader can use)."""
+    """59 as "59 s", 125 as "2:05 min", 7384 as "2:03 h"."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

@@ -24,8 +24,8 @@ BRIEF_SECONDS = 2.0  # shorter work writes no plain lines
 class ProgressMeter:
     """Counts steps, and shows values, images per second and the remaining time.
 
-    Use it as a context manager. `update` is cheap enough for every step: a terminal is refreshed four times per second; elsewhere there is a
-    line every `plain_every` seconds and one for the last step, and none if everything takes less than `BRIEF_SECONDS`.
+    Use it as a context manager. `update` is cheap enough for every step: a terminal is refreshed four times per second; elsewhere there is
+    a line every `plain_every` seconds and one for the last step, and none if everything takes less than `BRIEF_SECONDS`.
 
     Args:
         label: what runs, e.g. "train".

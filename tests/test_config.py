@@ -301,12 +301,12 @@ def test_stored_files_of_earlier_versions_load(write_yaml):
 def test_stored_files_are_checked_otherwise(write_yaml):
     with pytest.raises(UserError, match=r"c.yaml: unknown key 'model.haed'; did you mean"):
         load_stored(write_yaml("c.yaml", "model: {haed: ttfnet}"))
-    with pytest.raises(UserError, match=r"c.yaml: train.epochs=0 must be above 0"):
-        load_stored(write_yaml("c.yaml", "train: {epochs: 0}"))
+    with pytest.raises(UserError, match=r"c.yaml: train.batch_size=0 must be above 0"):
+        load_stored(write_yaml("c.yaml", "train: {batch_size: 0}"))
 
 
 @pytest.mark.parametrize("old", RENAMED)
-def test_old_names_in_what_people_write_are_named_anew(write_yaml, old):
+def test_old_names_in_files_of_users_name_the_new_ones(write_yaml, old):
     path = write_yaml("a.yaml", _tree(old, "skip"))
     assert _message(path) == f"{path}: {old} is called {RENAMED[old]} now"
     override = f"{old}=skip"

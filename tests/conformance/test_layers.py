@@ -74,7 +74,7 @@ def test_configuration_round_trip(name):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_shape_is_foretold(name):
+def test_output_shape_is_computed(name):
     layer = LAYERS[name]()
     assert tuple(layer.compute_output_shape(tf.TensorShape(INPUT.shape))) == tuple(layer(INPUT).shape)
 

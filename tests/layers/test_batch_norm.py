@@ -13,7 +13,7 @@ BOTH = pytest.mark.parametrize("synchronized", [False, True], ids=["local", "syn
 @BOTH
 def test_one_channel_by_hand(synchronized):
     # Batch 1, 2, 3, 6: mean 3, sum of squares 14, so variance 3.5 with n and 14/3 with n - 1. PyTorch normalises with the first
-    # and remembers the second, with a share of 0.1.
+    # and remembers the second, with a weight of 0.1.
     layer = batch_norm("bn", synchronized=synchronized)
     out = layer(tf.constant([1.0, 2.0, 3.0, 6.0], shape=[1, 2, 2, 1]), training=True)
     np.testing.assert_allclose(tf.reshape(out, [-1]), np.array([-2, -1, 0, 3]) / np.sqrt(3.5 + 1e-5), rtol=1e-5, atol=1e-6)
@@ -44,7 +44,7 @@ def test_a_frozen_layer_keeps_its_statistics_in_training(synchronized):
     assert layer.moving_mean == [0.0]
 
 
-def test_scale_starts_where_it_is_told():
+def test_scale_starts_at_its_initial_value():
     for synchronized in (False, True):
         layer = batch_norm("bn", synchronized=synchronized, gamma_initializer="zeros")
         layer.build([None, 2, 2, 3])

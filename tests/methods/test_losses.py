@@ -212,7 +212,7 @@ def _batch(seed, images):
     return [{key: tf.constant(value) for key, value in maps.items()} for maps in (outputs, targets)]
 
 
-def test_losses_are_divided_by_their_own_batch_unless_told():
+def test_losses_are_divided_by_their_own_batch_unless_counts_are_given():
     outputs, targets = _batch(5, 3)
     focal, centres = losses.heatmap_focal_sum(outputs["heatmap"], targets["heatmap"])
     giou, weight_sum = losses.box_giou_sum(outputs["box"], targets["box_target"], targets["box_weight"])

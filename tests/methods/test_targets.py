@@ -139,7 +139,7 @@ def test_rectangles_of_any_size(beta, rows, columns, box_per_class):
     np.testing.assert_allclose(maps["box_weight"].sum(), math.log(121 * 81), rtol=1e-6)
 
 
-def test_equal_weights_are_not_shared_out():
+def test_equal_weights_do_not_depend_on_the_area():
     large, small = [8, 8, 56, 56], [40, 8, 44, 12]
     weight = paint([large, small], [0, 1], image_size=(64, 64), area="rectangle", beta=0.5, weight="equal")["box_weight"]
     # The middle half of 8..56 is 20..44 px: cells 5 to 11. Of 40..44 it is 41, 43 px: cells 10, 11; of 8..12 cells 2 and 3 (9, 11 px).

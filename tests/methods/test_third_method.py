@@ -1,9 +1,7 @@
-"""Another detector is one module and one row of the table: here it is this file, and everything works with it.
+"""Another detector is one module and one row of the table, and so is another backbone: here both are this file.
 
-It has a heatmap alone, and every object is taken to be a square of 32 px.
+The detector has a heatmap alone and takes every object for a square of 32 px.
 """
-
-import functools
 
 import numpy as np
 import pytest
@@ -21,6 +19,8 @@ from ttfnet_tf.methods.catalog import METHODS, MethodInfo
 from ttfnet_tf.methods.decode import top_peaks
 from ttfnet_tf.methods.heads import build_head, normal_kernels
 from ttfnet_tf.methods.losses import heatmap_focal_sum
+from ttfnet_tf.models.backbones import BACKBONES, Backbone
+from ttfnet_tf.models.backbones.convolution import conv2d
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.tensorboard.run_log import RunLog
 from ttfnet_tf.training import build as training_build
@@ -85,9 +85,25 @@ def squares_heads(x, num_classes, *, size, seed=0):
     return {"heatmap": tf.keras.layers.Activation("linear", dtype="float32", name="heatmap")(heatmap)}
 
 
+def tiny(inputs, *, width, synchronized, seed):
+    """Six convolutions."""
+    x, maps = conv2d(inputs, 8, 3, 2, "backbone.stem", seed), []
+    for stage in range(1, 5):
+        x = tf.keras.layers.ReLU(name=f"backbone.{stage}.relu")(conv2d(x, 8, 3, 2, f"backbone.{stage}", seed))
+        maps.append(x)
+    return maps
+
+
+TINY = Backbone(
+    build=f"{__name__}:tiny",
+    stem=("backbone.stem",),
+    stages=tuple((f"backbone.{stage}",) for stage in range(1, 5)),
+    ignores=("zero_init_residual",),
+)
 TEXT = """
 data: {image_size: [64, 64]}
-model: {method: squares, neck_channels: [8, 8, 8], shortcut: [0, 0, 0], heatmap_head: {width: 8, depth: 1}, frozen_stages: -1}
+model:
+  {method: squares, backbone: tiny, neck: plain, neck_channels: [8, 8, 8], shortcut: [1, 0, 0], heatmap_head: {width: 8, depth: 1}}
 decode: {top_k: 2}
 """
 
@@ -95,7 +111,7 @@ decode: {top_k: 2}
 @pytest.fixture
 def path(write_yaml, monkeypatch):
     monkeypatch.setitem(METHODS, "squares", SQUARES)
-    monkeypatch.setattr(build, "build_model", functools.partial(build.build_model, width=8))
+    monkeypatch.setitem(BACKBONES, "tiny", TINY)
     return write_yaml("squares.yaml", TEXT)
 
 
@@ -106,6 +122,8 @@ def test_it_is_trained_and_detects(path):
     assert {name: tuple(value.shape) for name, value in model.output.items()} == {"heatmap": (None, 16, 16, 2)}
     named = named_parameters(model, trainable_only=True)
     assert "points.heatmap.1.bias" in named
+    assert not {"backbone.stem.weight", "backbone.1.weight"} & set(named)  # frozen_stages is 1
+    assert "backbone.2.weight" in named
     sentinel = training_build.sentinel_of(config, named)
     assert sentinel.side_bias is None
     optimizer = training_build.optimizer_of(config, named)
@@ -129,7 +147,7 @@ def test_it_is_trained_and_detects(path):
 
 def test_its_cost_has_its_own_head(path):
     rows = [line.rsplit(maxsplit=6)[0] for line in network_cost(load_config(path), num_classes=2).splitlines()[1:]]
-    assert rows == ["backbone", "neck", "heatmap head", "total"]
+    assert rows == ["backbone", "neck", "shortcuts", "heatmap head", "total"]
 
 
 def test_its_losses_are_explained_in_tensorboard(path, tmp_path):
@@ -143,9 +161,18 @@ def test_its_losses_are_explained_in_tensorboard(path, tmp_path):
     assert events.SummaryMetadata("loss/heatmap").summary_description == "Focal loss of squares."
 
 
-@pytest.mark.parametrize("override", ["targets.beta=0.3", "losses.box_weight=1.0", "losses.offset_weight=2.0", "model.box_head.depth=3"])
-def test_settings_of_the_other_methods_are_refused(path, override):
-    with pytest.raises(UserError, match=rf"{override}.* has no effect with model.method=squares; remove it"):
+@pytest.mark.parametrize(
+    ("override", "switch"),
+    [
+        ("targets.beta=0.3", "model.method=squares"),
+        ("losses.box_weight=1.0", "model.method=squares"),
+        ("losses.offset_weight=2.0", "model.method=squares"),
+        ("model.box_head.depth=3", "model.method=squares"),
+        ("model.zero_init_residual=false", "model.backbone=tiny"),
+    ],
+)
+def test_settings_that_it_does_not_read_are_refused(path, override, switch):
+    with pytest.raises(UserError, match=rf"{override} has no effect with {switch}; remove it"):
         load_config(path, [override])
 
 

@@ -46,7 +46,7 @@ def test_maps_are_those_of_the_last_four_stages(backbone):
 
 
 def test_53_layers_with_weights(backbone):
-    # 52 convolutions, and the classifier that a detector leaves out.
+    # 52 convolutions, and the classifier that a detector lacks.
     assert sum(isinstance(layer, tf.keras.layers.Conv2D) for layer in backbone.layers) == 52
 
 
@@ -98,7 +98,7 @@ def test_stage_1_is_the_one_with_stride_2():
 
 
 @pytest.mark.parametrize(("frozen_stages", "frozen"), [(-1, ()), (0, ("stem.",)), (1, ("stem.", "layer1."))], ids=str)
-def test_frozen_parameters_are_left_out(frozen_stages, frozen, detectors):
+def test_frozen_parameters_are_not_listed(frozen_stages, frozen, detectors):
     model = detectors(frozen_stages)
     expected = {name for name in named_parameters(model) if not name.startswith(tuple(f"backbone.{prefix}" for prefix in frozen))}
     assert set(named_parameters(model, trainable_only=True)) == expected

@@ -16,7 +16,7 @@ SMALL = {"backbone": "dla34", "width": 8, "heatmap_head": (8, 1), "box_head": (8
 def _shapes(width, num_classes=None):
     """Official name -> shape of every parameter, from the class structure of the official code.
 
-    Kernels are [out, in, H, W]. `level3.project` and `level4.project` are left out: the official code never reads them.
+    Kernels are [out, in, H, W]. `level3.project` and `level4.project` are missing: the official code never reads them.
     """
     shapes = {}
 
@@ -281,10 +281,10 @@ def test_upsampling_equals_scattering_with_any_kernel(factor):
     np.testing.assert_allclose(layer(x), _scatter(x, layer.kernel.numpy()), atol=1e-5)
 
 
-def test_upsampling_wants_an_even_factor():
+def test_upsampling_needs_an_even_factor():
     with pytest.raises(ValueError, match="even, received 3"):
         LearnedUpsample(3)
 
 
-def test_upsampling_survives_its_config():
+def test_upsampling_round_trips_through_its_config():
     assert LearnedUpsample.from_config(LearnedUpsample(4, name="a").get_config()).factor == 4

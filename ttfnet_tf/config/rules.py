@@ -98,7 +98,7 @@ _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
     (
         "model.batch_norm",
         lambda v, c: v == "local" or BACKBONES[c.model.backbone].synchronizes,
-        "is not possible with this model.backbone, whose normalisations are keras-cv's; set model.batch_norm=local",
+        "is not possible with this model.backbone; set model.batch_norm=local",
     ),
     ("model.neck_channels", lambda v, _: len(v) == 3 and all(c > 0 for c in v), "must be three channel counts"),
     ("model.shortcut", lambda v, _: len(v) == 3 and all(0 <= n <= 9 for n in v), "must be three numbers of layers in 0..9"),

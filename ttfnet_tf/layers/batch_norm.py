@@ -31,10 +31,10 @@ class SyncBatchNormalization(tf.keras.layers.Layer):
     """Batch normalisation whose statistics cover all replicas of the current strategy; without one, the batch.
 
     Input and output: [..., C]. Statistics are float32 also under mixed precision. With `trainable = False` or
-    `training=False` the running statistics normalise and stay as they are.
+    `training=False` the running statistics are used and do not change.
 
     Args:
-        momentum: share of the old running statistics that an update keeps.
+        momentum: fraction of the old running statistics that an update keeps.
         epsilon: added to the variance.
         gamma_initializer: of the scale.
     """
@@ -80,7 +80,7 @@ class SyncBatchNormalization(tf.keras.layers.Layer):
         return tf.identity(self.moving_mean), tf.identity(self.moving_variance)
 
     def _batch_statistics(self, x):
-        # Sums of x - running mean: its square loses fewer digits than that of x, and one reduction carries everything.
+        # Sums of x - running mean: its square loses fewer digits than that of x. One reduction for all three sums.
         shift = tf.identity(self.moving_mean)
         centred = tf.reshape(x - shift, [-1, x.shape[-1]])
         count = tf.cast(tf.shape(centred)[0], tf.float32)

@@ -9,8 +9,8 @@ Sampling and the product with the kernel are both linear, so their order is free
 - `crop_and_resize` samples the input: each tap is a 1x1 crop, which is bilinear sampling in one C++ operation;
 - `gather` multiplies first and samples the product, which has fewer channels in an upsampling neck, by four plain gathers.
   It floors the offset alone and adds the integer base afterwards, which keeps coordinates exact on large maps.
-Both share one gradient in the second order. Automatic differentiation through `tf.image.crop_and_resize` is never used: its CPU
-gradient for the image has a data race, its gradient for the boxes is serial.
+Both have the same gradient, computed as in `gather`. Automatic differentiation through `tf.image.crop_and_resize` is never used: its CPU
+gradient for the image has a data race, and its gradient for the boxes is serial.
 
 Reference: Zhu et al., "Deformable ConvNets v2", arXiv:1811.11168, eq. 1; mmdetection 1.0 `mmdet/ops/dcn` (CUDA kernels).
 """
@@ -177,7 +177,7 @@ def _forward_crop_and_resize(x, dy, dx, mask, kernel, strides):
     padded = tf.pad(tf.cast(x, tf.float32), [[0, 0], [1, 1], [1, 1], [0, 0]])  # samples in (-1, 0) blend with zeros
     rows, columns = _base(dy, kernel, strides)
     height, width = tf.cast(size.height, tf.float32), tf.cast(size.width, tf.float32)
-    # Outside the open interval a sample is 0, as on the zero border at -1 and H: clipping there needs no test.
+    # A sample outside the open interval is 0, and so is one clipped to the zero border at -1 or H: no test is needed.
     y = (tf.clip_by_value(dy + tf.cast(rows, tf.float32), -1.0, height) + 1.0) / (height + 1.0)
     x_ = (tf.clip_by_value(dx + tf.cast(columns, tf.float32), -1.0, width) + 1.0) / (width + 1.0)
     boxes = tf.reshape(tf.stack([y, x_, y, x_], axis=-1), [-1, 4])
@@ -248,7 +248,7 @@ def _corners(x, dy, dx, kernel, strides) -> _Corners:
 
 def _neighbours(offset, base, length, side):
     """Cells before and after base + offset, the fraction between them, and whether the sample lies in the open (-1, length)."""
-    limit = tf.cast(length + side, tf.float32)  # keeps the integer cast defined; beyond it every sample is outside anyway
+    limit = tf.cast(length + side, tf.float32)  # keeps the integer cast defined; beyond it every sample is outside
     offset = tf.clip_by_value(offset, -limit, limit)
     whole = tf.floor(offset)  # at whole offsets the derivative is the right-hand one, as in the reference
     fraction = offset - whole
@@ -264,7 +264,7 @@ def _gradient(grad, x, dy, dx, mask, kernel, strides):
     product = _project(x, kernel)
     corners = _corners(x, dy, dx, kernel, strides)
 
-    # One number for each sample and corner says all about mask and offsets: <grad, kernel_k^T x at that corner>.
+    # The gradients of mask and offsets need one number for each sample and corner: <grad, kernel_k^T x at that corner>.
     shape = tf.shape(mask)
     dots = [
         tf.reshape(tf.cast(tf.linalg.matvec(tf.gather(product, tf.reshape(index, [-1, taps])), grad), tf.float32), shape)
@@ -278,7 +278,7 @@ def _gradient(grad, x, dy, dx, mask, kernel, strides):
         corners.column_slope[0] * (above * dots[0] + below * dots[2]) + corners.column_slope[1] * (above * dots[1] + below * dots[3])
     )
 
-    # The adjoint of sampling spreads every row of `grad` over the 4 K products that it was read from.
+    # The adjoint of sampling adds every row of `grad` to the 4 K products that it was sampled from.
     cells = tf.size(product, out_type=tf.int64) // filters
     index = tf.reshape(tf.stack(corners.rows, axis=-1), [-1])
     source = tf.repeat(tf.range(tf.shape(grad)[0]), 4 * taps)

@@ -37,5 +37,5 @@ def _seed(seed, name):
 
 
 def seeded(initializer: tf.keras.initializers.Initializer, seed: int, name: str) -> tf.keras.initializers.Initializer:
-    """The same distribution, drawn as a function of (seed, name); for layers that another library has made."""
+    """The same distribution, drawn as a function of (seed, name); for layers of another library."""
     return type(initializer).from_config({**initializer.get_config(), "seed": _seed(seed, name)})

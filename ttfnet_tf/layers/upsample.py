@@ -26,7 +26,7 @@ class UpsampleBilinear2x(tf.keras.layers.Layer):
 
 @tf.custom_gradient
 def _upsample(x):
-    # The gradient of the stock operation accumulates in no fixed order on GPU; two small products do the same in a fixed one.
+    # The gradient of the stock operation sums in no fixed order on a GPU; two small products do so in a fixed one.
     def gradient(grad):
         height, width, channels = (tf.shape(x)[i] if n is None else n for i, n in enumerate(x.shape[1:], start=1))
         grad = tf.reshape(grad, [-1, 2 * width, channels])
@@ -53,9 +53,8 @@ class LearnedUpsample(tf.keras.layers.Layer):
     The kernel has the side 2 * factor and the stride is `factor`, so each output cell reads 2 x 2 input cells, those outside the
     map being 0: along the border the start is darker than interpolation, as in the reference. Half-pixel centres.
 
-    One low-resolution convolution computes all factor x factor output cells that lie on an input cell, and these are then laid
-    out in space. That is the same sum as the transposed convolution, in operations that TFLite has; Keras knows no grouped
-    `Conv2DTranspose`.
+    One low-resolution convolution computes all factor x factor output cells of an input cell, and `depth_to_space` puts them in
+    place. That is the same sum as the transposed convolution, in operations that TFLite has; Keras has no grouped `Conv2DTranspose`.
 
     Input: [B, H, W, C]. Output: [B, factor H, factor W, C] in the type of the input.
     Weight `kernel`: [2 factor, 2 factor, 1, C], the official [C, 1, 2 factor, 2 factor] with its axes turned.

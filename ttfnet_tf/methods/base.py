@@ -1,6 +1,6 @@
-"""What a method is: the functions that make a detector of a network's maps, with their settings bound.
+"""The interface of a method: targets, losses and decoding of a detector, as functions with their settings bound.
 
-Pipeline, training step, evaluation and prediction know a `Method` and nothing of what lies inside.
+Pipeline, training step, evaluation and prediction use a `Method` and know no detector by name.
 """
 
 from __future__ import annotations

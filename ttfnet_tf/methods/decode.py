@@ -1,7 +1,9 @@
-"""From the model's maps to a fixed number of detections; no box suppression is needed, a peak test on the heatmap replaces it.
+"""The best peaks of a heatmap, and detections above a score; what all methods have in common in decoding.
 
-Everything is decided on logits: the sigmoid is taken of the survivors only, which is faster and keeps apart scores that would round to
-the same probability. Reference: ZJULearning/ttfnet 700ad90, `ttf_head.py` (`get_bboxes`, `simple_nms`, `_topk`).
+A peak test on the heatmap takes the place of box suppression. Peaks are compared by their logits: the sigmoid is taken of the best ones
+only, which is faster and keeps apart scores that round to the same probability.
+
+Reference: ZJULearning/ttfnet 700ad90, `ttf_head.py` (`get_bboxes`, `simple_nms`, `_topk`).
 """
 
 from __future__ import annotations
@@ -9,19 +11,21 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-# Where there is no peak: the lowest float32, whose sigmoid is 0 too. Minus infinity has no scale, and TFLite's int8 quantiser ends at it.
+# Logit of a cell without a peak: the lowest float32, whose sigmoid is 0. With minus infinity TFLite's int8 quantiser fails.
 _NO_PEAK = np.finfo(np.float32).min
 
 
 def top_peaks(logits: tf.Tensor, top_k: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The best peaks of a heatmap.
 
+    A peak is a cell that no neighbour (3 x 3, same class) exceeds; all cells of a plateau are peaks.
+
     Args:
         logits: [B, h, w, C]; h, w, C are static.
         top_k: peaks of an image at most; K = min(top_k, h w C).
 
     Returns:
-        float32 [B, K] logits, falling, the lowest there is for missing peaks; int32 [B, K] cells (row w + column); int32 [B, K] classes.
+        float32 [B, K] logits, descending, the lowest number for missing peaks; int32 [B, K] cells (row w + column); int32 [B, K] classes.
 
     Raises:
         ValueError: if h, w or C is unknown, at trace time.
@@ -38,8 +42,8 @@ def select(detections: dict[str, np.ndarray], score_threshold: float | np.ndarra
     """Keeps the detections of one image whose score is above the threshold (not equal to it).
 
     Args:
-        detections: "boxes" [K, 4], "scores" [K], "classes" [K] as arrays, one row of `decode`'s result.
-        score_threshold: in [0, 1), one for all or [K] one for each.
+        detections: "boxes" [K, 4], "scores" [K], "classes" [K] as arrays, one row of what `Method.decode` gives.
+        score_threshold: in [0, 1), one number for all or [K] one for each.
 
     Returns:
         The same keys with n <= K rows, order kept.
@@ -57,8 +61,8 @@ def _peaks(logits):
 def _top_peaks(heat, num_cells, top_k):
     """[B, cells, C] -> the top_k largest entries as (value, cell, class), [B, top_k] each.
 
-    The cells are sorted out first: of the k best entries, each lies in one of the k cells with the best class maximum, because
-    fewer than k cells can hold something better. That leaves k C entries instead of h w C for the second sort.
+    Cells are selected first: each of the k best entries lies in one of the k cells with the highest maximum over the classes, because
+    fewer than k cells can have a higher one. That leaves k C entries instead of h w C for the second sort.
     """
     num_classes = heat.shape[-1]
     _, best_cells = tf.math.top_k(tf.reduce_max(heat, axis=-1), num_cells)  # [B, num_cells]

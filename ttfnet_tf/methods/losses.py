@@ -1,9 +1,9 @@
-"""Training losses: a penalty-reduced focal loss on the heatmap and a weighted GIoU loss on the boxes.
+"""Penalty-reduced focal loss of the heatmap, and weighted GIoU loss of boxes.
 
-Both are sums, returned beside the number that they are to be divided by, so that the caller chooses over what to normalise: the
-batch of one replica (what the official code does on each of its GPUs) or the global batch (then N replicas make the update of one).
-All arguments and results are float32; the caller casts. The gradients are written out, which halves their cost and fixes what automatic
-differentiation leaves to chance: clipped probabilities and equal corners.
+Both are sums, returned with the number to divide them by, so that the caller chooses what to average over: the batch of one replica, as
+the official code does on each GPU, or the global batch, which makes N replicas give the update of one. All arguments and results are
+float32; the caller casts. The gradients are written by hand, which halves their cost and defines them where probabilities are clipped or
+corners are equal.
 
 Reference: ZJULearning/ttfnet 700ad90, `focal_loss.py` (`ct_focal_loss`), `iou_loss.py` (`giou_loss`), `ttf_head.py` (`loss_calc`).
 """
@@ -20,7 +20,7 @@ CLIP = math.log((1 - 1e-4) / 1e-4)  # the logit of the largest probability; the 
 
 
 def normalizers(targets: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """What the two losses are divided by, for the batch given; sums over replicas are those of the global batch.
+    """The counts that losses are divided by; summed over replicas they are those of the global batch.
 
     Returns:
         "num_centres": [] cells of the heatmap that are exactly 1 (fewer than boxes where two of a class share a cell).
@@ -76,7 +76,7 @@ def box_giou_sum(box: tf.Tensor, box_target: tf.Tensor, box_weight: tf.Tensor) -
     Args:
         box: [B, h, w, 4 G] distances from the cell's point (4 column, 4 row) to the left, top, right and bottom side, input pixels.
         box_target: [B, h, w, 4 G] corners x1, y1, x2, y2, input pixels; group g has channels 4 g to 4 g + 3.
-        box_weight: [B, h, w, G]; only cells with a positive weight count in the sum (neither do those with NaN).
+        box_weight: [B, h, w, G]; cells without a positive weight, or with NaN, are not in the sum.
 
     Returns:
         [] the sum of weight (1 - GIoU), and [] the sum of all weights, negative ones included.

@@ -1,6 +1,6 @@
-"""Training targets of one image, in NumPy: the specified meaning; `targets_tf` draws the same maps with TensorFlow operations.
+"""Training targets of one image, in NumPy: the definition. `targets_tf` draws the same maps with TensorFlow operations.
 
-Cells are those of the stride-4 map. Boxes are painted from the largest to the smallest, so that a small object lying on a large one
+Cells are those of the stride-4 map. Boxes are painted from the largest to the smallest, so that a small object in front of a large one
 keeps its cells. Equations and their oddities are those of the official implementation (ZJULearning/ttfnet 700ad90,
 `ttf_head.py`: `target_single_image`, `draw_truncate_gaussian`, `calc_region`); decisions that round are taken in float32 as there.
 What the official code cannot do (kernel "cornernet", weight "equal") is explained in docs/targets.md.
@@ -42,18 +42,18 @@ def paint_targets(
         alpha: size of the heatmap kernel relative to the box.
         beta: size of the area that regresses the box, relative to the box.
         area: "gaussian": that area is the support of a kernel, which also weighs its cells; "rectangle": all its cells weigh the same.
-        weight: what the weights of one box add up to, with a = (x2 - x1 + 1) (y2 - y1 + 1): "none" a, "norm" 1, "sqrt" or "log" of a;
-            "equal": nothing is shared out, a cell weighs 1 in a rectangle and its kernel value in a gaussian area.
+        weight: sum of the weights of one box, with a = (x2 - x1 + 1) (y2 - y1 + 1): "none" a, "norm" 1, "sqrt" or "log" of a;
+            "equal" has no fixed sum: a cell weighs 1 in a rectangle, and its kernel value in a gaussian area.
         kernel: "aspect": kernels are as wide and high as their box says; "cornernet": square, with the radius of CornerNet times
             alpha / 0.54 (beta / 0.54 for a gaussian area). Rectangles follow the box with either.
         box_per_class: one box target for each class (G = C groups) instead of one for each cell (G = 1).
-        stride: input pixels per cell. The network's is 4; `inspect.target_stats` tries others.
+        stride: input pixels per cell. The network's is 4; `inspect.target_stats` measures others.
 
     Returns:
         "heatmap": float32 [h, w, C] in [0, 1], exactly 1 at the centre of an object.
         "box_target": float32 [h, w, 4 G] corners in input pixels, channel 4 g + k; -1 in cells that no object owns.
         "box_weight": float32 [h, w, G], 0 in cells that no object owns. A box of one pixel has weight log(1) = 0, and one with
-            x2 < x1 may get a negative or NaN weight, as in the reference; `losses.box_giou_sum` says what becomes of them.
+            x2 < x1 may get a negative or NaN weight, as in the reference; see `losses.box_giou_sum`.
 
     Raises:
         ValueError: an unknown `area`, `weight` or `kernel`, arrays of other shapes, or a label beyond the classes.

@@ -1,8 +1,8 @@
 """Training targets of a batch drawn with TensorFlow operations: the maps of `targets.paint_targets`, in tf.data or on the device.
 
-One image of 2.5 KB of boxes becomes 6.6 MB of maps at 512 pixels and 80 classes; drawing them where they are used spares moving them.
-Shapes are static, no loop runs over the boxes. Whatever is rounded (radii, centres, sub-rectangles) is computed by the float32 operations
-of the NumPy form in the same order, so that both decide alike; kernels are float64 until their last step.
+The boxes of an image take 2.5 KB, its maps 6.6 MB at 512 pixels and 80 classes: maps that are drawn where they are used need not be moved.
+Shapes are static, and there is no loop over boxes. Whatever is rounded (radii, centres, sub-rectangles) is computed by the float32
+operations of the NumPy form in the same order, so that both round alike; kernels are float64 until their last step.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def sample_counts(
     box_per_class: bool = False,
     **_,
 ) -> dict[str, tf.Tensor]:
-    """What a batch teaches with, as sums, so that those of replicas can be added.
+    """Counts of the training samples of a batch, as sums that can be added over replicas.
 
     Args:
         boxes, labels: as in `render_targets`.
@@ -86,7 +86,7 @@ def sample_counts(
         image_size, num_classes, beta, area, kernel, box_per_class: as there; its other keywords do not matter here.
 
     Returns:
-        float32 [] each. "images": B. "regression_samples": cells with a positive weight. "ambiguous": sum over images of the share,
+        float32 [] each. "images": B. "regression_samples": cells with a positive weight. "ambiguous": sum over images of the fraction,
         0..1, of the cells in any sub-area that lie in several; "images_with_cells": number of its terms. Their quotient is
         `inspect.target_stats.TargetStatistics.ambiguous` of the batch.
     """
@@ -166,7 +166,7 @@ def _sub_rectangles(boxes, beta, height, width):
 def _max_by_group(rows, columns, groups, num_groups):
     """Separable maps [B, M, h] x [B, M, w] and the group [B, M] of each -> [B, h, w, num_groups] the largest value, 0 without one.
 
-    Rows with a negative group are left out.
+    Rows with a negative group are skipped.
     """
     batch, boxes, height = tf.unstack(tf.shape(rows))
     width = tf.shape(columns)[2]
@@ -191,10 +191,10 @@ def _smallest_box(boxes, labels, totals, rows, columns, num_groups):
     rank = tf.range(1, num_boxes + 1)[:, None]  # the last painted is the highest; float32 holds it exactly
     groups = tf.where(labels >= 0, labels if num_groups > 1 else 0, -1)
     covered = tf.where(rows > 0, tf.cast(rank, tf.float32), 0.0), tf.where(columns > 0, 1.0, 0.0)
-    owner = tf.cast(_max_by_group(*covered, groups, num_groups), tf.int32)  # [B, h, w, G]; 0 is nobody, 1 the first box
+    owner = tf.cast(_max_by_group(*covered, groups, num_groups), tf.int32)  # [B, h, w, G]; 0 is no box, 1 the first one
 
     def of_owner(values, fill):
-        """[B, M, ...] -> flat [B (M + 1), ...] whose row 0 of each image is nobody's."""
+        """[B, M, ...] -> flat [B (M + 1), ...] whose row 0 of each image is for cells without a box."""
         padded = tf.pad(values, [[0, 0], [1, 0]] + [[0, 0]] * (values.shape.rank - 2), constant_values=fill)
         return tf.reshape(padded, tf.concat([[-1], tf.shape(values)[2:]], 0))
 

@@ -1,8 +1,8 @@
-"""What a network costs: parameters and multiply-adds, part by part.
+"""Parameters and multiply-adds of a network, part by part.
 
 Counted are convolutions, transposed and depthwise ones too, and dense layers. A deformable convolution is its product with the kernel
 and the convolution that predicts its offsets and masks. Biases, normalisation, activations, pooling, resizing, bilinear sampling and
-sums are not counted, as is the custom in tables of detectors. A multiply-add is two floating-point operations.
+sums are not counted, as usual in tables of detectors. A multiply-add is two floating-point operations.
 """
 
 from __future__ import annotations

@@ -43,15 +43,15 @@ def build_model(
         neck: `deformable`, or `plain` for ordinary 3x3 convolutions in the same places.
         sampler: form of the deformable convolution.
         neck_channels: channels after each of the three x2 upsamplings (strides 16, 8, 4).
-        shortcut: number of 3x3 convolutions on the way from stages 2, 3 and 4 into the neck; 0 is no shortcut.
+        shortcut: numbers of 3x3 convolutions from stages 2, 3 and 4 into the neck; 0 is no shortcut.
         upsampling: of the neck, see `neck.build_neck`.
-        frozen_stages: -1 nothing, 0 the stem, n the stem and stages 1..n: not trained. Frozen normalisations use their running
-            statistics, or go on collecting them, as the reference does in this backbone (`backbones.Backbone`).
+        frozen_stages: what is not trained: -1 nothing, 0 the stem, n the stem and stages 1..n. Frozen normalisations use their running
+            statistics, or keep updating them where the reference does (`backbones.Backbone.frozen_statistics`).
         zero_init_residual: whether the last scale of each residual branch starts at 0.
         batch_norm: `local` statistics of each replica or `synchronized` over all.
-        width: channels of the backbone's first stage; 64 in the published systems, less in tests.
+        width: channels of the backbone's first stage; 64 in the published networks, less in tests.
         seed: of the initial values; each layer's depend on it and on the layer's name only.
-        image_size: (H, W) in pixels, multiples of 32, to fix the shapes; None leaves them open.
+        image_size: (H, W) in pixels, multiples of 32; None accepts any.
 
     Returns:
         A model from [B, H, W, 3] RGB 0..255 (uint8 or float) to a dictionary, float32 under every precision policy:
@@ -101,7 +101,7 @@ def build_model(
 def freeze(model: tf.keras.Model, backbone: str, frozen_stages: int) -> None:
     """Freezes the stem and the first stages of the backbone, and nothing else of it.
 
-    A frozen layer gets no gradient. What its batch normalisation does with the statistics is the backbone's own rule.
+    A frozen layer gets no gradient. Whether its batch normalisation updates the running statistics depends on the backbone.
     """
     rule = backbone_named(backbone)
     prefixes = rule.frozen_prefixes(frozen_stages)

@@ -25,14 +25,14 @@ def build_neck(
     synchronized: bool = False,
     seed: int = 0,
 ):
-    """Three times a convolution, normalisation and x2 upsampling; then the map of the backbone with that stride is added.
+    """Three times: convolution, normalisation, x2 upsampling, and the sum with the backbone's map of that stride.
 
     Args:
         features: [c2, c3, c4, c5], Keras tensors of strides 4 to 32.
         kind: `deformable`, or `plain` for ordinary 3x3 convolutions.
         sampler: form of the deformable convolution.
         channels: after each upsampling (strides 16, 8, 4).
-        shortcut: number of 3x3 convolutions on the way from c2, c3 and c4; 0 is no shortcut.
+        shortcut: numbers of 3x3 convolutions between c2, c3, c4 and their sums; 0 is no shortcut.
         upsampling: `bilinear`, or `transposed` for a learned 4x4 convolution with normalisation.
         synchronized: whether batch statistics cover all replicas.
         seed: of the initial values.

@@ -30,8 +30,8 @@ def named_parameters(model: tf.keras.Model, *, trainable_only: bool = False) -> 
 
     Args:
         model: from `build_model`.
-        trainable_only: whether the variables of frozen layers are left out. `model.trainable_variables` is no substitute: it
-            includes frozen normalisations that still learn their statistics, see `set_trainable`.
+        trainable_only: whether to skip the variables of frozen layers. `model.trainable_variables` is no substitute: it includes
+            frozen normalisations that still update their statistics, see `set_trainable`.
     """
     named = {}
     for layer in model.layers:
@@ -41,14 +41,14 @@ def named_parameters(model: tf.keras.Model, *, trainable_only: bool = False) -> 
 
 
 def set_trainable(layer: tf.keras.layers.Layer, trainable: bool, *, frozen_statistics: bool = True) -> None:
-    """Says whether training may change the parameters of a layer.
+    """Freezes or unfreezes the parameters of a layer.
 
     Args:
         layer: of a model.
         trainable: False freezes the parameters.
-        frozen_statistics: whether a normalisation that is frozen uses its running statistics in training and leaves them alone,
-            as `layer.trainable = False` means in Keras. With False it goes on with the statistics of the batch, and the running
-            ones follow; only its scale and bias stay.
+        frozen_statistics: whether a frozen normalisation uses its running statistics in training and does not change them, as
+            `layer.trainable = False` means in Keras. With False it uses the statistics of the batch and updates the running ones;
+            only scale and bias are frozen.
     """
     learns_statistics = not trainable and not frozen_statistics and isinstance(layer, _BATCH_NORMS)
     layer.trainable = trainable or learns_statistics

@@ -48,7 +48,7 @@ class Match:
     pairs: dict[str, str]  # name in the model -> name in the file, shapes equal
     missing: tuple[str, ...]  # names in the model that the file lacks
     left_over: tuple[str, ...]  # names in the file without a counterpart
-    ignored: tuple[str, ...]  # names in the file that no detector has
+    ignored: tuple[str, ...]  # names in the file that no detector needs
     mismatched: tuple[Mismatch, ...]
 
 
@@ -102,7 +102,7 @@ def darknet53_tensors(values: np.ndarray, needed: Mapping[str, Sequence[int]]) -
         needed: name -> shape of a backbone with the official names of DarkNet-53, such as `stem.conv.weight`.
 
     Returns:
-        The tensors, and what stands behind them in the file in words ("" for nothing).
+        The tensors, and a line about what follows them in the file ("" for nothing).
 
     Raises:
         ValueError: `needed` is no DarkNet-53, or `values` cannot belong to one; the message says why.

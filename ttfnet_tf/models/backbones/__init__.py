@@ -1,6 +1,6 @@
 """Backbones: functions from a normalised image to feature maps of stages 2 to 5 (strides 4, 8, 16, 32).
 
-One with its own decoder gives a single map of stride 4 instead, and stands without a neck.
+One with its own decoder gives a single map of stride 4 instead and needs no neck.
 
 A backbone is a file of this folder and a row of `BACKBONES`. The table is read before settings are checked, so it imports no TensorFlow.
 """
@@ -22,7 +22,7 @@ class Backbone:
     stages: tuple[tuple[str, ...], ...]  # the same of stage 1, 2, ...
     settings: Mapping[str, Any] = field(default_factory=dict)  # keywords of `build` that make this backbone
     own_decoder: bool = False  # whether `build` takes `neck` and `sampler` too and returns one map of stride 4
-    frozen_statistics: bool = True  # whether frozen normalisations use their running statistics in training and leave them alone
+    frozen_statistics: bool = True  # whether frozen normalisations use their running statistics in training and do not change them
     synchronizes: bool = True  # whether its normalisations can have statistics of all replicas
     ignores: tuple[str, ...] = ()  # keywords of `build_model` that change nothing in a network with this backbone
 
@@ -42,7 +42,8 @@ _RESNET: dict[str, Any] = {
 BACKBONES = {
     "resnet18": Backbone(**_RESNET, settings={"blocks": (2, 2, 2, 2)}),
     "resnet34": Backbone(**_RESNET, settings={"blocks": (3, 4, 6, 3)}),
-    # Stage 1 has stride 2 here and stride 4 in a ResNet. The reference stops gradients only: frozen normalisations go on as others.
+    # Stage 1 has stride 2 here and stride 4 in a ResNet. The reference stops gradients only: frozen normalisations keep updating
+    # their statistics.
     "darknet53": Backbone(
         build="ttfnet_tf.models.backbones.darknet:darknet",
         stem=("backbone.stem.",),

@@ -1,4 +1,4 @@
-"""DLA-34 with the deformable way up that takes the place of the neck: one map of stride 4.
+"""DLA-34 with its deformable decoder, which takes the place of the neck: one map of stride 4.
 
 Two networks follow each other. `base` is Deep Layer Aggregation: stages of residual blocks whose outputs a "root" joins by a 1x1
 convolution, in trees that carry earlier results along. `dla_up` and `ida_up` then aggregate the stages from coarse to fine: a
@@ -33,7 +33,7 @@ def dla34(
     neck: str = "deformable",
     sampler: str = "crop_and_resize",
 ) -> list:
-    """DLA-34 and its way up.
+    """DLA-34 and its decoder.
 
     Args:
         inputs: [B, H, W, 3] Keras tensor, normalised; H and W multiples of 32.
@@ -41,7 +41,7 @@ def dla34(
         zero_init_residual: whether the last scale of each residual branch starts at 0.
         synchronized: whether batch statistics cover all replicas.
         seed: of the initial values.
-        neck: `deformable`, or `plain` for ordinary 3x3 convolutions in the same places of the way up.
+        neck: `deformable`, or `plain` for ordinary 3x3 convolutions in the same places of the decoder.
         sampler: form of the deformable convolution.
 
     Returns:
@@ -63,7 +63,7 @@ def dla34(
         x = make.tree(x, bottom, depth, width * 2 ** (level - 2), name, [bottom] if has_root_input else [])
         stages.append(x)
 
-    # Each round starts one level lower and brings everything deeper to that level's stride; its last map is what counts.
+    # Each round starts one level lower and brings all deeper maps to that level's stride; its last map is used.
     aggregated = []  # finest first: strides 4, 8 and 16
     for round_, start in enumerate((2, 1, 0)):
         stages[start:] = make.aggregate(stages[start:], (2,) * (3 - start), f"backbone.dla_up.ida_{round_}")
@@ -72,7 +72,7 @@ def dla34(
 
 
 class _Maker:
-    """The parts of the network, with what all of them share."""
+    """Builders of the network's parts, with the arguments that all of them need."""
 
     def __init__(self, *, synchronized, zero_init_residual, seed, neck, sampler):
         self.synchronized = synchronized
@@ -91,7 +91,7 @@ class _Maker:
 
         Args:
             x: input of the first block.
-            bottom: `x` at the size of the output, the short way around the first block; has half the size of x or is x.
+            bottom: `x` at the size of the output, which skips the first block; half the size of x, or x itself.
             depth: 1 for blocks, 2 for trees of blocks.
             filters: channels of the output.
             children: further maps for the root, of the size of the output.

@@ -1,8 +1,8 @@
 """Backbones of keras-cv, with strides 4 to 32 for the same neck and heads.
 
-They are built from explicit arguments, which needs no network; keras-cv's short class names ask a hub even for a network without
-weights. Their layers stand in our functional model as any others, under names that say the stage and never depend on what else
-was built in the process: "backbone.stage2.dark3_csp". keras-cv is imported by the functions here and by nothing else.
+They are built from explicit arguments, which needs no internet; keras-cv's short class names contact a hub even for a network without
+weights. Their layers are part of our functional model, under names that say the stage and do not depend on what else was built in the
+process: "backbone.stage2.dark3_csp". keras-cv is imported inside the functions of this file and nowhere else.
 
 What is keras-cv's own: padding ("same": the far side of even maps), epsilons of the normalisations, distributions of the initial
 values. What is this package's: the momentum of the normalisations (keras-cv's 0.99 and 0.999 need thousands of steps to settle),

@@ -44,8 +44,8 @@ def paint_targets(
         area: "gaussian": that area is the support of a kernel, which also weighs its cells; "rectangle": all its cells weigh the same.
         weight: sum of the weights of one box, with a = (x2 - x1 + 1) (y2 - y1 + 1): "none" a, "norm" 1, "sqrt" or "log" of a;
             "equal" has no fixed sum: a cell weighs 1 in a rectangle, and its kernel value in a gaussian area.
-        kernel: "aspect": kernels are as wide and high as their box says; "cornernet": square, with the radius of CornerNet times
-            alpha / 0.54 (beta / 0.54 for a gaussian area). Rectangles follow the box with either.
+        kernel: "aspect": kernels have the ratio of their box; "cornernet": square, with CornerNet's radius times alpha / 0.54 (beta / 0.54
+            for a gaussian area). Rectangles follow the box with either.
         box_per_class: one box target for each class (G = C groups) instead of one for each cell (G = 1).
         stride: input pixels per cell. The network's is 4; `inspect.target_stats` measures others.
 
@@ -60,50 +60,23 @@ def paint_targets(
 
     Reference: TTFNet (arXiv:1909.00700) equations 1, 5, 6 and section 4.3; differences are in docs/deviations.md.
     """
-    boxes, labels = np.asarray(boxes, np.float32), np.asarray(labels)
     check_settings(area, weight, kernel)
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or labels.shape != boxes.shape[:1]:
-        raise ValueError(f"boxes must be [N, 4] and labels [N], received {boxes.shape} and {labels.shape}")
-    if labels.size and labels.max() >= num_classes:
-        raise ValueError(f"label {labels.max()} is beyond the {num_classes} classes")
+    boxes, labels = _objects(boxes, labels, num_classes)
     height, width = image_size[0] // stride, image_size[1] // stride
     groups = num_classes if box_per_class else 1
-    heatmap = np.zeros((height, width, num_classes), np.float32)
-    box_target = np.full((height, width, 4 * groups), -1, np.float32)
-    box_weight = np.zeros((height, width, groups), np.float32)
-    maps = {"heatmap": heatmap, "box_target": box_target, "box_weight": box_weight}
-
-    boxes, labels = boxes[labels >= 0], labels[labels >= 0]
-    areas = box_areas(boxes)
-    order = paint_order(areas, weight)
-    boxes, labels, totals = boxes[order], labels[order], area_weights(areas[order], weight).tolist()
-    centres = centre_cells(boxes, stride).tolist()
-    heat_radii = kernel_radii(boxes, alpha, kernel, height, width, stride).tolist()
-    if area == "gaussian":
-        box_radii = kernel_radii(boxes, beta, kernel, height, width, stride).tolist()
+    boxes, labels, totals = _in_paint_order(boxes, labels, weight)
+    kernels = _kernels(boxes, alpha, kernel, height, width, stride)
+    if area == "rectangle":
+        cells = _rectangles(boxes, beta, height, width, stride)
     else:
-        rectangles = sub_rectangles(boxes, beta, height, width, stride).tolist()
-
-    for k, label in enumerate(labels.tolist()):
-        values, rows, columns = _kernel_on_map(centres[k], heat_radii[k], height, width)
-        if values is not None:
-            cells = heatmap[rows, columns, label]
-            np.maximum(cells, values, out=cells)
-        group = label if box_per_class else 0
-        if area == "gaussian":
-            if box_radii[k] != heat_radii[k]:
-                values, rows, columns = _kernel_on_map(centres[k], box_radii[k], height, width)
-            if values is None:
-                continue
-            value_sum = values.sum(dtype=np.float64)
-        else:
-            top, left, bottom, right = rectangles[k]
-            rows, columns = slice(top, bottom), slice(left, right)
-            values, value_sum = np.float32(1), max(bottom - top, 0) * max(right - left, 0)
-            if value_sum == 0:
-                continue
-        box_target[rows, columns, 4 * group : 4 * group + 4] = boxes[k]
-        box_weight[rows, columns, group] = values if weight == "equal" else values * np.float32(totals[k] / value_sum)
+        cells = kernels if beta == alpha else _kernels(boxes, beta, kernel, height, width, stride)
+    maps = {
+        "heatmap": np.zeros((height, width, num_classes), np.float32),
+        "box_target": np.full((height, width, 4 * groups), -1, np.float32),
+        "box_weight": np.zeros((height, width, groups), np.float32),
+    }
+    _paint_heatmap(maps["heatmap"], labels, kernels)
+    _paint_boxes(maps["box_target"], maps["box_weight"], boxes, labels if box_per_class else np.zeros_like(labels), cells, totals)
     return maps
 
 
@@ -220,6 +193,63 @@ def sub_rectangles(boxes: np.ndarray, beta: float, height: int, width: int, stri
     start = np.where(start < 0, np.maximum(start + size, 0), start)
     stop = np.where(stop < 0, np.maximum(stop + size, 0), stop)
     return np.stack([start[:, 1], start[:, 0], stop[:, 1], stop[:, 0]], axis=1)
+
+
+def _objects(boxes, labels, num_classes):
+    """The boxes that are no padding, float32, and their labels."""
+    boxes, labels = np.asarray(boxes, np.float32), np.asarray(labels)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or labels.shape != boxes.shape[:1]:
+        raise ValueError(f"boxes must be [N, 4] and labels [N], received {boxes.shape} and {labels.shape}")
+    if labels.size and labels.max() >= num_classes:
+        raise ValueError(f"label {labels.max()} is beyond the {num_classes} classes")
+    return boxes[labels >= 0], labels[labels >= 0]
+
+
+def _in_paint_order(boxes, labels, weight):
+    """Largest first; also the sums [N] of their weights, None for "equal"."""
+    areas = box_areas(boxes)
+    order = paint_order(areas, weight)
+    return boxes[order], labels[order], None if weight == "equal" else area_weights(areas[order], weight)
+
+
+def _paint_heatmap(heatmap, labels, kernels):
+    """Raises `heatmap` [h, w, C] to the kernel of each object, in the channel of its class."""
+    for label, (values, rows, columns) in zip(labels.tolist(), kernels):
+        if values is not None:
+            cells = heatmap[rows, columns, label]
+            np.maximum(cells, values, out=cells)
+
+
+def _paint_boxes(box_target, box_weight, boxes, groups, cells, totals):
+    """Writes each box, and its weights, into its cells; later boxes replace earlier ones.
+
+    Args:
+        box_target, box_weight: [h, w, 4 G] and [h, w, G], changed in place.
+        boxes, groups: [N, 4] and [N].
+        cells: for each box its weights before scaling, their rows and columns; None for a box without cells.
+        totals: [N] sums to scale the weights to; None leaves them.
+    """
+    scaled = totals is not None
+    for box, group, total, (values, rows, columns) in zip(boxes, groups.tolist(), totals.tolist() if scaled else boxes, cells):
+        if values is not None:
+            box_target[rows, columns, 4 * group : 4 * group + 4] = box
+            box_weight[rows, columns, group] = values * np.float32(total / values.sum(dtype=np.float64)) if scaled else values
+
+
+def _kernels(boxes, size, kernel, height, width, stride):
+    """For each box the part of its kernel that lies on the map, see `_kernel_on_map`."""
+    centres, radii = centre_cells(boxes, stride).tolist(), kernel_radii(boxes, size, kernel, height, width, stride).tolist()
+    return [_kernel_on_map(centre, radius, height, width) for centre, radius in zip(centres, radii)]
+
+
+def _rectangles(boxes, beta, height, width, stride):
+    """For each box ones in the cells of its sub-rectangle, with their row and column slices; None three times where it is empty."""
+    found = []
+    for top, left, bottom, right in sub_rectangles(boxes, beta, height, width, stride).tolist():
+        size = (max(bottom - top, 0), max(right - left, 0))
+        ones = np.broadcast_to(np.float32(1), size)
+        found.append((ones, slice(top, bottom), slice(left, right)) if ones.size else (None, None, None))
+    return found
 
 
 def _kernel_on_map(centre, radius, height, width):

@@ -37,7 +37,7 @@ def build_model(
     """The detector as a functional Keras model; layer names are the module paths of the official code.
 
     Args:
-        num_classes: channels of the heatmap.
+        num_classes: channels C of the heatmap.
         heads: the method's, such as `methods.ttfnet.ttfnet_heads`: from (map of stride 4, num_classes, seed=) to the outputs by name.
         backbone: a name in `backbones.BACKBONES`.
         neck: `deformable`, or `plain` for ordinary 3x3 convolutions in the same places.
@@ -54,48 +54,36 @@ def build_model(
         image_size: (H, W) in pixels, multiples of 32; None accepts any.
 
     Returns:
-        A model from [B, H, W, 3] RGB 0..255 (uint8 or float) to a dictionary, float32 under every precision policy:
-        heatmap: [B, H/4, W/4, num_classes] logits.
-        The others are the method's: `box`, see `ttfnet.ttfnet_heads`, or `size` and `offset`, see `centernet.centernet_heads`.
+        A model from [B, H, W, 3] RGB 0..255 (uint8 or float) to what `heads` gives, float32 under every precision policy: "heatmap"
+        [B, H/4, W/4, C] logits, and "box" or other maps of the method.
 
     Raises:
         ValueError: an unknown backbone, neck, upsampling, sampler or batch_norm, or an image_size that is no multiple of 32.
     """
+    _check(batch_norm, image_size)
+    shared = {"synchronized": batch_norm == "synchronized", "seed": seed, "sampler": sampler}
+    inputs = tf.keras.Input([*(image_size or (None, None)), 3], name="image")  # Keras casts uint8 to this float32
+    features = build_backbone(backbone, _normalized(inputs), width=width, zero_init_residual=zero_init_residual, neck=neck, **shared)
+    if len(features) == 1:  # a backbone with its own decoder
+        x = features[0]
+    else:
+        x = build_neck(features, kind=neck, channels=neck_channels, shortcut=shortcut, upsampling=upsampling, **shared)
+    model = tf.keras.Model(inputs, heads(x, num_classes, seed=seed), name="ttfnet")
+    freeze(model, backbone, frozen_stages)
+    return model
+
+
+def _check(batch_norm, image_size):
     if batch_norm not in ("local", "synchronized"):
         raise ValueError(f"batch_norm must be one of ('local', 'synchronized'), received {batch_norm!r}")
     if image_size is not None and any(side % 32 for side in image_size):
         raise ValueError(f"image_size must be multiples of 32, received {tuple(image_size)}")
-    synchronized = batch_norm == "synchronized"
-    inputs = tf.keras.Input([*(image_size or (None, None)), 3], name="image")  # Keras casts uint8 to this float32
-    x = layers.Rescaling([1.0 / std for std in STD], [-mean / std for mean, std in zip(MEAN, STD)], name="normalization", dtype="float32")(
-        inputs
-    )
-    features = build_backbone(
-        backbone,
-        x,
-        width=width,
-        zero_init_residual=zero_init_residual,
-        synchronized=synchronized,
-        seed=seed,
-        neck=neck,
-        sampler=sampler,
-    )
-    if len(features) == 1:  # a backbone with its own decoder
-        x = features[0]
-    else:
-        x = build_neck(
-            features,
-            kind=neck,
-            sampler=sampler,
-            channels=neck_channels,
-            shortcut=shortcut,
-            upsampling=upsampling,
-            synchronized=synchronized,
-            seed=seed,
-        )
-    model = tf.keras.Model(inputs, heads(x, num_classes, seed=seed), name="ttfnet")
-    freeze(model, backbone, frozen_stages)
-    return model
+
+
+def _normalized(inputs):
+    """(pixel - mean) / std of each colour, float32 under every precision policy."""
+    scale, offset = [1.0 / std for std in STD], [-mean / std for mean, std in zip(MEAN, STD)]
+    return layers.Rescaling(scale, offset, name="normalization", dtype="float32")(inputs)
 
 
 def freeze(model: tf.keras.Model, backbone: str, frozen_stages: int) -> None:

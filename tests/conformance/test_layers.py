@@ -1,5 +1,6 @@
 """Every layer and every form of the model passes the same checks; a layer that is missing from the table fails."""
 
+import functools
 import importlib
 import pkgutil
 
@@ -36,10 +37,11 @@ INPUT = np.random.default_rng(0).standard_normal((2, 6, 7, 3)).astype(np.float32
 IMAGE = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
 
 
-def _model(**keywords):
-    """A small model away from its start, where zeros would hide gradients: every parameter gets values of its name."""
+@functools.cache
+def _model(name):
+    """The small model of that form, away from its start, where zeros would hide gradients; built once, and left as it was found."""
     small = {"width": 8, "neck_channels": (16, 8, 8), "heatmap_head": (8, 2), "box_head": (8, 1), "zero_init_residual": False}
-    model = networks.build(2, **{**small, **keywords})
+    model = networks.build(2, **{**small, **MODELS[name]})
     random = np.random.default_rng(2)
     for name, variable in named_parameters(model).items():
         scale = 0.05 if "conv_offset_mask" in name else 0.3 / np.sqrt(np.prod(variable.shape[:-1])) if variable.shape.rank == 4 else 0.2
@@ -99,7 +101,7 @@ def gradients():
 
     def compute(name):
         if name not in cache:
-            model = _model(**MODELS[name])
+            model = _model(name)
             variables = named_parameters(model, trainable_only=True)
             with tf.GradientTape() as tape:
                 outputs = model(IMAGE, training=False)
@@ -128,7 +130,7 @@ def test_both_samplers_give_equal_outputs_and_gradients(gradients):
 
 @pytest.mark.parametrize("name", ["crop_and_resize", "synchronized"])
 def test_saved_model_round_trip(name, tmp_path):
-    model, module = _model(**MODELS[name]), tf.Module()
+    model, module = _model(name), tf.Module()
     module.held = model.variables  # not the model: saving a Keras object traces every layer twice more
     signature = [tf.TensorSpec([None, None, None, 3], tf.uint8, name="image")]
     module.detect = tf.function(lambda image: model(image, training=False), input_signature=signature)
@@ -140,16 +142,21 @@ def test_saved_model_round_trip(name, tmp_path):
 
 
 def test_weights_round_trip(tmp_path):
-    model, other = _model(), _model(seed=1)
-    other.set_weights([w + 1.0 for w in other.get_weights()])
-    tf.train.Checkpoint(model=model).write(str(tmp_path / "weights"))
-    tf.train.Checkpoint(model=other).read(str(tmp_path / "weights")).assert_consumed()
-    for a, b in zip(model.get_weights(), other.get_weights()):
-        np.testing.assert_array_equal(a, b)
+    # Both forms have the same variables, and the same values in them: the second is again as it was when everything has been read.
+    model, other = (_model(sampler) for sampler in SAMPLERS)
+    values = other.get_weights()
+    try:
+        other.set_weights([value + 1.0 for value in values])
+        tf.train.Checkpoint(model=model).write(str(tmp_path / "weights"))
+        tf.train.Checkpoint(model=other).read(str(tmp_path / "weights")).assert_consumed()
+        for a, b in zip(model.get_weights(), other.get_weights()):
+            np.testing.assert_array_equal(a, b)
+    finally:
+        other.set_weights(values)
 
 
 def test_a_row_does_not_depend_on_its_batch():
-    model = _model()
+    model = _model("crop_and_resize")
     both, first = model(IMAGE), model(IMAGE[:1])
     for key, value in first.items():
         np.testing.assert_allclose(both[key][:1], value, atol=1e-5)

@@ -191,7 +191,7 @@ def test_a_darknet_file_fills_the_backbone(darknet, tmp_path):
     assert set(report.matched) == set(arrays)
     assert (report.missing, report.unused) == ((), ())
     assert report.notes == (
-        "2 numbers behind the 52 convolutions left over: layers of another network",
+        "2 values after the 52 convolutions are unused: layers of another network",
         "the stem was converted from images in 0..1 to normalised images",
     )
     for name, variable in _variables(darknet).items():
@@ -209,7 +209,7 @@ def test_a_darknet_file_fills_the_backbone(darknet, tmp_path):
 
 def test_a_darknet_file_for_another_backbone(model, initial, tmp_path):
     (tmp_path / "a.weights").write_bytes(struct.pack("<iiiQ", 0, 2, 0, 0) + bytes(400))
-    with pytest.raises(UserError, match=r"a\.weights: the backbone is not DarkNet-53, the only one that this kind of file can fill"):
+    with pytest.raises(UserError, match=r"a\.weights: the backbone is not DarkNet-53, the only one that Darknet files fit"):
         load_pretrained(model, tmp_path / "a.weights")
     _assert_unchanged(model, initial)
 

@@ -1,4 +1,4 @@
-"""Which tensor of a file goes where, on names and shapes alone."""
+"""Matching of tensors by names and shapes."""
 
 import numpy as np
 import pytest
@@ -20,11 +20,11 @@ BACKBONE = {"conv1.weight": (4, 3, 7, 7), "bn1.bias": (4,)}
 def test_a_backbone_by_any_prefix(prefix):
     found = match({prefix + name: shape for name, shape in BACKBONE.items()}, MODEL)
     assert found.pairs == {f"backbone.{name}": prefix + name for name in BACKBONE}
-    assert (found.missing, found.left_over, found.ignored, found.mismatched) == ((), (), (), ())
+    assert (found.missing, found.unused, found.ignored, found.mismatched) == ((), (), (), ())
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_a_whole_detector_is_missed_as_a_whole(prefix):
+def test_in_a_whole_detector_any_tensor_can_be_missing(prefix):
     whole = {prefix + name: shape for name, shape in MODEL.items() if "wh" not in name}
     found = match(whole, MODEL)
     assert found.pairs == {name.removeprefix("module."): name for name in whole}
@@ -34,7 +34,7 @@ def test_a_whole_detector_is_missed_as_a_whole(prefix):
 def test_names_of_early_official_versions():
     found = match({**BACKBONE, "bbox_head.upsample_layers.0.1.bias": (8,)}, {**BACKBONE, "bbox_head.deconv_layers.0.1.bias": (8,)}, "")
     assert found.pairs["bbox_head.deconv_layers.0.1.bias"] == "bbox_head.upsample_layers.0.1.bias"
-    assert found.left_over == ()
+    assert found.unused == ()
 
 
 NEEDLESS = [
@@ -60,26 +60,26 @@ STRANGE = [
 ]
 
 
-def test_what_no_detector_has_is_ignored_and_nothing_else():
+def test_only_what_no_detector_needs_is_ignored():
     found = match(dict.fromkeys([*BACKBONE, *NEEDLESS, *STRANGE], (1,)), {**MODEL, **{f"backbone.{n}": (1,) for n in BACKBONE}})
     assert sorted(found.ignored) == sorted(NEEDLESS)
-    assert sorted(found.left_over) == sorted(STRANGE)
+    assert sorted(found.unused) == sorted(STRANGE)
 
 
-def test_a_neck_is_ignored_by_a_network_that_has_none():
+def test_a_neck_is_ignored_by_a_network_without_one():
     unused = {"bbox_head.deconv_layers.0.1.bias": (8,), "module.bbox_head.shortcut_layers.1.layers.2.weight": (8, 8, 3, 3)}
     own = {name: shape for name, shape in MODEL.items() if "deconv" not in name}
     assert sorted(match({**own, **unused}, own).ignored) == sorted(unused)
-    assert match({**MODEL, **unused}, MODEL).left_over == ("module.bbox_head.shortcut_layers.1.layers.2.weight",)
+    assert match({**MODEL, **unused}, MODEL).unused == ("module.bbox_head.shortcut_layers.1.layers.2.weight",)
 
 
-def test_a_name_given_twice_is_left_over():
+def test_a_second_tensor_for_the_same_name_is_unused():
     found = match({"backbone.bn1.bias": (4,), "module.backbone.bn1.bias": (4,)}, MODEL)
     assert found.pairs == {"backbone.bn1.bias": "backbone.bn1.bias"}
-    assert found.left_over == ("module.backbone.bn1.bias",)
+    assert found.unused == ("module.backbone.bn1.bias",)
 
 
-def test_shapes():
+def test_shapes_that_differ():
     found = match({**MODEL, "bbox_head.hm.1.weight": (80, 8, 1, 1), "bbox_head.hm.1.bias": (80,), "backbone.bn1.bias": (5,)}, MODEL)
     assert found.mismatched == (
         Mismatch("backbone.bn1.bias", (5,), (4,)),
@@ -99,7 +99,7 @@ def test_shapes():
         (Mismatch("backbone.hm.2.bias", (80,), (3,)), False),
     ],
 )
-def test_what_follows_from_the_number_of_classes(mismatch, expected):
+def test_shapes_that_depend_on_the_number_of_classes(mismatch, expected):
     assert mismatch.depends_on_classes() == expected
 
 
@@ -109,7 +109,7 @@ def test_number_of_classes():
     assert num_classes_of(BACKBONE) is None
 
 
-def test_the_inner_part_of_dla():
+def test_the_base_of_dla():
     needed = {"backbone.base.level0.0.weight": (16, 16, 3, 3), "backbone.dla_up.ida_0.up_1.weight": (256, 1, 4, 4)}
     found = match({"level0.0.weight": (16, 16, 3, 3), "fc.weight": (1000, 512, 1, 1)}, needed)
     assert found.pairs == {"backbone.base.level0.0.weight": "level0.0.weight"}
@@ -117,7 +117,7 @@ def test_the_inner_part_of_dla():
     assert found.ignored == ("fc.weight",)
 
 
-# Pairs read off the two definitions: torchvision's Bottleneck and keras-cv's `apply_block`.
+# Names from the two definitions: torchvision's Bottleneck and keras-cv's `apply_block`.
 RESNET50 = {
     "conv1.weight": "stem.conv1_conv.weight",
     "bn1.running_var": "stem.conv1_bn.running_var",
@@ -132,7 +132,7 @@ RESNET50 = {
 }
 
 
-def test_resnet50_of_keras_cv():
+def test_names_of_resnet50_in_keras_cv():
     arrays = {name: np.zeros(1) for name in RESNET50}
     found = for_keras_cv(arrays)
     assert set(found) == set(RESNET50.values())
@@ -173,44 +173,44 @@ def _numbers(shapes, seed=0):
     return arrays, np.concatenate([array.ravel() for array in arrays.values()])
 
 
-def test_the_real_network_has_as_many_numbers_as_its_file():
-    # darknet53.conv.74 has 162 482 580 bytes, 20 of them header: 40 620 640 numbers, which is what the shapes add up to.
+def test_the_full_network_has_as_many_values_as_its_file():
+    # darknet53.conv.74 has 162 482 580 bytes, 20 of them header: 40 620 640 values, the sum of the shapes.
     assert sum(int(np.prod(shape)) for shape in _darknet53_shapes(32).values()) == 40_620_640
 
 
 @pytest.mark.parametrize(
-    ("behind", "note"),
+    ("after", "note"),
     [
         (0, ""),
-        (3, "3 numbers behind the 52 convolutions left over: layers of another network"),
-        (1_025_000, "1025000 numbers behind the 52 convolutions left over: the ImageNet classifier"),
+        (3, "3 values after the 52 convolutions are unused: layers of another network"),
+        (1_025_000, "1025000 values after the 52 convolutions are unused: the ImageNet classifier"),
     ],
 )
-def test_darknet_numbers_get_their_names(behind, note):
+def test_darknet_values_get_names(after, note):
     shapes = _darknet53_shapes()
     arrays, values = _numbers(shapes)
-    tensors, rest = darknet53_tensors(np.append(values, np.ones(behind, np.float32)), dict(sorted(shapes.items())))
+    tensors, rest = darknet53_tensors(np.append(values, np.ones(after, np.float32)), dict(sorted(shapes.items())))
     assert rest == note
     assert set(tensors) == set(arrays)
     for name, array in arrays.items():
         np.testing.assert_array_equal(tensors[name], array, err_msg=name)
 
 
-def test_darknet_of_another_network():
+def test_a_darknet_file_of_another_network():
     shapes = _darknet53_shapes()
     _, values = _numbers(shapes)
     with pytest.raises(
-        ValueError, match=r"it holds \d+ numbers and ends inside layer5\.4\.body\.1\.conv\.weight: cut short, or another network"
+        ValueError, match=r"it holds \d+ values and ends inside layer5\.4\.body\.1\.conv\.weight: it is truncated, or for another network"
     ):
         darknet53_tensors(values[:-1], shapes)
-    with pytest.raises(ValueError, match=r"where the variances of stem would be, some numbers are negative"):
+    with pytest.raises(ValueError, match=r"some values in the place of the variances of stem are negative"):
         darknet53_tensors(-values, shapes)
     with pytest.raises(ValueError, match="the backbone is not DarkNet-53"):
         darknet53_tensors(values, {"conv1.weight": (64, 3, 7, 7)})
 
 
-def test_a_stem_for_0_to_1_does_the_same_on_normalised_images():
-    """Convolution and normalisation of one window, once as Darknet computes them and once as we do."""
+def test_a_converted_stem_gives_the_same_on_normalised_images():
+    """Convolution and normalisation of one window, as Darknet computes them and after the conversion."""
     random = np.random.default_rng(1)
     tensors = {
         "stem.conv.weight": random.standard_normal([2, 3, 3, 3]).astype(np.float32),

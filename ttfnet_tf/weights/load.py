@@ -170,7 +170,7 @@ def _plan(model, source, prefix) -> tuple[WeightsReport, dict[str, np.ndarray]]:
         )
     for name in found.pairs.values():
         _check(source.name, name, tensors[name])
-    report = WeightsReport(source.name, tuple(found.pairs), found.missing, found.mismatched, found.left_over, found.ignored, tuple(notes))
+    report = WeightsReport(source.name, tuple(found.pairs), found.missing, found.mismatched, found.unused, found.ignored, tuple(notes))
     return report, {own: tensors[name] for own, name in found.pairs.items()}
 
 

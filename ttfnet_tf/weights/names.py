@@ -1,4 +1,4 @@
-"""Which tensor of a file belongs to which tensor of the model: names that official code, torchvision, timm and Darknet gave them.
+"""Matches the names of tensors in weight files, from the official code, torchvision, timm and Darknet, with those of the model.
 
 Names are those of the official checkpoints ("backbone.layer1.0.conv1.weight"), shapes are [out, in, H, W].
 """
@@ -14,14 +14,14 @@ import numpy as np
 
 from ttfnet_tf.methods.catalog import METHODS
 
-# Entries that no detector has: counters that nothing reads, classifiers, and layers that official versions make and never use.
+# Tensors that no detector needs: counters that nothing reads, classifiers, and layers that the official code creates and never uses.
 _NEEDLESS = re.compile(
     r"(^|\.)num_batches_tracked$"
     r"|^(backbone\.(base\.)?)?(fc|output)\.(weight|bias)$"
     r"|^(backbone\.)?(base\.)?level[34]\.project\."
     r"|^bbox_head\.shortcut_layers\.\d+\.shortcut\.(weight|bias)$"
 )
-# The official head makes a neck for DLA-34 too and passes it by.
+# The official head creates a neck for DLA-34 too, and does not use it.
 _NECK = re.compile(r"^bbox_head\.(deconv_layers|shortcut_layers)\.")
 _DARKNET_BLOCKS = (1, 2, 8, 8, 4)
 _DARKNET_CLASSIFIER = 1000 + 1000 * 1024  # biases and weights of the last layer of darknet53.weights
@@ -29,63 +29,63 @@ _DARKNET_CLASSIFIER = 1000 + 1000 * 1024  # biases and weights of the last layer
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A name with one shape in the file and another in the model."""
+    """A tensor whose shape in the file differs from that in the model."""
 
     name: str
     found: tuple[int, ...]
     needed: tuple[int, ...]
 
     def depends_on_classes(self) -> bool:
-        """Whether it is the last layer of a head and differs in its output channels alone."""
+        """Whether it is the last layer of a head, and only the output channels differ."""
         last = "|".join(info.last_layers() for info in METHODS.values())
         return re.fullmatch(rf"(?:{last})\.(?:weight|bias)", self.name) is not None and self.found[1:] == self.needed[1:]
 
 
 @dataclass(frozen=True)
 class Match:
-    """Every name of the model and of the file, each in one place."""
+    """The match of a file with a model: every name of both is in exactly one of these."""
 
-    pairs: dict[str, str]  # name in the model -> name in the file, shapes equal
-    missing: tuple[str, ...]  # names in the model that the file lacks
-    left_over: tuple[str, ...]  # names in the file without a counterpart
-    ignored: tuple[str, ...]  # names in the file that no detector needs
-    mismatched: tuple[Mismatch, ...]
+    pairs: dict[str, str]  # name in the model -> name in the file, with equal shapes
+    missing: tuple[str, ...]  # in the model and not in the file
+    unused: tuple[str, ...]  # in the file and not in the model
+    ignored: tuple[str, ...]  # in the file, and needed by no detector
+    mismatched: tuple[Mismatch, ...]  # in both, with different shapes
 
 
 def match(found: Mapping[str, Sequence[int]], needed: Mapping[str, Sequence[int]], prefix: str = "backbone.") -> Match:
-    """Pairs the tensors of a file with those of a model.
+    """Matches the tensors of a file with those of a model.
 
-    The file may hold a whole detector or a backbone alone; of a backbone, only the names under `prefix` can be missing.
+    The file may hold a whole detector or only a backbone; with a backbone, only names under `prefix` can be missing.
 
     Args:
         found: name -> shape of the file.
         needed: name -> shape of the model.
-        prefix: where a backbone hangs in the model.
+        prefix: of the backbone's names in the model.
     """
     ours = max(_spellings(needed, prefix), key=lambda spelling: sum(spelling(name) in needed for name in found))
     has_neck = any(_NECK.match(own) for own in needed)
     names: dict[str, str] = {}
-    left_over, ignored = [], []
+    unused, ignored = [], []
     for name in found:
         own = ours(name)
         if own in needed and own not in names:
             names[own] = name
         else:
             needless = _NEEDLESS.search(_modern(name)) or (not has_neck and _NECK.match(_modern(name)))
-            (ignored if needless else left_over).append(name)
+            (ignored if needless else unused).append(name)
     wrong = [own for own, name in names.items() if tuple(found[name]) != tuple(needed[own])]
     whole = any(not own.startswith(prefix) for own in names)
     return Match(
         pairs={own: name for own, name in names.items() if own not in wrong},
         missing=tuple(own for own in needed if own not in names and (whole or own.startswith(prefix))),
-        left_over=tuple(left_over),
+        unused=tuple(unused),
         ignored=tuple(sorted(ignored)),
         mismatched=tuple(Mismatch(own, tuple(found[names[own]]), tuple(needed[own])) for own in wrong),
     )
 
 
 def num_classes_of(found: Mapping[str, Sequence[int]]) -> int | None:
-    """Channels of the heatmap of a whole detector; None for a backbone."""
+    """Number of classes of a whole detector, from the channels of its heatmap; None for a backbone."""
     prefixes = {re.escape(info.head_layers["heatmap"]) for info in METHODS.values()}
     last = re.compile(rf"(?:{'|'.join(prefixes)})\.(\d+)\.weight")
     heads = {int(number[1]): name for name in found if (number := last.fullmatch(_modern(name)))}
@@ -93,23 +93,23 @@ def num_classes_of(found: Mapping[str, Sequence[int]]) -> int | None:
 
 
 def darknet53_tensors(values: np.ndarray, needed: Mapping[str, Sequence[int]]) -> tuple[dict[str, np.ndarray], str]:
-    """Names for the numbers of a Darknet file.
+    """Splits the values of a Darknet file into named tensors.
 
-    Each convolution, in the order of the network, stores the shifts, scales, means and variances of its normalisation, then its kernel.
+    Layer by layer, the file has the shifts, scales, means and variances of the normalisation, then the kernel of the convolution.
 
     Args:
         values: float32, from `files.read_darknet`.
         needed: name -> shape of a backbone with the official names of DarkNet-53, such as `stem.conv.weight`.
 
     Returns:
-        The tensors, and a line about what follows them in the file ("" for nothing).
+        The tensors, and a note about the values after them ("" if there are none).
 
     Raises:
-        ValueError: `needed` is no DarkNet-53, or `values` cannot belong to one; the message says why.
+        ValueError: `needed` is not a DarkNet-53, or `values` cannot be those of one; the message says why.
     """
     layers = _darknet53_layers()
     if any(f"{layer}.conv.weight" not in needed for layer in layers):
-        raise ValueError("the backbone is not DarkNet-53, the only one that this kind of file can fill")
+        raise ValueError("the backbone is not DarkNet-53, the only one that Darknet files fit")
     tensors: dict[str, np.ndarray] = {}
     position = 0
     for layer in layers:
@@ -117,33 +117,33 @@ def darknet53_tensors(values: np.ndarray, needed: Mapping[str, Sequence[int]]) -
             shape = tuple(needed[f"{layer}.{leaf}"])
             size = int(np.prod(shape))
             if position + size > len(values):
-                raise ValueError(f"it holds {len(values)} numbers and ends inside {layer}.{leaf}: cut short, or another network")
+                raise ValueError(f"it holds {len(values)} values and ends inside {layer}.{leaf}: it is truncated, or for another network")
             tensors[f"{layer}.{leaf}"] = values[position : position + size].reshape(shape)
             position += size
         if not (tensors[f"{layer}.bn.running_var"] >= 0).all():
-            raise ValueError(f"it is another network: where the variances of {layer} would be, some numbers are negative")
+            raise ValueError(f"it is for another network: some values in the place of the variances of {layer} are negative")
     rest = len(values) - position
     what = "the ImageNet classifier" if rest == _DARKNET_CLASSIFIER else "layers of another network"
-    return tensors, f"{rest} numbers behind the {len(layers)} convolutions left over: {what}" if rest else ""
+    return tensors, f"{rest} values after the {len(layers)} convolutions are unused: {what}" if rest else ""
 
 
 def for_keras_cv(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Torchvision's ResNet-50 under the names of keras-cv's: layer2.0.conv1.weight -> stage2.v2_stack_1_block1_1_conv.weight."""
+    """Renames torchvision's ResNet-50 to that of keras-cv: layer2.0.conv1.weight -> stage2.v2_stack_1_block1_1_conv.weight."""
     return {_keras_cv_name(_modern(name)): array for name, array in tensors.items()}
 
 
 def for_other_input(
     tensors: Mapping[str, np.ndarray], factor: np.ndarray, shift: np.ndarray, *, convolution: str, normalization: str
 ) -> dict[str, np.ndarray]:
-    """The same network for images on another scale.
+    """Converts a network to images of another scale.
 
-    Factors go into the kernel of the first convolution, shifts into the mean of the normalisation behind it. Equal but at the border of
-    the image, which is padded with zeros of the new scale.
+    Factors go into the kernel of the first convolution, shifts into the mean of the normalisation after it. The result is equal except at
+    the border of the image, which is padded with zeros of the new scale.
 
     Args:
-        tensors: by name, the first convolution [out, in, H, W] without bias.
-        factor, shift: for each colour: what the network was made for = factor * what it will get + shift.
-        convolution, normalization: names of the two first layers.
+        tensors: by name; the first convolution is [out, in, H, W] without bias.
+        factor, shift: [3], one for each colour: input the network was trained on = factor * new input + shift.
+        convolution, normalization: names of the first two layers.
     """
     kernel = tensors[f"{convolution}.weight"].astype(np.float64)
     constant = np.einsum("oihw,i->o", kernel, np.asarray(shift, np.float64))
@@ -155,7 +155,7 @@ def for_other_input(
 
 
 def summary(names: Iterable[str]) -> str:
-    """Names counted by their module: 'backbone.layer4 (30), fc (2)'."""
+    """Counts names by module: 'backbone.layer4 (30), fc (2)'."""
     groups: dict[str, int] = {}
     for name in names:
         group = ".".join(part for part in name.split(".")[:2] if part not in ("weight", "bias"))
@@ -165,7 +165,7 @@ def summary(names: Iterable[str]) -> str:
 
 
 def _spellings(needed: Mapping[str, Sequence[int]], prefix: str) -> list[Callable[[str], str]]:
-    """Ways to turn a file's name into one of the model's; the first of equally good ones is taken."""
+    """Functions from names of the file to names of the model; of equally good ones, the first is used."""
     spellings: list[Callable[[str], str]] = [_modern]
     for inner in (prefix, f"{prefix}base."):  # DLA's pretrained part is a module of its backbone
         spellings.append(functools.partial(_below, inner))
@@ -177,7 +177,7 @@ def _below(prefix: str, name: str) -> str:
 
 
 def _modern(name: str) -> str:
-    """Without what wrappers add, and with the names of the latest official code."""
+    """The name without the prefix of wrappers, as in the latest official code."""
     return name.removeprefix("module.").replace("bbox_head.upsample_layers.", "bbox_head.deconv_layers.", 1)
 
 

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# The floors of the house, the ground first. A package imports from itself and from what stands before it, in its row or above.
+# The lowest layer first. A package may import from itself, from earlier rows, and from what is left of it in its row.
 LAYERS = (
-    ("errors", "boxes", "files", "progress"),  # what everyone may use
-    ("layers", "models", "methods", "config"),  # a detector, and the settings that choose one
+    ("errors", "boxes", "files", "progress"),  # used everywhere
+    ("layers", "models", "methods", "config"),  # a detector, and its settings
     ("data", "doctor", "formats"),  # from annotation files to batches
-    ("build", "runs", "weights"),  # settings become objects, objects are kept
-    ("inference", "evaluation", "serving"),  # a detector at work
-    ("tensorboard", "inspect"),  # what can be looked at
-    ("training", "export", "reproduce", "report", "benchmarks"),  # whole jobs
+    ("build", "runs", "weights"),  # from settings to objects; runs and weights on disk
+    ("inference", "evaluation", "serving"),  # using a detector
+    ("tensorboard", "inspect"),  # logs and inspection
+    ("training", "export", "reproduce", "report", "benchmarks"),  # complete jobs
     ("cli", "__main__"),
 )
 ORDER = [package for row in LAYERS for package in row]
-# Settings stop here: everything else takes arguments with names and defaults.
+# The modules that read settings; all others take arguments with names and defaults.
 KNOWS_SETTINGS = {
     "benchmarks.cost",
     "benchmarks.detect",
@@ -50,7 +50,7 @@ KNOWS_SETTINGS = {
     "weights.convert",
     "weights.pretrained",
 }
-# What may be imported before settings are checked.
+# Imported before settings are checked, so without TensorFlow.
 WITHOUT_TENSORFLOW = (
     "boxes",
     "cli",
@@ -94,7 +94,7 @@ WITHOUT_TENSORFLOW = (
     "serving.verify",
     "tensorboard.events",
 )
-# No longer developed, or an extra: imported when they are used.
+# No longer developed, or extras: imported when they are used.
 IMPORTED_WHEN_USED = ("tensorflow_addons", "keras_cv", "tensorflow_serving")
 
 

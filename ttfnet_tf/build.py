@@ -18,10 +18,22 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.base import Method
 from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.models.detector import build_model
+from ttfnet_tf.models.precision import built_in
 
 
-def model_of(config: Config, num_classes: int) -> tf.keras.Model:
-    """The network, initialised by `train.seed`; pretrained weights are not loaded here."""
+def model_of(config: Config, num_classes: int, *, precision: str = "float32") -> tf.keras.Model:
+    """The network, initialised by `train.seed`; pretrained weights are not loaded here.
+
+    Args:
+        config: settings; `train.precision` is not read, because it is the precision of training alone.
+        num_classes: C.
+        precision: that the network computes in, whatever Keras' global policy is. Weights and outputs are float32 in each.
+    """
+    with built_in(precision):
+        return _model_of(config, num_classes)
+
+
+def _model_of(config, num_classes):
     settings, method = config.model, METHODS[config.model.method]
     return build_model(
         num_classes,

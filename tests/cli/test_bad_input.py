@@ -25,7 +25,7 @@ import yaml
 from PIL import Image
 
 from ttfnet_tf import build, cli
-from ttfnet_tf.training import loop as train
+from ttfnet_tf.training import build as training_build
 from ttfnet_tf.training.step import SAMPLE_NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -428,14 +428,14 @@ TABLE = {
     "metrics are something else": (
         RESUME,
         text("run/metrics.jsonl", "step,loss\n"),
-        "{tmp}/run/metrics.jsonl: holds a line that training has not written; mend it or move the file away",
+        "{tmp}/run/metrics.jsonl: holds a line that training has not written; fix it or move the file away",
     ),
     "loss not finite": (
         f"STEP=real {TRAIN} losses.heatmap_weight=3e38",
         None,
         (
-            "{tmp}/new: the loss is inf at step 1, image ids 7, 8; see it again: ttfnet replay {tmp}/new/divergence/step-1; "
-            "lower optim.lr (now 0.0032) or raise optim.warmup_steps and start with another --work-dir, or go on with "
+            "{tmp}/new: the loss is inf at step 1, image ids 7, 8; replay it: ttfnet replay {tmp}/new/divergence/step-1; "
+            "lower optim.lr (now 0.0032) or raise optim.warmup_steps and start with another --work-dir, or resume with "
             "train.on_divergence=skip or rollback"
         ),
     ),
@@ -597,7 +597,7 @@ def trained(tmp_path_factory, shared_networks):
     make_folder(tmp)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "model_of", shared_networks)
-        patch.setattr(train, "build_train_function", step_that_does_nothing)
+        patch.setattr(training_build, "build_train_function", step_that_does_nothing)
         assert cli.main(shlex.split(RESUME.format(tmp=tmp))) == 0
     return tmp
 
@@ -608,10 +608,10 @@ def shared_networks():
     networks = {}
     real = build.model_of
 
-    def model_of(config, num_classes):
-        key = (repr(config.model), num_classes, tf.distribute.has_strategy())
+    def model_of(config, num_classes, *, precision="float32"):
+        key = (repr(config.model), num_classes, precision, tf.distribute.has_strategy())
         if key not in networks:
-            networks[key] = real(config, num_classes)
+            networks[key] = real(config, num_classes, precision=precision)
         return networks[key]
 
     return model_of
@@ -677,7 +677,7 @@ def test_the_line_of(tmp, shared_networks, used_port, monkeypatch, capfd, comman
         monkeypatch.setenv("TF_CONFIG", given["TF_CONFIG"])
     if "STEP" not in given:
         monkeypatch.setattr(build, "model_of", shared_networks)
-        monkeypatch.setattr(train, "build_train_function", step_that_does_nothing)
+        monkeypatch.setattr(training_build, "build_train_function", step_that_does_nothing)
     if change is not None:
         change(tmp)
     before = contents(tmp, given)
@@ -693,12 +693,12 @@ def test_the_line_of(tmp, shared_networks, used_port, monkeypatch, capfd, comman
 
 def test_a_run_goes_on_when_the_disk_has_space_again(tmp, shared_networks, monkeypatch, capfd):
     monkeypatch.setattr(build, "model_of", shared_networks)
-    monkeypatch.setattr(train, "build_train_function", step_that_does_nothing)
+    monkeypatch.setattr(training_build, "build_train_function", step_that_does_nothing)
     command = shlex.split(RESUME.format(tmp=tmp)) + ["train.epochs=2"]
     with largest_file(1_000_000):
         assert cli.main(command) == 2
     assert cli.main(command) == 0
-    assert "goes on from step 1 of 2" in capfd.readouterr().out
+    assert "resumes at step 1 of 2" in capfd.readouterr().out
     assert [json.loads(line)["step"] for line in (tmp / "run" / "metrics.jsonl").read_text().splitlines()] == [1, 2]
 
 

@@ -140,7 +140,7 @@ def test_debug_shows_the_trace(capsys, tmp_path):
 
 
 def test_train_names_the_run_after_its_config(monkeypatch, capsys, write_yaml, tmp_path):
-    from ttfnet_tf.training import loop as train
+    from ttfnet_tf.training import run as train
 
     calls = []
 

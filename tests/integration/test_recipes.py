@@ -24,6 +24,7 @@ from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.reproduce.cells import read_published
 from ttfnet_tf.runs.checkpoint import CheckpointStore
 from ttfnet_tf.training import build as training_build
+from ttfnet_tf.training.state import TrainState
 from ttfnet_tf.training.step import build_train_function
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -81,9 +82,7 @@ class Network:
         optimizer = training_build.optimizer_of(config, self.parameters)
         train = build_train_function(
             tf.distribute.get_strategy(),
-            self.model,
-            list(self.parameters.values()),
-            optimizer,
+            TrainState(self.model, self.parameters, optimizer),
             build.method_of(config, CLASSES),
             normalizer=config.losses.normalizer,
             clip_norm=config.optim.clip_norm,
@@ -128,7 +127,7 @@ def step_of(network, data_splits):
         if key not in made:
             own = network(config)
             train, optimizer = own.trainer(config)
-            rate = training_build.learning_rate_at(config, 0, steps_per_epoch=100)
+            rate = training_build.learning_rate_of(config, 100)(0)
             history = train.python_function(iter([batch]), tf.constant([rate]), tf.constant(0, tf.int64))
             made[key] = {name: float(values[0]) for name, values in history.items()}, own, optimizer
         return made[key]
@@ -197,7 +196,7 @@ def two_steps(network, cell_configs):
         maps = [method.paint(boxes, labels) for boxes, labels in zip(BOXES, LABELS)]
         drawn = {name: np.stack([m[name] for m in maps]) for name in method.target_shapes}
         batch = {"image": image, "boxes": BOXES, "labels": LABELS, **drawn}
-        rates = tf.constant([training_build.learning_rate_at(config, step, steps_per_epoch=100) for step in range(2)], tf.float32)
+        rates = tf.constant([training_build.learning_rate_of(config, 100)(step) for step in range(2)], tf.float32)
         own, key = network(config), trainer_key(config)
         if users[key] < 10:  # not worth compiling
             train = own.trainer(config)[0].python_function

@@ -8,6 +8,7 @@ import tensorflow as tf
 from ttfnet_tf.methods.centernet import centernet, centernet_losses, decode_centres
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.training.optimizers import RuleGroups
+from ttfnet_tf.training.state import TrainState
 from ttfnet_tf.training.step import build_train_function
 
 SIZE = (32, 48)
@@ -108,7 +109,7 @@ def test_a_small_network_learns():
     assert "bbox_head.deconv_layers.2.3.weight" in named
     assert len(named) == len(model.trainable_variables)
     method = centernet(image_size=(64, 64), num_classes=2)
-    train = build_train_function(tf.distribute.get_strategy(), model, list(named.values()), RuleGroups(named, "adam"), method)
+    train = build_train_function(tf.distribute.get_strategy(), TrainState(model, named, RuleGroups(named, "adam")), method)
     image = np.zeros([2, 64, 64, 3], np.uint8)
     image[0, 8:20, 4:21], image[1, 30:50, 20:60] = 200, 100
     boxes = np.array([[[4, 8, 20, 19]], [[20, 30, 59, 49]]], np.float32)

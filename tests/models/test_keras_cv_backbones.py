@@ -18,7 +18,7 @@ from ttfnet_tf.models.backbones.keras_cv import load_preset
 from ttfnet_tf.models.detector import freeze
 from ttfnet_tf.models.parameters import named_buffers, named_parameters
 from ttfnet_tf.runs.moving_average import MovingAverage
-from ttfnet_tf.training.optim import ReferenceSGD
+from ttfnet_tf.training.sgd import ReferenceSGD
 
 MOBILENET = "keras_cv/mobilenet_v3_small"
 SMALL = {"neck": "plain", "neck_channels": (8, 8, 8), "heatmap_head": (8, 1), "box_head": (8, 1), "image_size": (64, 96)}

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf.training import optim
+from ttfnet_tf.training.schedule import learning_rate
+from ttfnet_tf.training.sgd import ReferenceSGD, parameter_rule
+from ttfnet_tf.training.step import clip_scale
 
 pytestmark = pytest.mark.parity
 
@@ -17,7 +19,7 @@ def test_five_updates(case):
     arrays = golden.arrays_of("optim", case)
     trainable = [name for name, group in case["groups"].items() if group["requires_grad"]]
     parameters = {name: tf.Variable(arrays[f"init/{name}"]) for name in trainable}
-    optimizer = optim.ReferenceSGD(parameters, momentum=case["momentum"], **RULE)
+    optimizer = ReferenceSGD(parameters, momentum=case["momentum"], **RULE)
     for step, lr in enumerate(case["lrs"]):
         # PyTorch clips in place, so what was recorded is the clipped gradient and the norm it had before.
         recorded_norm = case["grad_norm_before_clip"][step]
@@ -25,7 +27,7 @@ def test_five_updates(case):
         gradients = [tf.constant((arrays[f"grad{step}/{name}"].astype(np.float64) * unclip).astype(np.float32)) for name in trainable]
         norm = tf.linalg.global_norm(gradients)
         np.testing.assert_allclose(norm, recorded_norm, rtol=1e-5)
-        optimizer.update(gradients, tf.constant(lr), optim.clip_scale(norm, case["max_norm"]))
+        optimizer.update(gradients, tf.constant(lr), clip_scale(norm, case["max_norm"]))
         for name in trainable:
             expected = arrays[f"after{step}_32/{name}"]
             np.testing.assert_allclose(parameters[name], expected, rtol=1e-6, atol=1e-7, err_msg=f"step {step} {name}")
@@ -35,7 +37,7 @@ def test_five_updates(case):
 def test_rules_of_the_toy_parameters(case):
     for name, group in case["groups"].items():
         if group["requires_grad"]:
-            assert optim.parameter_rule(name, **RULE) == (group["lr_mult"], group["weight_decay"]), name
+            assert parameter_rule(name, **RULE) == (group["lr_mult"], group["weight_decay"]), name
 
 
 SCHEDULES = [
@@ -48,7 +50,7 @@ SCHEDULES = [
 def test_step_schedule_with_warm_up(schedule):
     settings = schedule["lr_config"]
     for iteration, expected in schedule["iter_lr"]:
-        lr = optim.learning_rate(
+        lr = learning_rate(
             iteration,
             base_lr=schedule["base_lr"],
             steps_per_epoch=schedule["iters_per_epoch"],

@@ -13,8 +13,9 @@ from ttfnet_tf.methods.ttfnet import ttfnet
 from ttfnet_tf.models import parameters
 from ttfnet_tf.models.normalization import MEAN, STD
 from ttfnet_tf.models.parameters import named_parameters
-from ttfnet_tf.training import optim
-from ttfnet_tf.training.step import build_train_function
+from ttfnet_tf.training.sgd import ReferenceSGD, parameter_rule
+from ttfnet_tf.training.state import TrainState
+from ttfnet_tf.training.step import build_train_function, clip_scale
 
 pytestmark = pytest.mark.parity
 
@@ -41,18 +42,16 @@ def step(request):
     golden_weights.fill(model)
     named = named_parameters(model, trainable_only=True)
     before = {name: variable.numpy() for name, variable in named.items()}
-    optimizer = optim.ReferenceSGD(named)
+    optimizer = ReferenceSGD(named)
     train = build_train_function(
         tf.distribute.get_strategy(),
-        model,
-        list(named.values()),
-        optimizer,
+        TrainState(model, named, optimizer),
         ttfnet(image_size=size, num_classes=NUM_CLASSES),
     )
     history = train(iter(tf.data.Dataset.from_tensors(_batch(case, arrays, size))), tf.constant([case["lr"]]), tf.constant(0, tf.int64))
     metrics = {name: float(values[0]) for name, values in history.items()}
     # v = clip * g + weight_decay * p after the first step, so the buffers tell the gradients before clipping.
-    clip = float(optim.clip_scale(tf.constant(metrics["gradient_norm"]), 35.0))
+    clip = float(clip_scale(tf.constant(metrics["gradient_norm"]), 35.0))
     gradients = {
         name: (buffer.numpy().astype(np.float64) - rule[1] * before[name]) / clip
         for name, buffer, rule in zip(named, optimizer.buffers.values(), optimizer.rules)
@@ -143,7 +142,7 @@ def _relative(actual, expected):
 def test_rules_of_every_parameter(model):
     for entry in golden_weights.table("state_dicts.json")[model]["state_dict"]:
         if entry["kind"] == "param":
-            rule = optim.parameter_rule(entry["name"], weight_decay=4e-4, bias_lr_multiplier=2.0, bias_weight_decay=0.0)
+            rule = parameter_rule(entry["name"], weight_decay=4e-4, bias_lr_multiplier=2.0, bias_weight_decay=0.0)
             assert rule == (entry["lr_mult"], entry["weight_decay"]), entry["name"]
 
 

@@ -407,7 +407,7 @@ def test_an_exported_model(report, run_folder, tmp_path):
 @pytest.mark.parametrize(("setting", "writes", "expected"), [("true", True, 1), ("true", False, 0), ("false", True, 0)])
 def test_training_writes_the_report_if_the_setting_says_so(monkeypatch, capsys, write_yaml, setting, writes, expected):
     from ttfnet_tf.report import write_report
-    from ttfnet_tf.training import loop as train
+    from ttfnet_tf.training import run as train
 
     monkeypatch.setattr(train, "run_training", lambda config, work_dir: SimpleNamespace(finished=True, step=12, writes=writes))
     monkeypatch.setattr(write_report, "write_report", lambda runs: f"{runs[0]}/report.html")

@@ -57,11 +57,11 @@ def test_figure4_takes_own_points(capsys, tmp_path, is_drawn):
 
 
 def test_the_command_runs_collects_and_stops(capsys, monkeypatch, shapes, tmp_path, is_drawn):
-    import ttfnet_tf.training.loop
+    import ttfnet_tf.training.run
 
     arguments = ["reproduce", "table4", "--data", str(shapes), "--scale", "0.25", "--out", str(tmp_path), "--cells", "0-0-0", "3-2-1"]
     trainer = Trainer({"0-0-0": 0.1, "3-2-1": 0.2}, stop_at="3-2-10")
-    monkeypatch.setattr(ttfnet_tf.training.loop, "run_training", trainer)
+    monkeypatch.setattr(ttfnet_tf.training.run, "run_training", trainer)
     assert cli.main(arguments) == 130
     assert "| 3-2-1 | 54.4 | 32.9 |  |  |  | unfinished |" in capsys.readouterr().out
     trainer.stop_at = None

@@ -1,4 +1,4 @@
-"""What a run writes for TensorBoard, and that one that goes on writes nothing twice."""
+"""What a run writes for TensorBoard; a resumed run writes nothing twice."""
 
 import dataclasses
 import re

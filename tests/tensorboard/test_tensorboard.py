@@ -1,4 +1,4 @@
-"""TensorBoard itself on a run that crashed and went on: every curve once, every page with something on it."""
+"""TensorBoard itself on a run that crashed and was resumed: every curve once, every page with something on it."""
 
 import functools
 import json
@@ -27,18 +27,19 @@ CRASH = 8  # step
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Work directory of a run of 9 steps that crashed behind step 8 and went on from its checkpoint at step 6; networks of width 8."""
+    """Work directory of a run of 9 steps that crashed behind step 8 and was resumed at its checkpoint of step 6; networks of width 8."""
     from ttfnet_tf import build
-    from ttfnet_tf.training.loop import _Run, run_training
+    from ttfnet_tf.training.recorder import RunRecorder
+    from ttfnet_tf.training.run import run_training
 
     folder = tmp_path_factory.mktemp("tensorboard")
     draw_shapes(folder / "shapes", train=12, val=4, size=(64, 64), seed=3)
     (folder / "settings.yaml").write_text(SETTINGS.format(folder / "shapes"))
     config = load_config(folder / "settings.yaml")
-    log = _Run._log
+    line = RunRecorder.line
 
     def log_and_crash(self, step, *others):
-        log(self, step, *others)
+        line(self, step, *others)
         if step == CRASH:
             raise KeyboardInterrupt
 
@@ -46,7 +47,7 @@ def run(tmp_path_factory):
         patch.setattr(build, "build_model", functools.partial(build.build_model, width=8))
         straight = run_training(config, folder / "straight")
         with pytest.MonkeyPatch.context() as crashing:
-            crashing.setattr(_Run, "_log", log_and_crash)
+            crashing.setattr(RunRecorder, "line", log_and_crash)
             with pytest.raises(KeyboardInterrupt):
                 run_training(config, folder / "run")
         resumed = run_training(config, folder / "run")
@@ -60,7 +61,7 @@ def server(run):
         yield server
 
 
-def test_the_run_that_went_on_equals_one_that_never_stopped(run):
+def test_the_resumed_run_equals_one_that_never_stopped(run):
     straight = run.parent / "straight"
     assert metrics(run) == metrics(straight)
     expected, actual = checkpoint(straight), checkpoint(run)

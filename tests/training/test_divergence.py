@@ -1,4 +1,4 @@
-"""Runs with planted mistakes: caught at their step, told with images and layers, replayed from the record, left out or gone back from.
+"""Runs with planted mistakes: caught at their step, reported with images and layers, replayed from the record, skipped or rolled back.
 
 Twelve images, four a batch: steps 1 to 3 are the first epoch. A planted image is one whose heatmap is not a number, at one moment of
 the run; a planted learning rate is a thousand times the scheduled one in one step.
@@ -19,9 +19,8 @@ from integration_runs import checkpoint, metrics
 
 from ttfnet_tf import build, cli
 from ttfnet_tf.data.shapes import draw_shapes
-from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.training import build as training_build
-from ttfnet_tf.training import loop as loop
+from ttfnet_tf.training.loop import TrainingLoop
 
 SETTINGS = """
 data:
@@ -94,7 +93,7 @@ def test_an_image_that_is_not_a_number_stops_the_run_and_is_named_and_replayed(t
     assert code == 2
     assert len(lines) == 1
     assert f"ttfnet: {tmp_path}/run: the loss is nan at step 5, and of its 4 images image id {third} has a loss that is not fin" in lines[0]
-    assert f"; see it again: ttfnet replay {record}; lower optim.lr (now 0.002)" in lines[0]
+    assert f"; replay it: ttfnet replay {record}; lower optim.lr (now 0.002)" in lines[0]
     # Nothing of the step is in what was kept; the call went on to the sixth.
     assert [line["step"] for line in metrics(tmp_path / "run")] == [3]
     assert len(set(report["image_ids"])) == 4
@@ -107,8 +106,8 @@ def test_an_image_that_is_not_a_number_stops_the_run_and_is_named_and_replayed(t
     assert layers["bbox_head.wh.1.bias"]["gradient_not_finite"] == 0  # a branch of its own
     assert all(layer["weights_not_finite"] == 0 for layer in layers.values())
 
-    command = shlex.split(lines[0].split("see it again: ttfnet ")[1].split(";")[0])
-    assert cli.main(["replay", *command[1:]]) == 0
+    command = shlex.split(lines[0].split("; replay it: ")[1].split(";")[0])
+    assert cli.main(command[1:]) == 0
     out = capfd.readouterr().out
     assert out.splitlines()[-1] == "the same figures as in training"
     assert f"  image id {third}: nan (heatmap_loss nan, box_loss " in out
@@ -117,17 +116,20 @@ def test_an_image_that_is_not_a_number_stops_the_run_and_is_named_and_replayed(t
 @pytest.mark.slow
 def test_a_learning_rate_a_thousand_times_too_high_is_caught_before_its_effect_spreads(train, monkeypatch, tmp_path, capfd):
     """Step 5 still has the loss of good weights; its update ruins them, and step 6 shows it."""
-    real = training_build.learning_rate_at
-    monkeypatch.setattr(
-        training_build, "learning_rate_at", lambda config, step, per_epoch: real(config, step, per_epoch) * (1000 if step == 4 else 1)
-    )
+    real = training_build.learning_rate_of
+
+    def planted(*args):
+        rate = real(*args)
+        return lambda step: rate(step) * (1000 if step == 4 else 1)
+
+    monkeypatch.setattr(training_build, "learning_rate_of", planted)
     code, lines = train("run")
     record = tmp_path / "run" / "divergence" / "step-6"
     report = _report(record)
     assert code == 2
     assert len(lines) == 1
     shown = re.search(
-        r"run: the loss is ([\d.]+), (\d+) times its running mean ([\d.]+) at step 6, image ids (\d+), (\d+), (\d+), (\d+); see it again",
+        r"run: the loss is ([\d.]+), (\d+) times its running mean ([\d.]+) at step 6, image ids (\d+), (\d+), (\d+), (\d+); replay it: ",
         lines[0],
     )
     loss, times, mean, *ids = shown.groups()
@@ -140,26 +142,25 @@ def test_a_learning_rate_a_thousand_times_too_high_is_caught_before_its_effect_s
     assert np.linalg.norm(norms) == pytest.approx(report["in_training"]["gradient_norm"], rel=1e-3)
     assert cli.main(["replay", str(record)]) == 0
     assert capfd.readouterr().out.splitlines()[-1] == "the same figures as in training"
-    # In another precision: the figures differ a little, and that is told.
+    # With other settings the figures differ, and that is said.
     assert cli.main(["replay", str(record), "losses.box_weight=10"]) == 0
     assert capfd.readouterr().out.splitlines()[-1] == "other figures than when it happened (settings were changed)"
 
 
 @pytest.mark.slow
 def test_weights_that_are_not_numbers_are_named(train, monkeypatch, tmp_path, capfd):
-    real = loop._Run._begin
+    real = TrainingLoop.run
 
-    def begin(run):
-        step = real(run)
-        bias = next(v for name, v in named_parameters(run.model).items() if name.endswith("deconv_layers.1.0.conv_offset_mask.bias"))
+    def run(loop, step, must_stop):
+        bias = loop.state.parameters["bbox_head.deconv_layers.1.0.conv_offset_mask.bias"]
         bias.assign(tf.concat([[np.nan], bias[1:]], 0))
-        return step
+        return real(loop, step, must_stop)
 
-    monkeypatch.setattr(loop._Run, "_begin", begin)
+    monkeypatch.setattr(TrainingLoop, "run", run)
     code, lines = train("run", "train.on_divergence=skip")
     assert (code, len(lines)) == (2, 1)
     assert "the offsets of a deformable convolution are not finite at step 1, image ids " in lines[0]
-    assert "cannot be left out: go on with train.on_divergence=rollback" in lines[0]
+    assert "a step without a loss cannot be skipped: resume with train.on_divergence=rollback" in lines[0]
     assert cli.main(["replay", str(tmp_path / "run/divergence/step-1")]) == 0
     out = capfd.readouterr().out.splitlines()
     assert out[1].startswith("the network cannot be computed: ")
@@ -176,21 +177,21 @@ def _assert_equal_runs(first, second):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", ["skip", "rollback"])
-def test_a_run_that_goes_on_ends_and_resumes_bit_equal(train, plant_image, tmp_path, policy):
+def test_a_run_that_continues_ends_and_resumes_bit_equal(train, plant_image, tmp_path, policy):
     plant_image(4)
     setting = f"train.on_divergence={policy}"
     code, lines = train("straight", setting, "optim.ema_decay=0.9")
     assert code == 0
     assert len(lines) == 1
     assert f"{tmp_path}/straight: the loss is nan at step 5, and of its 4 images image id " in lines[0]
-    told = metrics(tmp_path / "straight")
+    logged = metrics(tmp_path / "straight")
     event = {"step": 5, "epoch": pytest.approx(5 / 3), "divergence": policy}
-    assert told[1] == event
-    assert [line["step"] for line in told if "loss" in line] == [3, 6, 9, 12]
-    assert all(np.isfinite(line["loss"]) for line in told if "loss" in line)
+    assert logged[1] == event
+    assert [line["step"] for line in logged if "loss" in line] == [3, 6, 9, 12]
+    assert all(np.isfinite(line["loss"]) for line in logged if "loss" in line)
     state = checkpoint(tmp_path / "straight")
     assert all(np.isfinite(value).all() for value in state.values() if value.dtype.kind == "f")
-    # After the return, step 4 (3 from 0) took batch 5, behind the bad one: 5 - 3 batches further than its number.
+    # After the rollback, step 4 (3 from 0) took batch 5, behind the bad one: 5 - 3 batches further than its number.
     assert state["sentinel/data_offset/.ATTRIBUTES/VARIABLE_VALUE"] == (2 if policy == "rollback" else 0)
     assert state["sentinel/left_out/.ATTRIBUTES/VARIABLE_VALUE"] == 1
     assert state["sentinel/seen/.ATTRIBUTES/VARIABLE_VALUE"] == (12 if policy == "rollback" else 11)
@@ -205,9 +206,9 @@ def test_a_run_that_goes_on_ends_and_resumes_bit_equal(train, plant_image, tmp_p
 @pytest.mark.parametrize(
     ("policy", "bad", "line"),
     [
-        ("skip", range(1, 12), "at step 12, .*; 10 steps before it were left out; "),
+        ("skip", range(1, 12), "at step 12, .*; 10 steps in a row were skipped before it; "),
         # Batch 4 (from 0) spoils step 5; back at the checkpoint of step 3, step 4 takes the batch behind it.
-        ("rollback", range(4, 100), "at step 4, .*; 3 returns did not help; "),
+        ("rollback", range(4, 100), "at step 4, .*; 3 rollbacks did not help; "),
     ],
 )
 def test_too_many_in_a_row_end_the_run(train, plant_image, policy, bad, line):
@@ -219,7 +220,7 @@ def test_too_many_in_a_row_end_the_run(train, plant_image, policy, bad, line):
 
 
 @pytest.mark.slow
-def test_two_replicas_tell_the_images_of_both(tmp_path, shapes):
+def test_two_replicas_report_the_images_of_both(tmp_path, shapes):
     """In a process of its own, which must start with two devices."""
     config = tmp_path / "settings.yaml"
     config.write_text(SETTINGS.format(shapes=shapes))

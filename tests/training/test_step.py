@@ -7,11 +7,14 @@ import tensorflow as tf
 
 from ttfnet_tf.methods.targets import paint_targets
 from ttfnet_tf.methods.ttfnet import decode_distances, ttfnet
-from ttfnet_tf.models.parameters import named_buffers, named_parameters
+from ttfnet_tf.models.parameters import named_parameters
+from ttfnet_tf.models.precision import built_in
 from ttfnet_tf.runs.moving_average import MovingAverage
-from ttfnet_tf.training import optim
+from ttfnet_tf.training.loss_scale import LossScale
 from ttfnet_tf.training.sentinel import Sentinel
-from ttfnet_tf.training.step import build_train_function
+from ttfnet_tf.training.sgd import ReferenceSGD
+from ttfnet_tf.training.state import TrainState
+from ttfnet_tf.training.step import build_train_function, clip_scale
 
 SIZE = (64, 64)
 SETTINGS = {"image_size": SIZE, "num_classes": 2}
@@ -48,26 +51,20 @@ def _painted(batch):
 class Trainer:
     """A small network and its training function, which is traced once for all tests that share it."""
 
-    def __init__(self, **changes):
-        self.model = networks.build(2, **SMALL)
+    def __init__(self, *, loss_scale=None, sentinel=None, clip_norm=35.0, precision="float32", **weights):
+        with built_in(precision):
+            self.model = networks.build(2, **SMALL)
         named = named_parameters(self.model, trainable_only=True)
         self.parameters = list(named.values())
-        self.optimizer = optim.ReferenceSGD(named)
-        self.average = MovingAverage(named, 0.5)
-        self.loss_scale = changes.get("loss_scale")
-        if "sentinel" in changes:
-            changes["statistics"] = list(named_buffers(self.model).values())
-        weights = {name: changes.pop(name) for name in ("heatmap_weight", "box_weight") if name in changes}
+        self.optimizer, self.average = ReferenceSGD(named), MovingAverage(named, 0.5)
+        self.loss_scale, self.sentinel = loss_scale, sentinel
         self.train = build_train_function(
             tf.distribute.get_strategy(),  # the current one
-            self.model,
-            self.parameters,
-            self.optimizer,
+            TrainState(self.model, named, self.optimizer, self.average, loss_scale, sentinel),
             ttfnet(**SETTINGS, **weights),
-            average=self.average,
-            **changes,
+            clip_norm=clip_norm,
+            restore_statistics=sentinel is not None,
         )
-        self.sentinel = changes.get("sentinel")
         self._initial = [variable.numpy() for variable in self.model.variables]
 
     def reset(self):
@@ -99,17 +96,17 @@ def trainer():
 
 @pytest.fixture(scope="module")
 def scaled():
-    return Trainer(loss_scale=optim.LossScale(initial=1024.0))
+    return Trainer(loss_scale=LossScale(initial=1024.0))
 
 
 def test_four_images_are_learned(trainer):
     batch = _batch()
     history = trainer.run(batch, [*np.linspace(0, 0.005, 20), *[0.005] * 140, *[0.0005] * 40])
     assert history["loss"][-1] < 0.05 * history["loss"][0]
-    found = decode_distances(trainer.model(batch["image"], training=True), image_size=SIZE, top_k=2)
-    order = np.argsort(found["classes"], axis=1)
-    np.testing.assert_array_equal(np.take_along_axis(found["classes"].numpy(), order, 1), batch["labels"])
-    boxes = np.take_along_axis(found["boxes"].numpy(), order[..., None], 1)
+    detections = decode_distances(trainer.model(batch["image"], training=True), image_size=SIZE, top_k=2)
+    order = np.argsort(detections["classes"], axis=1)
+    np.testing.assert_array_equal(np.take_along_axis(detections["classes"].numpy(), order, 1), batch["labels"])
+    boxes = np.take_along_axis(detections["boxes"].numpy(), order[..., None], 1)
     assert np.abs(boxes - batch["boxes"]).max() < 8  # pixels
 
 
@@ -143,11 +140,11 @@ def test_weights_of_the_losses_and_clipping(trainer):
     plain = trainer.run(_batch(), [0.0])
     other = Trainer(heatmap_weight=2.0, box_weight=10.0, clip_norm=0.01)
     history = other.run(_batch(), [0.0])
-    # Losses are told as they are summed, weights included; the default box weight is 5.
+    # Losses are reported as they are summed, weights included; the default box weight is 5.
     np.testing.assert_allclose(history["heatmap_loss"], 2 * plain["heatmap_loss"], rtol=1e-5)
     np.testing.assert_allclose(history["box_loss"], 2 * plain["box_loss"], rtol=1e-5)
     np.testing.assert_allclose(history["loss"], 2 * plain["loss"], rtol=1e-5)
-    # The norm that is told is the one before clipping; what the buffers hold has the norm of the limit.
+    # The reported norm is the one before clipping; what the buffers hold has the norm of the limit.
     np.testing.assert_allclose(history["gradient_norm"], 2 * plain["gradient_norm"], rtol=1e-4)
     clipped = [
         buffer - rule[1] * parameter
@@ -196,22 +193,26 @@ def test_a_bad_step_and_those_after_it_change_nothing_and_good_ones_are_what_the
     assert int(watched.sentinel.bad_step) == 1
 
 
+@pytest.mark.parametrize(("norm", "limit", "expected"), [(70.0, 35.0, 0.5), (10.0, 35.0, 1.0), (70.0, 0.0, 1.0)])
+def test_clip_scale(norm, limit, expected):
+    np.testing.assert_allclose(clip_scale(tf.constant(norm), limit), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_stays_close_to_float32(trainer, precision):
     rates = [0.001] * 3
     expected = trainer.run(_batch(), rates)
-    tf.keras.mixed_precision.set_global_policy(precision)
-    try:
-        with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
-            mixed = Trainer(loss_scale=optim.LossScale(initial=256.0))
-            history = mixed.run(_batch(), rates)
-    finally:
-        tf.keras.mixed_precision.set_global_policy("float32")
+    with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
+        mixed = Trainer(loss_scale=LossScale(initial=256.0), precision=precision)
+        history = mixed.run(_batch(), rates)
     np.testing.assert_allclose(history["loss"], expected["loss"], rtol=0.02)
     assert {parameter.dtype for parameter in mixed.parameters} == {tf.float32}
     assert any(np.any(now != start) for now, start in zip(mixed.values(), mixed._initial))
 
 
-def test_unknown_normalizer_is_refused():
+def test_wrong_arguments_are_refused():
+    state = TrainState(None, {}, None)
     with pytest.raises(ValueError, match="'global' or 'replica', received 'batch'"):
-        build_train_function(tf.distribute.get_strategy(), None, [], None, ttfnet(**SETTINGS), normalizer="batch")
+        build_train_function(tf.distribute.get_strategy(), state, ttfnet(**SETTINGS), normalizer="batch")
+    with pytest.raises(ValueError, match="restore_statistics needs a sentinel"):
+        build_train_function(tf.distribute.get_strategy(), state, ttfnet(**SETTINGS), restore_statistics=True)

@@ -18,7 +18,8 @@ from ttfnet_tf.data.shapes import draw_shapes
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.training import build as training_build
 from ttfnet_tf.training.devices import build_strategy
-from ttfnet_tf.training.step import build_train_function
+from ttfnet_tf.training.sentinel import Sentinel
+from ttfnet_tf.training.state import TrainState
 
 
 @single_threaded_opencv()
@@ -34,14 +35,13 @@ def benchmark_training(config: Config, *, repeats: int, on_stage: OnStage = None
         The stages, and the peak memory in GB of training alone (taken before the parts are timed).
     """
     strategy = build_strategy("mirrored", config.train.devices)
-    tf.keras.mixed_precision.set_global_policy(config.train.precision)
     time = functools.partial(time_stage, repeats=repeats, images=config.train.batch_size, on_stage=on_stage)
     with tempfile.TemporaryDirectory() as folder:
         split = build.load_split(_with_images(config, Path(folder)), "train")
         dataset = build.train_dataset(config, split)
         method = build.method_of(config, split.num_classes)
         with strategy.scope():
-            model = build.model_of(config, split.num_classes)
+            model = build.model_of(config, split.num_classes, precision=config.train.precision)
         stages = [time("training step, everything on", _training_step(config, strategy, model, method, dataset))]
         peak = peak_memory_gb()
         batches = iter(dataset)
@@ -55,18 +55,9 @@ def _training_step(config: Config, strategy: tf.distribute.Strategy, model, meth
     """The step as training runs it, from the pipeline to the update."""
     with strategy.scope():
         named = named_parameters(model, trainable_only=True)
-        optimizer = training_build.optimizer_of(config, named)
-        sentinel = training_build.sentinel_of(config, named)
-    train = build_train_function(
-        strategy,
-        model,
-        list(named.values()),
-        optimizer,
-        method,
-        normalizer=config.losses.normalizer,
-        clip_norm=config.optim.clip_norm,
-        sentinel=sentinel,
-    )
+        sentinel = Sentinel(explode_factor=config.train.explode_factor)
+        state = TrainState(model, named, training_build.optimizer_of(config, named), sentinel=sentinel)
+    train = training_build.train_function_of(config, strategy, state, method)
     # A tiny learning rate, so that weights, and with them the work, stay the same.
     rates, step = tf.constant([1e-9]), tf.constant(0, tf.int64)
     iterator = iter(strategy.experimental_distribute_dataset(dataset))

@@ -113,7 +113,7 @@ def _on_videos(args: argparse.Namespace, sources: Sequence[str], batch_size: int
         detector, colour_of = _load(args.run, thresholds)
         detector.warm_up(batch_size)  # or the first frame would seem to take as long as compiling
 
-        from ttfnet_tf.training.devices import StopRequest
+        from ttfnet_tf.training.stop import StopRequest
 
         written: list[Path] = []
         with StopRequest() as stop:

@@ -85,7 +85,7 @@ def _train(runs: Sequence[Run]) -> bool:
     if all(map(is_done, runs)):
         return run_all(runs, lambda config, folder: None)  # prints that, without starting TensorFlow
 
-    from ttfnet_tf.training.loop import run_training
+    from ttfnet_tf.training.run import run_training
 
     return run_all(runs, run_training)
 

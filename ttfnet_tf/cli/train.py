@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     from ttfnet_tf.progress import working
 
     with working("starting TensorFlow"):
-        from ttfnet_tf.training.loop import run_training
+        from ttfnet_tf.training.run import run_training
 
     work_dir = Path(args.work_dir or Path("runs") / Path(args.config).stem)
     result = run_training(config, work_dir)

@@ -41,6 +41,7 @@ class CheckpointStore:
         self._checkpoint = tf.train.Checkpoint(**state)
         where = folder if writes else folder / f"worker-{_worker_index()}"
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(where), max_to_keep=keep, checkpoint_name="step")
+        self.saved_step: int | None = None  # of the newest checkpoint, once it was restored or written
 
     def restore_latest(self) -> int | None:
         """Loads the newest checkpoint; returns its step, or None where there is none.
@@ -51,7 +52,8 @@ class CheckpointStore:
         latest = _latest(self.folder)
         if latest is not None:
             _restore(self._checkpoint, latest, self._model, self.folder.parent)
-        return None if latest is None else _step_of(latest)
+            self.saved_step = _step_of(latest)
+        return self.saved_step
 
     def save(self, step: int) -> None:
         """Writes `checkpoints/step-<step>` and drops the oldest beyond `keep`.
@@ -63,6 +65,7 @@ class CheckpointStore:
             self._manager.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:
             raise _cannot_save(self.folder / f"step-{step}", error) from None
+        self.saved_step = step
         if not self.writes:
             shutil.rmtree(self._manager.directory, ignore_errors=True)
 
@@ -117,7 +120,7 @@ def load_run(path: str | Path) -> LoadedRun:
         objects["average"] = MovingAverage(named_parameters(model, trainable_only=True), config.optim.ema_decay)
     _restore(tf.train.Checkpoint(**objects), prefix, model, folder)
     if "average" in objects:
-        copy_average(objects["average"], named_parameters(model, trainable_only=True))
+        objects["average"].copy_to(named_parameters(model, trainable_only=True))
     return LoadedRun(config, labels, model, _step_of(prefix), folder)
 
 
@@ -140,12 +143,6 @@ def read_weights(model: tf.keras.Model, prefix: Path, folder: Path) -> None:
         UserError: the files are missing or damaged, or belong to another network.
     """
     _restore(tf.train.Checkpoint(model=model), prefix, model, folder)
-
-
-def copy_average(average: MovingAverage, parameters: Mapping[str, tf.Variable]) -> None:
-    """Writes the averaged values into `parameters`, which must be in the order the average was made with."""
-    for value, parameter in zip(average.averages.values(), parameters.values()):
-        parameter.assign(value)
 
 
 def _locate(path: Path) -> tuple[Path, Path]:

@@ -32,6 +32,11 @@ class MovingAverage(tf.Module):
         for average, parameter in zip(self.averages.values(), self.parameters):
             average.assign(parameter)
 
+    def copy_to(self, parameters: Mapping[str, tf.Variable]) -> None:
+        """Writes the averages into `parameters`, which must be in the order of those the average was made with."""
+        for average, parameter in zip(self.averages.values(), parameters.values()):
+            parameter.assign(average)
+
     def update(self, step: tf.Tensor, proceed: tf.Tensor | None = None) -> None:
         """Moves the averages after training step `step` (int64, counted from 0), unless `proceed` ([] bool) is False; cross-replica
         context."""

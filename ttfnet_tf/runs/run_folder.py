@@ -1,4 +1,4 @@
-"""The work directory of a run: what lies in it, and what may be in it already.
+"""The work directory of a run: its files, written and read.
 
 config.yaml         settings, resolved
 labels.json         {"class_names": [...], "category_ids": [...]}, in the order of the heatmap's channels
@@ -12,43 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import platform
 import shlex
-import subprocess
-import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ttfnet_tf.config import Config, dump_config, load_stored
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import cannot_write, write_text
-
-# Settings that change how a run is watched, stored or placed, but not the numbers it computes: free to differ when it resumes.
-_FREE_KEYS = {
-    "data.broken_images",  # a run that was not stopped by one has read none
-    "data.workers",
-    "data.val.annotations",
-    "data.val.images",
-    "decode.score_threshold",
-    "decode.top_k",
-    "export.max_pixels",
-    "train.checkpoint_every",
-    "train.devices",
-    "train.epochs",
-    "train.explode_factor",  # a run that was not stopped by it has had no such step
-    "train.on_divergence",
-    "train.evaluate_every",
-    "train.keep_checkpoints",
-    "train.log_every",
-    "train.profile_steps",
-    "train.report",
-    "train.steps_per_call",
-    "train.strategy",
-    "train.summary_images",
-}
-_PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless", "pycocotools", "omegaconf", "ttfnet_tf")
+from ttfnet_tf.runs.environment import environment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,24 +31,21 @@ class Labels:
 
 
 class RunFolder:
-    """A work directory, made or checked at construction.
+    """A work directory, made or updated at construction. `resume.refuse_other_run` says whether a run may start in it.
 
     Args:
         path: the directory; made if missing.
-        config: settings of the run that is about to start or go on.
+        config: settings of the run that is about to start or resume.
         labels: classes of its training data.
         writes: False for the workers of a multi-worker run that are not the chief.
 
     Raises:
-        UserError: the directory cannot be written, or holds a run with other settings or classes. What a start leaves that failed
-            before its first step is no run.
+        UserError: the directory cannot be written.
     """
 
     def __init__(self, path: str | Path, config: Config, labels: Labels, *, writes: bool = True):
         self.path = Path(path)
         self.writes = writes
-        if (self.path / "config.yaml").exists() and _has_begun(self.path):
-            _refuse_other_run(self.path, config, labels)
         if not writes:
             return
         try:
@@ -86,7 +54,7 @@ class RunFolder:
             raise UserError(f"{self.path}: cannot be written ({error.strerror}); choose another --work-dir") from None
         write_text(self.path / "config.yaml", dump_config(config))
         write_text(self.path / "labels.json", json.dumps(dataclasses.asdict(labels), ensure_ascii=False, indent=1))
-        write_text(self.path / "environment.json", json.dumps(_environment(), indent=1))
+        write_text(self.path / "environment.json", json.dumps(environment(), indent=1))
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Adds one line to metrics.jsonl.
@@ -112,26 +80,26 @@ class RunFolder:
             try:
                 kept = [line for line in _whole_lines(file) if json.loads(line)["step"] <= step]
             except (ValueError, KeyError, TypeError):
-                raise UserError(f"{file}: holds a line that training has not written; mend it or move the file away") from None
+                raise UserError(f"{file}: holds a line that training has not written; fix it or move the file away") from None
             write_text(file, "".join(kept))
 
     def texts(self) -> dict[str, str]:
         """What defines the run, for people: "config", "environment" and "command"."""
-        environment = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
-        command = shlex.join(environment.pop("command"))
+        start = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        command = shlex.join(start.pop("command"))
         config = (self.path / "config.yaml").read_text(encoding="utf-8")
-        return {"config": config, "environment": json.dumps(environment, indent=1), "command": command}
+        return {"config": config, "environment": json.dumps(start, indent=1), "command": command}
 
     def evaluation(self, step: int) -> Path:
-        """Folder of the evaluation at `step`; who writes into it makes it."""
+        """Folder of the evaluation at `step`, which may not exist yet."""
         return self.path / "eval" / str(step)
 
 
 def work_directory(run: str | Path) -> Path:
-    """The work directory of a run or of one checkpoint in it, by its files alone: TensorFlow need not be there.
+    """The work directory of a run or of one checkpoint in it, found by its files alone, without TensorFlow.
 
     Raises:
-        UserError: nothing there, or nothing that training has written.
+        UserError: there is nothing, or nothing that training has written.
     """
     path = Path(run)
     for folder in (path, path.parent.parent, path.parent.parent.parent):
@@ -168,7 +136,7 @@ def read_config(path: Path) -> Config:
 
 
 def read_metrics(run: str | Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; a last line that a kill cut short is left out. Empty where there is no such file.
+    """The lines of a run's metrics.jsonl; a last line that a kill cut short is skipped. Empty where there is no such file.
 
     Raises:
         UserError: the file holds something else.
@@ -179,31 +147,7 @@ def read_metrics(run: str | Path) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in _whole_lines(file)]
     except ValueError:
-        raise UserError(f"{file}: holds a line that training has not written; mend it or move the file away") from None
-
-
-def _has_begun(path: Path) -> bool:
-    """Whether there is something to lose."""
-    return (path / "metrics.jsonl").exists() or any(path.glob("checkpoints/step-*"))
-
-
-def _refuse_other_run(path: Path, config: Config, labels: Labels) -> None:
-    stored = flatten(dataclasses.asdict(read_config(path)))
-    for key, value in flatten(dataclasses.asdict(config)).items():
-        if key not in _FREE_KEYS and stored.get(key) != value:
-            raise UserError(
-                f"{path}: holds a run with {key}={stored.get(key)}, this one has {key}={value}; "
-                "resume with the same settings or choose another --work-dir"
-            )
-    if (path / "labels.json").exists() and (stored_labels := read_labels(path)) != labels:
-        raise UserError(
-            f"{path}: holds a run with {len(stored_labels.class_names)} classes {_some(stored_labels.class_names)}, the annotations have "
-            f"{len(labels.class_names)} {_some(labels.class_names)}; choose another --work-dir"
-        )
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return "(" + ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") + ")"
+        raise UserError(f"{file}: holds a line that training has not written; fix it or move the file away") from None
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -217,37 +161,3 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _whole_lines(file: Path) -> list[str]:
     """Lines that end in a newline; a kill while writing leaves half a line at the end."""
     return [line for line in file.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-
-
-def _environment() -> dict[str, Any]:
-    import tensorflow as tf
-
-    versions: dict[str, str | None] = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "command": sys.argv,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "devices": [f"{device.name} {_device_name(tf, device)}" for device in tf.config.list_physical_devices()],
-        "packages": versions,
-    }
-
-
-def _device_name(tf, device) -> str:
-    return tf.config.experimental.get_device_details(device).get("device_name", device.device_type)
-
-
-def _commit() -> str | None:
-    """Commit of the clone that this package runs from; None outside a clone."""
-    here = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

@@ -1,17 +1,50 @@
-"""From settings to what only training needs: optimizer, sentinel and learning rate."""
+"""From settings to the objects that only training needs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from ttfnet_tf.config import Config, effective_lr
+from ttfnet_tf import build
+from ttfnet_tf.config import Config, dump_config, effective_lr
+from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.data.pipeline import ImageNotes
+from ttfnet_tf.methods.base import Method
 from ttfnet_tf.methods.catalog import METHODS
-from ttfnet_tf.training.optim import ReferenceSGD, learning_rate
+from ttfnet_tf.models.parameters import named_parameters
+from ttfnet_tf.runs.moving_average import MovingAverage
+from ttfnet_tf.runs.run_folder import Labels, RunFolder
+from ttfnet_tf.training.evaluator import Evaluator
+from ttfnet_tf.training.intervals import Intervals
+from ttfnet_tf.training.loss_scale import LossScale
 from ttfnet_tf.training.optimizers import RuleGroups
+from ttfnet_tf.training.schedule import learning_rate
 from ttfnet_tf.training.sentinel import Sentinel
-from ttfnet_tf.training.step import Optimizer
+from ttfnet_tf.training.sgd import ReferenceSGD
+from ttfnet_tf.training.state import MetricWindow, Optimizer, TrainState
+from ttfnet_tf.training.step import build_train_function, metric_names
+from ttfnet_tf.training.step_inspection import inspect_step
+from ttfnet_tf.training.step_record import StepRecorder
+
+
+def state_of(config: Config, strategy: tf.distribute.Strategy, num_classes: int) -> TrainState:
+    """What a checkpoint of the run holds, as it is before the first step; pretrained weights are not loaded here."""
+    with strategy.scope():
+        model = build.model_of(config, num_classes, precision=config.train.precision)
+        parameters = named_parameters(model, trainable_only=True)
+        return TrainState(
+            model=model,
+            parameters=parameters,
+            optimizer=optimizer_of(config, parameters),
+            average=MovingAverage(parameters, config.optim.ema_decay) if config.optim.ema_decay else None,
+            loss_scale=LossScale() if config.train.precision == "mixed_float16" else None,
+            sentinel=Sentinel(explode_factor=config.train.explode_factor),
+            window=MetricWindow(metric_names(build.method_of(config, num_classes))),
+        )
 
 
 def optimizer_of(config: Config, parameters: Mapping[str, tf.Variable]) -> Optimizer:
@@ -27,17 +60,29 @@ def optimizer_of(config: Config, parameters: Mapping[str, tf.Variable]) -> Optim
     return RuleGroups(parameters, config.optim.name, **settings)
 
 
-def sentinel_of(config: Config, parameters: Mapping[str, tf.Variable]) -> Sentinel:
-    """The test of every step, for gradients in the order of `parameters`."""
+def train_function_of(config: Config, strategy: tf.distribute.Strategy, state: TrainState, method: Method) -> Callable:
+    """The compiled training steps, see `step.build_train_function`."""
+    return build_train_function(
+        strategy,
+        state,
+        method,
+        normalizer=config.losses.normalizer,
+        clip_norm=config.optim.clip_norm,
+        restore_statistics=config.train.on_divergence == "skip",
+        side_bias=side_bias_of(config, state.parameters),
+    )
+
+
+def side_bias_of(config: Config, parameters: Mapping[str, tf.Variable]) -> int | None:
+    """Position of the bias that shows dead sides of the box head, None for heads that do not end in a ReLU or are frozen."""
     bias = METHODS[config.model.method].side_bias(parameters)
-    side_bias = None if bias is None else list(parameters).index(bias)
-    return Sentinel(explode_factor=config.train.explode_factor, side_bias=side_bias)
+    return None if bias is None else list(parameters).index(bias)
 
 
-def learning_rate_at(config: Config, step: int, steps_per_epoch: int) -> float:
-    """Learning rate of `step`, counted from 0."""
-    return learning_rate(
-        step,
+def learning_rate_of(config: Config, steps_per_epoch: int) -> Callable[[int], float]:
+    """The learning rate of a step, counted from 0."""
+    return functools.partial(
+        learning_rate,
         base_lr=effective_lr(config),
         steps_per_epoch=steps_per_epoch,
         epochs=config.train.epochs,
@@ -47,3 +92,96 @@ def learning_rate_at(config: Config, step: int, steps_per_epoch: int) -> float:
         warmup_steps=config.optim.warmup_steps,
         warmup_ratio=config.optim.warmup_ratio,
     )
+
+
+def intervals_of(config: Config, steps_per_epoch: int) -> Intervals:
+    """When the run logs, evaluates and saves."""
+    train = config.train
+    return Intervals(
+        steps_per_epoch=steps_per_epoch,
+        epochs=train.epochs,
+        steps_per_call=train.steps_per_call,
+        log_every=train.log_every,
+        evaluate_every=train.evaluate_every,
+        checkpoint_every=train.checkpoint_every,
+    )
+
+
+def batches_of(
+    config: Config, strategy: tf.distribute.Strategy, split: CocoSplit, notes: ImageNotes
+) -> Callable[[int], tf.distribute.DistributedDataset]:
+    """A function: number of a batch of the data -> the batches from there on, distributed over the replicas."""
+
+    def batches(start: int) -> tf.distribute.DistributedDataset:
+        def worker_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            shards = context.num_input_pipelines
+            dataset = build.train_dataset(
+                config, split, start_step=start, num_shards=shards, shard_index=context.input_pipeline_id, notes=notes
+            )
+            if strategy.num_replicas_in_sync == shards:
+                return dataset
+            return dataset.rebatch(context.get_per_replica_batch_size(config.train.batch_size), drop_remainder=True)
+
+        return strategy.distribute_datasets_from_function(worker_dataset)
+
+    return batches
+
+
+def evaluator_of(config: Config, split: CocoSplit, notes: ImageNotes) -> Evaluator:
+    """The evaluation on `split` during training."""
+    return Evaluator(
+        build.model_of(config, split.num_classes),
+        build.method_of(config, split.num_classes),
+        split,
+        image_size=config.data.size,
+        batch_size=config.train.batch_size,
+        score_threshold=config.decode.score_threshold,
+        broken_images=config.data.broken_images,
+        workers=config.data.workers,
+        notes=notes,
+    )
+
+
+def step_recorder_of(config: Config, strategy: tf.distribute.Strategy, folder: RunFolder, split: CocoSplit, method: Method) -> StepRecorder:
+    """What writes the records of bad steps."""
+
+    def read_batch(number: int) -> dict[str, np.ndarray]:
+        dataset = build.train_dataset(config, split, start_step=number)
+        return {name: values.numpy() for name, values in next(iter(dataset)).items()}
+
+    def copy_model(source: tf.keras.Model, copy: tf.keras.Model | None) -> tf.keras.Model:
+        copy = copy or build.model_of(config, split.num_classes, precision=config.train.precision)
+        for to, value in zip(copy.variables, source.variables):
+            to.assign(strategy.experimental_local_results(value)[0])
+        return copy
+
+    return StepRecorder(
+        folder=folder.path / "divergence",
+        writes=folder.writes,
+        config_yaml=dump_config(config),
+        labels=Labels(tuple(split.class_names), tuple(split.category_ids)),
+        files={image.id: image.path for image in split.images},
+        replicas=strategy.num_replicas_in_sync,
+        read_batch=read_batch,
+        copy_model=copy_model,
+        inspect=inspection_of(config, method, strategy.num_replicas_in_sync),
+    )
+
+
+def inspection_of(
+    config: Config, method: Method, replicas: int
+) -> Callable[[tf.keras.Model, Mapping[str, np.ndarray], float], dict[str, Any]]:
+    """A function: network, batch and loss scale -> result of `inspect_step`."""
+
+    def inspect(model: tf.keras.Model, batch: Mapping[str, np.ndarray], loss_scale: float) -> dict[str, Any]:
+        return inspect_step(
+            model,
+            method,
+            batch,
+            normalizer=config.losses.normalizer,
+            synchronized=config.model.batch_norm == "synchronized",
+            replicas=replicas,
+            loss_scale=loss_scale,
+        )
+
+    return inspect

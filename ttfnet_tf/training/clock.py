@@ -1,4 +1,4 @@
-"""The time of training: evaluation and saving left out, earlier parts of a run that was stopped included."""
+"""The time of training: without evaluation and saving, with the earlier parts of a run that was stopped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class TrainingClock:
-    """Runs from the moment it is made; what lies between two laps counts as training, unless `restart` says otherwise.
+    """Starts when it is made. The time between two laps counts as training, unless `restart` is called in between.
 
     Args:
         seconds: of training before.
@@ -22,31 +22,31 @@ class TrainingClock:
         self.restart(step)
 
     def restart(self, step: int) -> None:
-        """What went by since the last lap was no training."""
-        self._start, self._step = self._clock(), step
+        """The time since the last lap was not training."""
+        self._start, self._step, self._waited = self._clock(), step, 0.0
 
-    def lap(self, step: int, waits: float) -> dict[str, float]:
-        """Ends a stretch of training at `step`.
+    def wait(self, seconds: float) -> None:
+        """Counts seconds in which steps waited for their batches."""
+        self._waited += seconds
 
-        Args:
-            step: steps done.
-            waits: seconds of it in which steps waited for their batches.
+    def lap(self, step: int) -> dict[str, float]:
+        """Ends a stretch of training at `step` (steps done).
 
         Returns:
-            "images_per_second", "data_wait" (share, 0..1) and "training_seconds" (of the whole run).
+            "images_per_second", "data_wait" (fraction of the time, 0..1) and "training_seconds" (of the whole run).
         """
-        elapsed = self._clock() - self._start
+        elapsed, waited = self._clock() - self._start, self._waited
         self.seconds += elapsed
         images = (step - self._step) * self._batch_size
         self.restart(step)
         elapsed = max(elapsed, 1e-9)
         return {
             "images_per_second": images / elapsed,
-            "data_wait": min(waits / elapsed, 1.0),
+            "data_wait": min(waited / elapsed, 1.0),
             "training_seconds": round(self.seconds, 3),
         }
 
 
 def seconds_before(lines: Iterable[Mapping[str, Any]]) -> float:
-    """Seconds of training that the lines of a metrics.jsonl tell of; what a stop cut off after the last line is not in them."""
+    """Seconds of training by the lines of a metrics.jsonl; what came after the last line before a stop is not in them."""
     return max((float(line["training_seconds"]) for line in lines if "training_seconds" in line), default=0.0)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
 import socket
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -92,29 +89,3 @@ def any_worker(strategy: tf.distribute.Strategy):
         return strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None) > 0
 
     return agree
-
-
-class StopRequest(contextlib.AbstractContextManager):
-    """Turns the first Ctrl-C or SIGTERM into a wish to stop after the step; a second one ends the process as usual."""
-
-    def __init__(self):
-        self.requested = False
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> StopRequest:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(ValueError):  # not the main thread: the caller handles signals
-                self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._restore()
-
-    def _note(self, *_) -> None:
-        self.requested = True
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}

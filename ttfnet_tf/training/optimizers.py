@@ -1,6 +1,6 @@
-"""Other optimizers behind the interface of `optim.ReferenceSGD`: Adam of Keras, and those of tensorflow-addons.
+"""Other optimizers behind the interface of `sgd.ReferenceSGD`: Adam of Keras, and those of tensorflow-addons.
 
-The name rule of the official recipe (`optim.parameter_rule`) stays: parameters with a learning rate or weight decay of their own form a
+The name rule of the official recipe (`sgd.parameter_rule`) stays: parameters with a learning rate or weight decay of their own form a
 group with its own optimizer, for neither library knows such rules. All are Keras' "legacy" optimizers, as those of tensorflow-addons are.
 
 tensorflow-addons is imported here only, and only when one of its optimizers is asked for; it is no longer developed.
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from ttfnet_tf.training.optim import parameter_rule
+from ttfnet_tf.training.sgd import parameter_rule
 
 NAMES = ("adam", "adamw", "lamb", "novograd", "radam", "sgdw")
 

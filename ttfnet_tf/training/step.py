@@ -1,142 +1,194 @@
 """One training step, the same on one device, several replicas or several workers.
 
-The order is fixed: targets, normalisers of the whole batch, forward, losses in float32, gradients, sum over replicas, verdict, clip,
-update.
-Normalisers are known before the forward pass, for they depend on the targets alone; so one step is three calls into the
-replicas with reductions between them, and no collective operation stands inside the network (synchronised BN apart).
+The normalisers of the losses are known before the forward pass, because they depend on the targets alone. So a step is a few calls
+into the replicas with reductions between them, and no collective operation stands inside the network (synchronised normalisation
+apart).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from ttfnet_tf.methods.base import Method
-from ttfnet_tf.runs.moving_average import MovingAverage
-from ttfnet_tf.training.optim import LEAST_SCALE, LossScale, clip_scale
-from ttfnet_tf.training.sentinel import Sentinel
+from ttfnet_tf.models.parameters import named_buffers
+from ttfnet_tf.training.dead_sides import idle_sides
+from ttfnet_tf.training.loss_scale import LEAST_SCALE
+from ttfnet_tf.training.state import TrainState
 
-# Of an image, mean over the batch: peaks of the heatmap, cells that regress a box, share (0..1) of them that lie in several sub-areas.
+# Means over the images of a batch: peaks of the heatmap, cells that regress a box, and the fraction (0..1) of the cells of the
+# sub-areas that lie in several of them.
 SAMPLE_NAMES = ("positives", "regression_samples", "ambiguous")
 
 
-class Optimizer(Protocol):
-    """What the step needs of an optimizer, see `optim.ReferenceSGD.update`."""
-
-    def update(self, gradients: Sequence[tf.Tensor], lr: tf.Tensor, scale: tf.Tensor, proceed: tf.Tensor | None = None) -> None: ...
-
-
 def metric_names(method: Method) -> tuple[str, ...]:
-    """What a training step of `method` tells, in this order."""
+    """The metrics of a training step, in this order."""
     return ("loss", *method.loss_names, "gradient_norm", *SAMPLE_NAMES)
 
 
-def build_train_function(
-    strategy: tf.distribute.Strategy,
-    model: tf.keras.Model,
-    parameters: Sequence[tf.Variable],
-    optimizer: Optimizer,
-    method: Method,
-    *,
-    normalizer: str = "global",
-    clip_norm: float = 35.0,
-    average: MovingAverage | None = None,
-    loss_scale: LossScale | None = None,
-    sentinel: Sentinel | None = None,
-    statistics: Sequence[tf.Variable] = (),
-) -> Callable:
-    """A compiled function that runs as many steps as it is given learning rates.
+def clip_scale(norm: tf.Tensor, clip_norm: float) -> tf.Tensor:
+    """Factor that scales a gradient of L2 norm `norm` down to `clip_norm`; 1 below it, or when `clip_norm` is 0.
+
+    Reference: `torch.nn.utils.clip_grad_norm_`, which adds 1e-6 to the norm.
+    """
+    if not clip_norm:
+        return tf.ones_like(norm)
+    return tf.minimum(clip_norm / (norm + 1e-6), 1.0)
+
+
+class TrainStep:
+    """Changes a state by one global batch; call it inside a `tf.function`, in cross-replica context.
 
     Args:
-        strategy: the strategy under which model and optimizer were made.
-        model: maps images to the outputs that `model.build_model` documents.
-        parameters: trainable variables in the optimizer's order.
-        optimizer: receives gradients already summed over replicas.
-        method: targets (drawn here for batches that carry boxes only) and losses.
-        normalizer: "global" divides by the counts of the whole batch, so that any number of replicas makes the same update;
-            "replica" divides by each replica's own and takes the mean, as the official 8-GPU arithmetic does.
+        strategy: under which `state` was made.
+        state: the model maps images to the outputs that `detector.build_model` documents. The loss scale and the sentinel may forbid
+            the update: a gradient that overflows changes nothing but the loss scale; a bad step, and every step after it until the
+            host has released the sentinel, changes no parameter, average or scale.
+        method: targets (drawn here for batches without them) and losses.
+        normalizer: "global" divides the losses by the counts of the whole batch, so that any number of replicas makes the same update;
+            "replica" divides by each replica's own counts and takes the mean, as the official 8-GPU arithmetic does.
         clip_norm: global L2 norm, 0 is off.
-        average: moved after each update.
-        loss_scale: for float16; a step whose gradients overflow changes nothing but the scale.
-        sentinel: judges each step; a bad one, and all after it in the same call, change no parameter, average or scale.
-        statistics: running statistics of the model that a bad step must leave as they were too. Without them it may move those, which is
-            enough where the run stops or goes back to a checkpoint.
-
-    Returns:
-        train(iterator, learning_rates [n], first_step []) -> {name: [n] float32} for each of `metric_names(method)`, and "data_seconds":
-        how long each step waited for its batch. With a sentinel also "proceed" [n] bool, whether a step was good, and "idle_sides" [n]
-        float32, see `Sentinel.idle_sides`.
+        restore_statistics: whether a bad step leaves the running statistics of normalisations as they were, too. That costs a copy in
+            each step, and is needed only where a run continues after a bad step without going back to a checkpoint.
+        side_bias: position among the parameters of the bias that `dead_sides.idle_sides` looks at, None for heads without a ReLU.
 
     Raises:
-        ValueError: unknown normalizer, or `statistics` without a sentinel.
+        ValueError: unknown normalizer, or `restore_statistics` without a sentinel.
     """
-    if normalizer not in ("global", "replica"):
-        raise ValueError(f"normalizer must be 'global' or 'replica', received '{normalizer}'")
-    if statistics and sentinel is None:
-        raise ValueError("statistics are put back on the word of a sentinel; received none")
-    kinds = dict.fromkeys((*metric_names(method), "data_seconds"), tf.float32)
-    if sentinel is not None:
-        kinds.update(proceed=tf.bool, idle_sides=tf.float32)
-    reduce_op = tf.distribute.ReduceOp.SUM if normalizer == "global" else tf.distribute.ReduceOp.MEAN
 
-    def replica_targets(batch):
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        state: TrainState,
+        method: Method,
+        *,
+        normalizer: str = "global",
+        clip_norm: float = 35.0,
+        restore_statistics: bool = False,
+        side_bias: int | None = None,
+    ):
+        if normalizer not in ("global", "replica"):
+            raise ValueError(f"normalizer must be 'global' or 'replica', received '{normalizer}'")
+        if restore_statistics and state.sentinel is None:
+            raise ValueError("restore_statistics needs a sentinel, received a state without one")
+        self.strategy, self.state, self.method = strategy, state, method
+        self.is_global, self.clip_norm, self.side_bias = normalizer == "global", clip_norm, side_bias
+        self.reduce_op = tf.distribute.ReduceOp.SUM if self.is_global else tf.distribute.ReduceOp.MEAN
+        self.parameters = list(state.parameters.values())
+        self.statistics = list(named_buffers(state.model).values()) if restore_statistics else []
+        self.kinds = dict.fromkeys(metric_names(method), tf.float32)
+        if state.sentinel is not None:
+            self.kinds.update(proceed=tf.bool, idle_sides=tf.float32)
+
+    def __call__(self, batch: dict[str, tf.Tensor], lr: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Runs one step.
+
+        Args:
+            batch: from `data.pipeline.build_train_dataset`, distributed.
+            lr: [] float32.
+            step: [] int64 from 0.
+
+        Returns:
+            {name: []} for each of `kinds`: the metrics; with a sentinel also "proceed" (whether the step was good) and "idle_sides".
+        """
+        state, run = self.state, self.strategy.run
+        if state.sentinel is not None:
+            state.sentinel.begin(step)
+        statistics = run(self._read_statistics) if self.statistics else None
+        scale = tf.ones([]) if state.loss_scale is None else tf.identity(state.loss_scale.value)
+
+        targets, counts, samples = run(self._targets, args=(batch,))
+        counts = self._reduce(counts) if self.is_global else {}  # without counts, the losses take those of their replica
+        losses, gradients = run(self._gradients, args=(batch["image"], targets, counts, scale))
+        gradients = self.strategy.extended.batch_reduce_to(self.reduce_op, list(zip(gradients, self.parameters)))
+        norm = self._first(run(tf.linalg.global_norm, args=(gradients,))) / scale
+        metrics = {**self._reduce(losses), "gradient_norm": norm, **self._sample_means(samples)}
+
+        finite, good, proceed = self._verdict(step, metrics["loss"], norm, scale)
+        state.optimizer.update(gradients, lr, clip_scale(norm, self.clip_norm) / scale, proceed)
+        if self.statistics:
+            run(self._restore_statistics, args=(good, statistics))
+        if state.average is not None:
+            state.average.update(step, good)
+        if state.loss_scale is not None:
+            state.loss_scale.update(finite, good)
+        if good is not None:
+            metrics.update(proceed=good, idle_sides=self._idle_sides(gradients, metrics))
+        return metrics
+
+    # In each replica.
+
+    def _targets(self, batch):
+        """Targets, the counts that the losses are divided by, and counts of samples."""
+        method = self.method
         targets = batch if "heatmap" in batch else method.render(batch["boxes"], batch["labels"])
         targets = {key: targets[key] for key in method.target_shapes}
         counts = method.normalizers(targets)
-        # Counted once: looking through the heatmap of 80 classes a second time is a measurable part of a step.
+        # Counted once: reading the heatmap of 80 classes a second time is a measurable part of a step.
         samples = {"positives": counts["num_centres"], **method.samples(batch["boxes"], batch["labels"], targets)}
         return targets, counts, samples
 
-    def replica_gradients(image, targets, counts, scale):
+    def _gradients(self, image, targets, counts, scale):
+        """Losses, and the gradients of `scale` times their sum."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            for parameter in parameters:
-                tape.watch(parameter)
-            outputs = model(image, training=True)  # float32 whatever the precision policy
-            losses = method.losses(outputs, targets, **counts)
+            tape.watch(self.parameters)
+            outputs = self.state.model(image, training=True)  # float32 in every precision
+            losses = self.method.losses(outputs, targets, **counts)
             scaled_loss = losses["loss"] * scale
-        return losses, tape.gradient(scaled_loss, parameters)
+        return losses, tape.gradient(scaled_loss, self.parameters)
 
-    def replica_statistics():
-        return [tf.identity(variable) for variable in statistics]
+    def _read_statistics(self):
+        return [tf.identity(variable) for variable in self.statistics]
 
-    def replica_put_back(proceed, before):
-        for variable, value in zip(statistics, before):
-            variable.assign(tf.where(proceed, variable, value))
+    def _restore_statistics(self, good, before):
+        for variable, value in zip(self.statistics, before):
+            variable.assign(tf.where(good, variable, value))
 
-    def first_replica(value):
-        return strategy.experimental_local_results(value)[0]
+    # Across replicas.
 
-    def one_step(batch, lr, step):
-        if sentinel is not None:
-            sentinel.begin(step)
-        before = strategy.run(replica_statistics) if statistics else None
-        targets, counts, samples = strategy.run(replica_targets, args=(batch,))
-        counts = {key: strategy.reduce(reduce_op, value, axis=None) for key, value in counts.items()} if normalizer == "global" else {}
-        scale = tf.ones([]) if loss_scale is None else tf.identity(loss_scale.value)
-        losses, gradients = strategy.run(replica_gradients, args=(batch["image"], targets, counts, scale))
-        gradients = strategy.extended.batch_reduce_to(reduce_op, list(zip(gradients, parameters)))
-        norm = first_replica(strategy.run(tf.linalg.global_norm, args=(gradients,))) / scale
-        metrics = {key: strategy.reduce(reduce_op, value, axis=None) for key, value in losses.items()}
-        samples = {key: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for key, value in samples.items()}
-        metrics = {**metrics, "gradient_norm": norm, **_sample_means(samples)}
-        finite = None if loss_scale is None else tf.math.is_finite(norm)
-        good = None
-        if sentinel is not None:
-            # A loss scale that is not at its least answers for the gradient itself, by falling.
-            good = sentinel.judge(step, metrics["loss"], norm, None if loss_scale is None else scale > LEAST_SCALE)
-            metrics["proceed"] = good
-            metrics["idle_sides"] = sentinel.idle_sides([first_replica(gradient) for gradient in gradients], metrics.get("box_loss"))
-        proceed = finite if good is None else good if finite is None else good & finite
-        optimizer.update(gradients, lr, clip_scale(norm, clip_norm) / scale, proceed)
-        if statistics:
-            strategy.run(replica_put_back, args=(good, before))
-        if average is not None:
-            average.update(step, good)
-        if loss_scale is not None:
-            loss_scale.update(finite, good)
-        return metrics
+    def _verdict(self, step, loss, norm, scale):
+        """[] bool: whether the gradients are finite (None without a loss scale), whether the step is good (None without a sentinel),
+        and whether the optimizer may update (None without either)."""
+        state = self.state
+        finite = None if state.loss_scale is None else tf.math.is_finite(norm)
+        if state.sentinel is None:
+            return finite, None, finite
+        # Gradients that are not finite are the loss scale's business as long as it can decrease.
+        good = state.sentinel.judge(step, loss, norm, None if finite is None else scale > LEAST_SCALE)
+        return finite, good, good if finite is None else good & finite
+
+    def _idle_sides(self, gradients, metrics):
+        if self.side_bias is None:
+            return tf.zeros([])
+        return idle_sides(self._first(gradients[self.side_bias]), metrics["box_loss"])
+
+    def _sample_means(self, counts):
+        """`SAMPLE_NAMES` from counts of each replica."""
+        counts = self._reduce(counts, tf.distribute.ReduceOp.SUM)
+        return {
+            "positives": counts["positives"] / counts["images"],
+            "regression_samples": counts["regression_samples"] / counts["images"],
+            "ambiguous": tf.math.divide_no_nan(counts["ambiguous"], counts["images_with_cells"]),
+        }
+
+    def _reduce(self, values, reduce_op=None):
+        return {key: self.strategy.reduce(reduce_op or self.reduce_op, value, axis=None) for key, value in values.items()}
+
+    def _first(self, value):
+        """The first replica's part of a value that is equal on all."""
+        return self.strategy.experimental_local_results(value)[0]
+
+
+def build_train_function(strategy: tf.distribute.Strategy, state: TrainState, method: Method, **options) -> Callable:
+    """A compiled function that runs as many steps as it gets learning rates; arguments as for `TrainStep`.
+
+    Returns:
+        train(iterator, learning_rates [n], first_step []) -> {name: [n]} of what `TrainStep` returns, and "data_seconds" float32 [n]: how
+        long each step waited for its batch.
+    """
+    train_step = TrainStep(strategy, state, method, **options)
+    kinds = {**train_step.kinds, "data_seconds": tf.float32}
 
     def next_batch(iterator):
         start = tf.timestamp()
@@ -151,18 +203,9 @@ def build_train_function(
         history = {key: tf.TensorArray(dtype, count, element_shape=[]) for key, dtype in kinds.items()}
         for i in tf.range(count):
             batch, waited = next_batch(iterator)
-            metrics = one_step(batch, learning_rates[i], first_step + tf.cast(i, tf.int64))
+            metrics = train_step(batch, learning_rates[i], first_step + tf.cast(i, tf.int64))
             metrics["data_seconds"] = waited
             history = {key: array.write(i, metrics[key]) for key, array in history.items()}
         return {key: array.stack() for key, array in history.items()}
 
     return train
-
-
-def _sample_means(sums):
-    """`SAMPLE_NAMES` from the sums that `Method.samples` gives, over all replicas."""
-    return {
-        "positives": sums["positives"] / sums["images"],
-        "regression_samples": sums["regression_samples"] / sums["images"],
-        "ambiguous": tf.math.divide_no_nan(sums["ambiguous"], sums["images_with_cells"]),
-    }

@@ -1,0 +1,75 @@
+"""The resume rule: which settings may differ when a run resumes in its work directory.
+
+Those that are free change how a run is watched, stored or placed, but not the numbers it computes. All others must be equal, and so must
+the classes. What a checkpoint holds is in `training.state`, how it is read in `runs.checkpoint`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from ttfnet_tf.config import Config
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.runs.run_folder import Labels, flatten, read_config, read_labels
+
+FREE_KEYS = {
+    "data.broken_images",  # a run that was not stopped by a broken image has read none
+    "data.workers",
+    "data.val.annotations",
+    "data.val.images",
+    "decode.score_threshold",
+    "decode.top_k",
+    "export.max_pixels",
+    "train.checkpoint_every",
+    "train.devices",
+    "train.epochs",
+    "train.explode_factor",  # a run that was not stopped by it has had no such step
+    "train.on_divergence",
+    "train.evaluate_every",
+    "train.keep_checkpoints",
+    "train.log_every",
+    "train.profile_steps",
+    "train.report",
+    "train.steps_per_call",
+    "train.strategy",
+    "train.summary_images",
+}
+
+
+def refuse_other_run(folder: str | Path, config: Config, labels: Labels) -> None:
+    """Refuses to resume with other settings or classes; call it before `RunFolder`, which writes the new settings.
+
+    Args:
+        folder: work directory, which need not exist. Files of a start that failed before its first step are no run.
+        config: settings of the run that is about to start.
+        labels: classes of its training data.
+
+    Raises:
+        UserError: names the first setting that must not differ and does, or the classes of both.
+    """
+    folder = Path(folder)
+    if not (folder / "config.yaml").exists() or not _has_begun(folder):
+        return
+    stored = flatten(dataclasses.asdict(read_config(folder)))
+    for key, value in flatten(dataclasses.asdict(config)).items():
+        if key not in FREE_KEYS and stored.get(key) != value:
+            raise UserError(
+                f"{folder}: holds a run with {key}={stored.get(key)}, this one has {key}={value}; "
+                "resume with the same settings or choose another --work-dir"
+            )
+    if (folder / "labels.json").exists() and (stored_labels := read_labels(folder)) != labels:
+        raise UserError(
+            f"{folder}: holds a run with {len(stored_labels.class_names)} classes {_some(stored_labels.class_names)}, the annotations have "
+            f"{len(labels.class_names)} {_some(labels.class_names)}; choose another --work-dir"
+        )
+
+
+def _has_begun(folder: Path) -> bool:
+    """Whether there is something to lose."""
+    return (folder / "metrics.jsonl").exists() or any(folder.glob("checkpoints/step-*"))
+
+
+def _some(names: Sequence[str]) -> str:
+    return "(" + ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") + ")"

@@ -1,0 +1,166 @@
+"""`run_training`: reads the settings, builds what a run needs, and trains. Below this module and `build` nothing knows the settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from ttfnet_tf import build
+from ttfnet_tf.config import Config, effective_lr
+from ttfnet_tf.data import pipeline
+from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.doctor.quick import quick_check
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.evaluation.evaluate import EvaluationResult
+from ttfnet_tf.inspect import run_images
+from ttfnet_tf.inspect.show import microscope_of
+from ttfnet_tf.runs.checkpoint import CheckpointStore
+from ttfnet_tf.runs.resume import refuse_other_run
+from ttfnet_tf.runs.run_folder import Labels, RunFolder, flatten
+from ttfnet_tf.training import build as training_build
+from ttfnet_tf.training.devices import any_worker, build_strategy, is_chief
+from ttfnet_tf.training.divergence import DivergencePolicy
+from ttfnet_tf.training.evaluator import Evaluator
+from ttfnet_tf.training.loop import TrainingLoop, TrainingResult
+from ttfnet_tf.training.profiler import ProfileWindow
+from ttfnet_tf.training.recorder import RunRecorder
+from ttfnet_tf.training.state import TrainState
+from ttfnet_tf.training.stop import StopRequest
+from ttfnet_tf.weights.pretrained import load_pretrained_of
+
+
+@pipeline.single_threaded_opencv()
+def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
+    """Trains until `train.epochs` or a signal; resumes by itself where `work_dir` holds the same run.
+
+    Raises:
+        UserError: whatever the user can fix: data, settings, work directory, devices, divergence.
+    """
+    strategy = build_strategy(config.train.strategy, config.train.devices)
+    if config.train.batch_size % strategy.num_replicas_in_sync:
+        raise UserError(f"train.batch_size={config.train.batch_size} must be a multiple of the {strategy.num_replicas_in_sync} replicas")
+    train_split, val_split = _load_splits(config)
+    labels = Labels(tuple(train_split.class_names), tuple(train_split.category_ids))
+    refuse_other_run(work_dir, config, labels)
+    folder = RunFolder(work_dir, config, labels, writes=is_chief(strategy))
+    with StopRequest() as stop:
+        state = training_build.state_of(config, strategy, train_split.num_classes)
+        store = CheckpointStore(folder.path / "checkpoints", state.objects(), keep=config.train.keep_checkpoints, writes=folder.writes)
+        step = store.restore_latest()  # before anything is written: a run that cannot resume leaves the folder as it was
+        say = print if folder.writes else _say_nothing
+        _introduce(config, train_split, val_split, say)
+        if step is None:
+            _initialise(config, state, say)
+        loop = _build_loop(config, strategy, folder, (train_split, val_split), state, store)
+        if step is not None:
+            state.window.from_variable()
+            say(f"{folder.path}: resumes at step {step} of {loop.intervals.total_steps}")
+        elif config.train.on_divergence == "rollback":
+            loop.save(0)  # something to roll back to
+        return loop.run(step or 0, _must_stop(strategy, stop, agree=config.train.strategy == "multi_worker"))
+
+
+def _load_splits(config: Config) -> tuple[CocoSplit, CocoSplit | None]:
+    """Training and validation images, the latter only where they are evaluated, with the same categories and all files there."""
+    train = build.load_split(config, "train")
+    val = build.load_split(config, "val") if config.train.evaluate_every else None
+    if val is not None and (val.category_ids, val.class_names) != (train.category_ids, train.class_names):
+        raise UserError(
+            f"{val.annotations}: its categories differ from those of {train.annotations} "
+            f"({len(val.class_names)} and {len(train.class_names)}); both files must list the same ids and names"
+        )
+    for split in (train, val):
+        if split is not None:
+            pipeline.check_files(split, config.data.broken_images)
+    return train, val
+
+
+def _must_stop(strategy: tf.distribute.Strategy, stop: StopRequest, *, agree: bool) -> Callable[[], bool]:
+    """Whether to stop; with `agree` one answer for all workers, or one of them would wait for the others forever."""
+    if not agree:
+        return lambda: stop.requested
+    any_of = any_worker(strategy)
+    return lambda: bool(any_of(tf.constant(float(stop.requested))))
+
+
+def _introduce(config: Config, train_split: CocoSplit, val_split: CocoSplit | None, say: Callable[[str], object]) -> None:
+    """Prints what the data are, what may be wrong with them, and a learning rate that was scaled."""
+    say(train_split.summary())
+    for line in quick_check(train_split, val_split, image_size=config.data.size):
+        say(f"note: {line}")
+    if effective_lr(config) != config.optim.lr:
+        say(
+            f"learning rate {effective_lr(config):g}: optim.lr={config.optim.lr:g} is for batches of {config.optim.lr_batch_size}, "
+            f"train.batch_size is {config.train.batch_size} (optim.scale_lr=false keeps {config.optim.lr:g})"
+        )
+
+
+def _say_nothing(_: str) -> None:
+    """For workers other than the chief."""
+
+
+def _initialise(config: Config, state: TrainState, say: Callable[[str], object]) -> None:
+    """The state before the first step."""
+    if config.model.pretrained:
+        say(load_pretrained_of(config, state.model))
+    if state.average is not None:  # made before the pretrained weights came
+        state.average.reset()
+
+
+def _build_loop(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    folder: RunFolder,
+    splits: tuple[CocoSplit, CocoSplit | None],
+    state: TrainState,
+    store: CheckpointStore,
+) -> TrainingLoop:
+    train_split, val_split = splits
+    method = build.method_of(config, train_split.num_classes)
+    notes = pipeline.ImageNotes()
+    steps_per_epoch = pipeline.steps_per_epoch(len(train_split.images), config.train.batch_size)
+    intervals = training_build.intervals_of(config, steps_per_epoch)
+    evaluator = None if val_split is None else training_build.evaluator_of(config, val_split, notes)
+    recorder = RunRecorder(
+        folder,
+        intervals,
+        notes,
+        batch_size=config.train.batch_size,
+        settings=flatten(dataclasses.asdict(config)),
+        step=store.saved_step or 0,
+    )
+    return TrainingLoop(
+        strategy=strategy,
+        state=state,
+        train=training_build.train_function_of(config, strategy, state, method),
+        learning_rate=training_build.learning_rate_of(config, steps_per_epoch),
+        batches=training_build.batches_of(config, strategy, train_split, notes),
+        intervals=intervals,
+        store=store,
+        policy=DivergencePolicy(config.train.on_divergence, state.sentinel),
+        step_recorder=training_build.step_recorder_of(config, strategy, folder, train_split, method),
+        recorder=recorder,
+        evaluator=evaluator,
+        images=_images_of(config, train_split, evaluator),
+        profile=ProfileWindow(folder.path / "train", config.train.profile_steps, writes=folder.writes),
+    )
+
+
+def _images_of(
+    config: Config, train_split: CocoSplit, evaluator: Evaluator | None
+) -> Callable[[int, EvaluationResult], Mapping[str, np.ndarray]]:
+    """A function: epoch from 0 and its evaluation -> images for TensorBoard."""
+    microscope, count = microscope_of(config, train_split), config.train.summary_images
+
+    def images(epoch: int, result: EvaluationResult) -> dict[str, np.ndarray]:
+        return {
+            **run_images.inputs(microscope, epoch, count),
+            **evaluator.panels(count),
+            **run_images.worst(evaluator.split, result.matches, count),
+        }
+
+    return images

@@ -359,7 +359,7 @@ TABLE = {
     "TF_CONFIG without this worker": (
         f"{tf_config(['a:1'], 1)} {TRAIN} train.strategy=multi_worker",
         None,
-        "train.strategy=multi_worker needs TF_CONFIG: task {'type': 'worker', 'index': 1} is none of the 1 workers",
+        "train.strategy=multi_worker needs TF_CONFIG: task {'type': 'worker', 'index': 1} is not one of the 1 workers",
     ),
     # Work directory.
     "work directory is a file": (TRAIN, text("new", "mine"), "{tmp}/new: cannot be written (File exists); choose another --work-dir"),

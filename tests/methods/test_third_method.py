@@ -21,10 +21,8 @@ from ttfnet_tf.methods.heads import build_head, normal_kernels
 from ttfnet_tf.methods.losses import heatmap_focal_sum
 from ttfnet_tf.models.backbones import BACKBONES, Backbone
 from ttfnet_tf.models.backbones.convolution import conv2d
-from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.tensorboard.run_log import RunLog
 from ttfnet_tf.training import build as training_build
-from ttfnet_tf.training.step import build_train_function
 from ttfnet_tf.weights.names import num_classes_of
 
 SIDE = 32.0  # px
@@ -118,16 +116,14 @@ def path(write_yaml, monkeypatch):
 def test_it_is_trained_and_detects(path):
     config = load_config(path)
     method = build.method_of(config, 2)
-    model = build.model_of(config, 2)
-    assert {name: tuple(value.shape) for name, value in model.output.items()} == {"heatmap": (None, 16, 16, 2)}
-    named = named_parameters(model, trainable_only=True)
-    assert "points.heatmap.1.bias" in named
-    assert not {"backbone.stem.weight", "backbone.1.weight"} & set(named)  # frozen_stages is 1
-    assert "backbone.2.weight" in named
-    sentinel = training_build.sentinel_of(config, named)
-    assert sentinel.side_bias is None
-    optimizer = training_build.optimizer_of(config, named)
-    train = build_train_function(tf.distribute.get_strategy(), model, list(named.values()), optimizer, method, sentinel=sentinel)
+    strategy = tf.distribute.get_strategy()
+    state = training_build.state_of(config, strategy, 2)
+    assert {name: tuple(value.shape) for name, value in state.model.output.items()} == {"heatmap": (None, 16, 16, 2)}
+    assert "points.heatmap.1.bias" in state.parameters
+    assert not {"backbone.stem.weight", "backbone.1.weight"} & set(state.parameters)  # frozen_stages is 1
+    assert "backbone.2.weight" in state.parameters
+    assert training_build.side_bias_of(config, state.parameters) is None
+    train = training_build.train_function_of(config, strategy, state, method)
     rng = np.random.default_rng(0)
     batch = {
         "image": rng.integers(0, 256, (2, 64, 64, 3), np.uint8),

@@ -59,5 +59,5 @@ def test_a_start_that_failed_before_its_first_step_is_no_run(tmp_path):
     refuse_other_run(tmp_path / "run", Config(), Labels(("cat",), (3,)))
     (tmp_path / "run/checkpoints").mkdir()
     (tmp_path / "run/checkpoints/step-3.index").touch()
-    with pytest.raises(UserError, match="holds a run with model.pretrained=misspelt.npz"):
+    with pytest.raises(UserError, match=r"holds a run with model\.pretrained=misspelt\.npz"):
         refuse_other_run(tmp_path / "run", Config(), Labels(("cat",), (3,)))

@@ -32,7 +32,7 @@ def test_scalars_keep_step_value_and_note(tmp_path):
     assert (metadata.plugin_data.plugin_name, metadata.summary_description) == ("scalars", "Learning rate.")
 
 
-def test_a_run_that_goes_on_voids_what_a_killed_one_wrote(tmp_path):
+def test_a_resumed_run_voids_what_a_killed_one_wrote(tmp_path):
     killed = EventLog(tmp_path, first_step=0)
     for step in (10, 20, 30):
         killed.scalars(step, {"loss": float(step)})

@@ -17,7 +17,6 @@ from ttfnet_tf.evaluation.matches import ClassMatches, Matches
 from ttfnet_tf.runs.run_folder import flatten
 from ttfnet_tf.tensorboard import run_log
 from ttfnet_tf.tensorboard.run_log import RunLog, memory_now
-from ttfnet_tf.training.profiler import ProfileWindow
 
 SETTINGS = {"optim.lr": 0.5, "model.backbone": "resnet18", "model.method": "ttfnet", "model.pretrained": None, "data.image_size": [64, 64]}
 LINE = {"step": 10, "epoch": 1.0, "loss": 3.0, "heatmap_loss": 1.0, "box_loss": 2.0, "gradient_norm": 9.0, "lr": 0.5}
@@ -72,7 +71,7 @@ def test_names_and_units(stopped):
     assert _scalars(stopped / "time", "time/loss") == [(3, 3.0), (7, 3.0)]
 
 
-def test_every_name_has_its_unit_told(stopped):
+def test_every_name_has_a_description(stopped):
     events = _read(stopped / "train")
     for name in ("loss/total", "lr", "grad_norm", "samples/positives", "speed/images_per_s", "memory/rss_mb"):
         assert events.SummaryMetadata(name).summary_description
@@ -87,7 +86,7 @@ def test_curves_count_at_101_thresholds(stopped):
     assert (missed[0], precision[0], recall[0], precision[50], precision[100]) == (1, 0.5, 0.5, 1, 1)
 
 
-def test_a_run_that_goes_on_writes_nothing_twice(stopped):
+def test_a_resumed_run_writes_nothing_twice(stopped):
     log = RunLog(stopped)
     log.begin(10, 3.5, settings=SETTINGS, texts={"config": "a: 1", "command": "ttfnet train"})
     log.line(20, {**LINE, "loss": 2.5, "training_seconds": 8.5}, {"rss_mb": 550.0})
@@ -101,7 +100,7 @@ def test_a_run_that_goes_on_writes_nothing_twice(stopped):
     assert len(_read(stopped).Tensors("_hparams_/session_start_info")) == 1
 
 
-def test_lines_within_a_second_are_one_point_on_the_axis_of_time(tmp_path):
+def test_lines_within_a_second_are_one_point_on_the_time_axis(tmp_path):
     log = RunLog(tmp_path)
     log.begin(0, 0.0, settings=SETTINGS, texts={})
     for step, seconds in ((1, 0.5), (2, 1.25), (3, 1.75), (4, 2.0)):
@@ -147,40 +146,3 @@ def test_memory_is_that_of_this_process():
     memory = memory_now()
     assert 50 < memory["rss_mb"] < 50_000
     assert ("gpu_peak_mb" in memory) == bool(tf.config.list_logical_devices("GPU"))
-
-
-@pytest.fixture
-def recorded(monkeypatch):
-    calls = []
-    monkeypatch.setattr(tf.profiler.experimental, "start", lambda folder: calls.append("start"))
-    monkeypatch.setattr(tf.profiler.experimental, "stop", lambda: calls.append("stop"))
-    return calls
-
-
-def _profile(window, recorded, steps_per_call, total=12):
-    """When recording started and stopped: steps done."""
-    seen = []
-    for step in range(0, total, steps_per_call):
-        window.before(step, steps_per_call)
-        if recorded[len(seen) :]:
-            seen.append(step)
-        window.after(step + steps_per_call)
-        if recorded[len(seen) :]:
-            seen.append(step + steps_per_call)
-    return seen
-
-
-@pytest.mark.parametrize(("steps_per_call", "expected"), [(1, [4, 7]), (2, [4, 8]), (4, [4, 8]), (6, [0, 12])])
-def test_the_profiler_records_the_calls_that_hold_its_steps(tmp_path, recorded, steps_per_call, expected):
-    assert _profile(ProfileWindow(tmp_path, [5, 7]), recorded, steps_per_call) == expected
-    assert recorded == ["start", "stop"]
-
-
-def test_a_window_may_be_off_or_cut_short(tmp_path, recorded):
-    assert _profile(ProfileWindow(tmp_path, []), recorded, 1) == []
-    assert _profile(ProfileWindow(tmp_path, [5, 7], writes=False), recorded, 1) == []
-    window = ProfileWindow(tmp_path, [5, 99])
-    window.before(4, 1)
-    window.close()
-    window.close()
-    assert recorded == ["start", "stop"]

@@ -1,4 +1,4 @@
-"""Checkpoints: what a run needs to go on exactly, and the model that evaluation found best."""
+"""Checkpoints: saved, restored, and loaded as a model. `training.state` says what one holds."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from ttfnet_tf.runs.run_folder import Labels, read_config, read_labels
 class CheckpointStore:
     """The `checkpoints/` folder of a run.
 
-    Every worker of a multi-worker run must call `save`, for it may read variables of all of them; only the chief's files stay.
+    Every worker of a multi-worker run must call `save`, because it may read variables of all of them; only the chief's files stay.
 
     Args:
         folder: the `checkpoints/` folder.
-        state: everything that a run needs to go on, by name; "model" is the network.
+        state: everything that a run needs to resume, by name; "model" is the network.
         keep: number of latest checkpoints to keep.
         writes: False for workers other than the chief.
     """
@@ -56,7 +56,7 @@ class CheckpointStore:
         return self.saved_step
 
     def save(self, step: int) -> None:
-        """Writes `checkpoints/step-<step>` and drops the oldest beyond `keep`.
+        """Writes `checkpoints/step-<step>` and deletes the oldest beyond `keep`.
 
         Raises:
             UserError: the disk is full or the folder cannot be written; earlier checkpoints stay as they are.
@@ -92,7 +92,7 @@ class CheckpointStore:
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A trained model with what is needed to use it."""
+    """A trained model, in float32, with what is needed to use it."""
 
     config: Config
     labels: Labels
@@ -102,14 +102,14 @@ class LoadedRun:
 
 
 def load_run(path: str | Path) -> LoadedRun:
-    """The model of a work directory, with averaged weights where the run keeps them.
+    """The model of a work directory, in float32, with averaged weights where the run keeps them.
 
     Args:
         path: a work directory (its best checkpoint by AP, else its latest), or one checkpoint in it such as
             `runs/x/checkpoints/step-370`.
 
     Raises:
-        UserError: no run or no checkpoint there, or one that does not fit the settings beside it.
+        UserError: there is no run or no checkpoint, or one that does not fit the settings beside it.
     """
     folder, prefix = _locate(Path(path))
     config, labels = read_config(folder), read_labels(folder)
@@ -125,7 +125,7 @@ def load_run(path: str | Path) -> LoadedRun:
 
 
 def write_weights(model: tf.keras.Model, prefix: Path) -> None:
-    """Writes the weights of a network alone, as files that begin with `prefix`.
+    """Writes the weights of a network only, as files that begin with `prefix`.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
@@ -137,7 +137,7 @@ def write_weights(model: tf.keras.Model, prefix: Path) -> None:
 
 
 def read_weights(model: tf.keras.Model, prefix: Path, folder: Path) -> None:
-    """Reads what `write_weights` wrote; `folder` has the settings that the network was made by.
+    """Reads what `write_weights` wrote; `folder` has the settings that the network was built from.
 
     Raises:
         UserError: the files are missing or damaged, or belong to another network.
@@ -172,7 +172,7 @@ def _step_of_file(file: Path) -> int:
 
 
 def _latest(folder: Path) -> Path | None:
-    """The newest checkpoint; never None where there are any, or a run would start over them."""
+    """The newest checkpoint; never None where there is one, or a run would start over it."""
     latest = tf.train.latest_checkpoint(str(folder))
     if latest is not None:
         return Path(latest)
@@ -197,7 +197,7 @@ def _read_best(record: Path) -> dict[str, float]:
 def _restore(checkpoint: tf.train.Checkpoint, prefix: Path, model: tf.keras.Model, folder: Path) -> None:
     """Loads a checkpoint that holds exactly the weights of `model`, and everything else that `checkpoint` has.
 
-    TensorFlow alone would pair layers by their number, and a model without the offset convolutions would take the rest in silence.
+    TensorFlow itself matches layers by their number, and would silently load the rest into a model without the offset convolutions.
     """
     try:
         stored = _stored_weights(prefix)
@@ -235,7 +235,7 @@ def _shapes(weights: Counter[tuple[str, tuple[int, ...]]], name: str) -> str:
 
 
 def _cannot_save(prefix: Path, error: Exception) -> UserError:
-    """The line about it; takes away what was written so far, for the disk may be full."""
+    """The error; deletes what was written so far, because the disk may be full."""
     shutil.rmtree(f"{prefix}_temp", ignore_errors=True)
     return UserError(
         f"{prefix}: cannot be written ({_reason(error)}); earlier checkpoints are whole: free some space, then start the same command again"
@@ -243,7 +243,7 @@ def _cannot_save(prefix: Path, error: Exception) -> UserError:
 
 
 def _reason(error: Exception) -> str:
-    """What TensorFlow says, without the names of operations and temporary files."""
+    """TensorFlow's message without the names of operations and temporary files."""
     line = (getattr(error, "message", None) or str(error)).strip().splitlines()[0]
     return re.sub(r"{{.*?}} *| *\[Op:\w+\]", "", line).rpartition("; ")[2]
 

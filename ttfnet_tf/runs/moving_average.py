@@ -1,4 +1,4 @@
-"""The moving average of the weights, which evaluation and a finished run use in their place."""
+"""The moving average of the weights, which evaluation and a finished run use in place of the weights."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ttfnet_tf.models.parameters import tracked_name
 class MovingAverage(tf.Module):
     """Exponential moving average of the trainable parameters.
 
-    The decay rises as (1 + t) / (10 + t) until it reaches `decay`, so that early averages are not held by the initial weights.
-    BN running statistics are averages already and are left out.
+    The decay increases as (1 + t) / (10 + t) until it reaches `decay`, so that early averages do not stick to the initial weights.
+    Running statistics of normalisations are averages already and are not included. The names of its attributes are keys in checkpoints.
 
     Reference: `tf.train.ExponentialMovingAverage` with `num_updates`.
     """
@@ -28,7 +28,7 @@ class MovingAverage(tf.Module):
         }
 
     def reset(self) -> None:
-        """Sets the averages to the parameters of the moment; call it once they are initialised or loaded."""
+        """Sets the averages to the current parameters; call it once those are initialised or loaded."""
         for average, parameter in zip(self.averages.values(), self.parameters):
             average.assign(parameter)
 

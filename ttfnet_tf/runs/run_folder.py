@@ -57,7 +57,7 @@ class RunFolder:
         write_text(self.path / "environment.json", json.dumps(environment(), indent=1))
 
     def append_metrics(self, line: dict[str, Any]) -> None:
-        """Adds one line to metrics.jsonl.
+        """Appends one line to metrics.jsonl.
 
         Raises:
             UserError: it cannot be written.
@@ -84,7 +84,7 @@ class RunFolder:
             write_text(file, "".join(kept))
 
     def texts(self) -> dict[str, str]:
-        """What defines the run, for people: "config", "environment" and "command"."""
+        """The definition of the run, to be read: "config", "environment" and "command"."""
         start = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
         command = shlex.join(start.pop("command"))
         config = (self.path / "config.yaml").read_text(encoding="utf-8")
@@ -159,5 +159,5 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _whole_lines(file: Path) -> list[str]:
-    """Lines that end in a newline; a kill while writing leaves half a line at the end."""
+    """Lines that end in a newline; a kill during a write leaves half a line at the end."""
     return [line for line in file.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]

@@ -1,1 +1,1 @@
-"""What a run writes for TensorBoard."""
+"""Files for TensorBoard: `run_log` has the names of the curves, `events` the format."""

@@ -1,8 +1,8 @@
 """Event files of TensorBoard, written by its own writer: scalars, images, text, precision-recall curves, HParams, a layout.
 
-A run that goes on writes a new file into the same folder. Its first event says from which step on earlier files are void
-(`SessionLog.START`, which TensorBoard's own reader obeys); its data server drops later steps of a name as soon as an earlier one comes.
-So nothing is shown twice, whichever of them reads.
+A run that is resumed writes a new file into the same folder. Its first event says from which step on earlier files are void
+(`SessionLog.START`, which TensorBoard's Python reader obeys); TensorBoard's data server drops later steps of a name as soon as an earlier
+one comes. So nothing is shown twice, whichever of them reads.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class EventLog:
 
     Args:
         folder: made if missing.
-        first_step: this and later steps in earlier files of the folder are void; None where there are none to think of.
+        first_step: this and later steps in earlier files of the folder are void; None for a folder without earlier files.
         writes: False makes every method do nothing (workers other than the chief).
 
     Raises:
@@ -55,7 +55,7 @@ class EventLog:
             self._add(event_pb2.Event(step=first_step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START)))
 
     def scalars(self, step: int, values: Mapping[str, float], notes: Mapping[str, str] | None = None) -> None:
-        """Writes `values` under their names; `notes` hold what TensorBoard says about some of them, units above all."""
+        """Writes `values` under their names; `notes` are descriptions that TensorBoard shows for some of them, such as units."""
         summary = summary_pb2.Summary()
         for name, value in values.items():
             metadata = scalar_metadata.create_summary_metadata("", (notes or {}).get(name, ""))
@@ -82,13 +82,13 @@ class EventLog:
         Args:
             step: step.
             name: e.g. "AP50/cat".
-            correct: [T] detections that find an object, by rising score threshold; the T thresholds cut 0..1 evenly.
-            wrong: [T] the others.
-            num_objects: to be found.
+            correct: [T] detections that match an object, by ascending score threshold; the T thresholds divide 0..1 evenly.
+            wrong: [T] the other detections.
+            num_objects: objects in the ground truth.
         """
         correct, wrong = np.asarray(correct, np.float32), np.asarray(wrong, np.float32)
         precision = correct / np.maximum(correct + wrong, 1)
-        precision[correct + wrong == 0] = 1.0  # nothing said, nothing wrong
+        precision[correct + wrong == 0] = 1.0  # no detections, no wrong ones
         rows = (correct, wrong, np.zeros_like(correct), num_objects - correct, precision, correct / max(num_objects, 1))
         metadata = curve_metadata.create_summary_metadata(name, "", len(correct))
         self._write(step, _summary(f"{name}/pr_curves", tensor_util.make_tensor_proto(np.stack(rows)), metadata))
@@ -97,7 +97,7 @@ class EventLog:
         """Writes the entry of a run in the HParams table.
 
         Args:
-            group: name of the run; entries of one name are taken together.
+            group: name of the run; entries of one name are shown as one.
             values: settings.
             shown: those that are columns of the table.
             metrics: title -> name of a scalar below this folder, e.g. "AP" -> "eval/coco/AP": sub-folder, then name.
@@ -119,7 +119,7 @@ class EventLog:
             self._write(0, _summary(tag, hparams_metadata.NULL_TENSOR, hparams_metadata.create_summary_metadata(content)))
 
     def layout(self, categories: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
-        """Writes what the page Custom Scalars shows: category -> title of a chart -> regular expressions of names."""
+        """Writes the layout of the page Custom Scalars: category -> title of a chart -> regular expressions of names."""
         layout = layout_pb2.Layout()
         for title, charts in categories.items():
             category = layout.category.add(title=title)

@@ -1,4 +1,4 @@
-"""What a run tells TensorBoard, and under which names; docs/tensorboard.md explains them."""
+"""The curves, images and texts of a run in TensorBoard, and their names; docs/tensorboard.md explains them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ttfnet_tf.tensorboard.events import EventLog
 FOLDERS = ("train", "eval", "time")  # of the event files, below the work directory
 CURVE_THRESHOLDS = np.linspace(0, 1, 101)  # of score
 
-# Key in metrics.jsonl -> name in TensorBoard, factor, what it is; the parts of the loss are the method's.
+# Key in metrics.jsonl -> name in TensorBoard, factor, description; the parts of the loss come from the method.
 _LINE = {
     "loss": ("loss/total", 1, "Sum of the losses with their factors; mean since the last line."),
     "lr": ("lr", 1, "Learning rate of the last step."),
@@ -25,16 +25,16 @@ _LINE = {
     "positives": ("samples/positives", 1, "Peaks of the heatmap in an image; mean."),
     "regression_samples": ("samples/regression", 1, "Cells that regress a box in an image; mean."),
     "ambiguous": ("samples/ambiguous_pct", 100, "Cells of several sub-areas, in % of all cells of sub-areas; mean over images."),
-    "images_per_second": ("speed/images_per_s", 1, "Images a second, evaluation and saving left out."),
-    "data_wait": ("speed/data_wait_pct", 100, "Time that a step waited for its batch, in % of the time of training."),
+    "images_per_second": ("speed/images_per_s", 1, "Images per second, without evaluation and saving."),
+    "data_wait": ("speed/data_wait_pct", 100, "Time that a step waited for its batch, in % of the training time."),
 }
 _NOTES = {name: note for name, _, note in _LINE.values()}
 _NOTES |= {
     "memory/rss_mb": "Resident memory of the process in MB (2^20 bytes).",
     "memory/gpu_peak_mb": "Largest memory that TensorFlow has used on any GPU so far, in MB (2^20 bytes).",
-    "time/AP": "AP against the time of training: the step counts SECONDS of training, 3600 are an hour.",
-    "time/AP50": "AP50 against the time of training: the step counts SECONDS of training, 3600 are an hour.",
-    "time/loss": "Training loss against the time of training: the step counts SECONDS of training, 3600 are an hour.",
+    "time/AP": "AP against training time: the step counts SECONDS of training, 3600 are an hour.",
+    "time/AP50": "AP50 against training time: the step counts SECONDS of training, 3600 are an hour.",
+    "time/loss": "Training loss against training time: the step counts SECONDS of training, 3600 are an hour.",
 }
 _LAYOUT = {
     "How the run is doing": {
@@ -57,7 +57,7 @@ _LAYOUT = {
         "by class": [r"coco_class/.*"],
     },
 }
-# Columns of the HParams table: what people vary. Every setting is stored. TensorBoard sorts them by name and ticks the first five.
+# Columns of the HParams table: the settings that people vary; all are stored. TensorBoard sorts them by name and ticks the first five.
 _COLUMNS = (
     "data.image_size",
     "model.backbone",
@@ -88,11 +88,11 @@ class RunLog:
         self._folder, self._writes = folder, writes
         self._logs: dict[str, EventLog] = {}
         self._line, self._notes = dict(_LINE), dict(_NOTES)
-        self._last_evaluation = -1  # step of the last AP on the axis of time
-        self._last_tick = 0  # second of training of the last loss on the axis of time
+        self._last_evaluation = -1  # step of the last AP on the time axis
+        self._last_tick = 0  # second of training of the last loss on the time axis
 
     def begin(self, step: int, seconds: float, *, settings: Mapping[str, Any], texts: Mapping[str, str]) -> None:
-        """Opens the files; what a killed run wrote after `step` is void from now on.
+        """Opens the files; what a killed run wrote after `step` becomes void.
 
         Args:
             step: steps done so far, 0 at the start.
@@ -114,14 +114,14 @@ class RunLog:
         for name, content in texts.items():
             self._logs["train"].text(step, name, content)
         self._logs["train"].layout(_LAYOUT)
-        # In the work directory itself: the table joins the scalars of its sub-folders to it.
+        # In the work directory itself: the table takes the scalars from its sub-folders.
         table = EventLog(self._folder, first_step=0, writes=self._writes)
         values = {key: value if isinstance(value, (bool, int, float)) else _as_text(value) for key, value in settings.items()}
         table.hparams(self._folder.name, values, [key for key in _COLUMNS if key in values], _METRICS)
         table.close()
 
     def line(self, step: int, values: Mapping[str, float], memory: Mapping[str, float]) -> None:
-        """Scalars of a line of metrics.jsonl, by its keys; "training_seconds" is where the loss stands on the axis of time."""
+        """Scalars of a line of metrics.jsonl, by its keys; "training_seconds" is the place of the loss on the time axis."""
         scalars = {self._line[key][0]: value * self._line[key][1] for key, value in values.items() if key in self._line}
         scalars |= {f"memory/{name}": value for name, value in memory.items()}
         self._logs["train"].scalars(step, scalars, self._notes)
@@ -164,7 +164,7 @@ class RunLog:
 
 
 def memory_now() -> dict[str, float]:
-    """ "rss_mb" of this process where the system tells it, and "gpu_peak_mb", the largest of all GPUs, where there is one."""
+    """ "rss_mb" of this process where the system reports it, and "gpu_peak_mb", the largest of all GPUs, where there is one."""
     import tensorflow as tf
 
     memory = {}

@@ -1,1 +1,1 @@
-"""The training run."""
+"""Training: `run` builds everything from settings, `loop` runs it, `step` is one step."""

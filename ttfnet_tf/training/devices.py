@@ -17,10 +17,10 @@ def build_strategy(kind: str, devices: Sequence[str]) -> tf.distribute.Strategy:
 
     Args:
         kind: "mirrored" (one process) or "multi_worker" (one process for each worker, from TF_CONFIG).
-        devices: "gpu:0", "cpu:1", ...; empty takes every GPU, else the CPU. Several CPUs are logical devices on the one there is.
+        devices: "gpu:0", "cpu:1", ...; empty takes every GPU, else the CPU. Several CPUs are logical devices of the same one.
 
     Raises:
-        UserError: a device that is not there, TF_CONFIG missing or broken, or TensorFlow already started with other devices.
+        UserError: a device that does not exist, TF_CONFIG missing or wrong, or TensorFlow already started with other devices.
     """
     names = [device.lower() for device in devices]
     logical_cpus = max((int(name.partition(":")[2]) + 1 for name in names if name.startswith("cpu")), default=1)
@@ -58,13 +58,13 @@ def _multi_worker() -> tf.distribute.Strategy:
         if not isinstance(address, str) or not address.rpartition(":")[2].isdigit():
             raise UserError(f"{hint} with workers as host:port, found {json.dumps(address)}; see docs/distributed.md")
     if task.get("type") != "worker" or not 0 <= index < len(workers):
-        raise UserError(f"{hint}: task {task} is none of the {len(workers)} workers")
+        raise UserError(f"{hint}: task {task} is not one of the {len(workers)} workers")
     _refuse_used_port(workers[index], f"{hint}: worker {index}, this process, cannot listen at {workers[index]}")
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def _refuse_used_port(address: str, message: str) -> None:
-    """Before TensorFlow's server finds out, which prints a screen about it."""
+    """Checks before TensorFlow's server does, which prints a screenful about it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -76,7 +76,7 @@ def _refuse_used_port(address: str, message: str) -> None:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes files: always, but for the later workers of a multi-worker run."""
+    """Whether this process writes files: always, except for the later workers of a multi-worker run."""
     return (strategy.cluster_resolver.task_id or 0) == 0 if strategy.cluster_resolver else True
 
 

@@ -1,9 +1,10 @@
-"""Other optimizers behind the interface of `sgd.ReferenceSGD`: Adam of Keras, and those of tensorflow-addons.
+"""Optimizers other than the reference's SGD, with the same interface: Adam of Keras, and those of tensorflow-addons.
 
-The name rule of the official recipe (`sgd.parameter_rule`) stays: parameters with a learning rate or weight decay of their own form a
-group with its own optimizer, for neither library knows such rules. All are Keras' "legacy" optimizers, as those of tensorflow-addons are.
+The name rule of the official recipe (`sgd.parameter_rule`) holds for them too: parameters with a learning rate or weight decay of their
+own form a group with its own optimizer, because neither library has such rules. All are "legacy" optimizers of Keras, as those of
+tensorflow-addons are.
 
-tensorflow-addons is imported here only, and only when one of its optimizers is asked for; it is no longer developed.
+tensorflow-addons, which is no longer developed, is imported here only, and only when one of its optimizers is used.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class RuleGroups(tf.Module):
         self.groups = [_Group(name, momentum, rule, parameters, rules) for rule in sorted(set(rules))]
 
     def update(self, gradients: Sequence[tf.Tensor], lr: tf.Tensor, scale: tf.Tensor, proceed: tf.Tensor | None = None) -> None:
-        """As `ReferenceSGD.update`. A step that is left out is not counted by the optimizer either."""
+        """As `ReferenceSGD.update`. The optimizer does not count a step without `proceed` either."""
 
         def apply():
             for group in self.groups:
@@ -96,7 +97,7 @@ def _make(name, momentum, weight_decay, rate):
     if name == "adam":
         return tf.keras.optimizers.legacy.Adam(lambda: rate, beta_1=momentum, epsilon=1e-8)  # PyTorch's epsilon
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # it announces its end, and the TensorFlow versions it was tried with
+        warnings.simplefilter("ignore", UserWarning)  # about its end of life, and the TensorFlow versions it was tested with
         from tensorflow_addons import optimizers as addons
     if name == "sgdw":
         return addons.SGDW(lambda: rate * weight_decay, lambda: rate, momentum=momentum)

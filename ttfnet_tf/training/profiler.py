@@ -9,10 +9,10 @@ import tensorflow as tf
 
 
 class ProfileWindow:
-    """Records from the call of the training function that holds the first step to the one that holds the last.
+    """Records from the call of the training function with the first step to the one with the last.
 
     Args:
-        folder: the trace comes into `plugins/profile/<time>/` below it.
+        folder: the trace is written to `plugins/profile/<time>/` in it.
         steps: [first, last], counted from 1; empty is off.
         writes: False makes every method do nothing (workers other than the chief).
     """
@@ -34,7 +34,7 @@ class ProfileWindow:
             self.close()
 
     def close(self) -> None:
-        """Ends a recording that is still on."""
+        """Ends a recording that is still running."""
         if self._is_on:
             tf.profiler.experimental.stop()
             self._is_on = False

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a wish to stop after the step, so that a run is saved first."""
+"""Ctrl-C and SIGTERM become a request to stop after the current step, so that a run is saved first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 
 
 class StopRequest(contextlib.AbstractContextManager):
-    """Turns the first Ctrl-C or SIGTERM into a wish to stop after the step; a second one ends the process as usual."""
+    """Turns the first Ctrl-C or SIGTERM into a request to stop; a second one ends the process as usual."""
 
     def __init__(self):
         self.requested = False

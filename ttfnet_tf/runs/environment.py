@@ -17,7 +17,7 @@ def environment() -> dict[str, Any]:
     """Versions, devices, command and commit of this process."""
     import tensorflow as tf
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
             versions[package] = metadata.version(package)

@@ -6,6 +6,7 @@ It computes what `ttfnet evaluate` computes from a checkpoint of the same step, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -53,7 +54,7 @@ class Evaluator:
         self.model, self.method, self.split = model, method, split
         self.num_images = len(split.images)
         self.score_threshold = score_threshold
-        self._reading = {"image_size": image_size, "broken_images": broken_images, "workers": workers}
+        self._reading: dict[str, Any] = {"image_size": image_size, "broken_images": broken_images, "workers": workers}
         self._notes = notes
         self._batch_size = min(batch_size, MAX_BATCH, max(1, self.num_images))
         self._parameters = named_parameters(model, trainable_only=True)

@@ -53,7 +53,8 @@ def same_figures(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
         return first.get("error") == second.get("error")
     pairs = [(first["losses"][name], second["losses"].get(name, math.nan)) for name in first["losses"]]
     pairs.append((first["gradient_norm"], second["gradient_norm"]))
-    return bool(np.allclose(*zip(*pairs), rtol=_SAME, atol=0, equal_nan=True))
+    ours, theirs = zip(*pairs)
+    return bool(np.allclose(ours, theirs, rtol=_SAME, atol=0, equal_nan=True))
 
 
 def describe(report: Mapping[str, Any], now: Mapping[str, Any]) -> str:

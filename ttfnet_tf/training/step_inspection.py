@@ -16,7 +16,7 @@ from ttfnet_tf.models.parameters import named_buffers, named_parameters
 def inspect_step(
     model: tf.keras.Model,
     method: Method,
-    batch: Mapping[str, np.ndarray],
+    batch: Mapping[str, Any],
     *,
     normalizer: str = "global",
     synchronized: bool = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from typing import Any
 
 
 class StopRequest(contextlib.AbstractContextManager):
@@ -11,7 +12,7 @@ class StopRequest(contextlib.AbstractContextManager):
 
     def __init__(self):
         self.requested = False
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
         for number in (signal.SIGINT, signal.SIGTERM):

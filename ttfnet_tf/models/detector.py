@@ -7,6 +7,7 @@ Reference: Liu et al., "Training-Time-Friendly Network for Real-Time Object Dete
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.keras import layers
@@ -61,7 +62,7 @@ def build_model(
         ValueError: an unknown backbone, neck, upsampling, sampler or batch_norm, or an image_size that is no multiple of 32.
     """
     _check(batch_norm, image_size)
-    shared = {"synchronized": batch_norm == "synchronized", "seed": seed, "sampler": sampler}
+    shared: dict[str, Any] = {"synchronized": batch_norm == "synchronized", "seed": seed, "sampler": sampler}
     inputs = tf.keras.Input([*(image_size or (None, None)), 3], name="image")  # Keras casts uint8 to this float32
     features = build_backbone(backbone, _normalized(inputs), width=width, zero_init_residual=zero_init_residual, neck=neck, **shared)
     if len(features) == 1:  # a backbone with its own decoder

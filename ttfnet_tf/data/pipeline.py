@@ -76,11 +76,10 @@ def build_train_dataset(
     check_files(split, broken_images)
     paint, maps = (method.paint, method.target_shapes) if backend == "py_function" else (None, {})
     settings: dict[str, Any] = {"image_size": image_size, "seed": seed, "augmentation": augment, "broken_images": broken_images}
-    settings["paint"] = paint
-    notes = notes or ImageNotes()
+    settings.update(paint=paint, notes=notes or ImageNotes())
 
     def sample(epoch, position, index):
-        return train_sample(split, int(epoch), int(position), int(index), notes=notes, **settings)
+        return train_sample(split, int(epoch), int(position), int(index), **settings)
 
     rows = batch_size // num_shards
     steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)

@@ -159,8 +159,8 @@ TABLE = {
     "no such choice": (
         TRAIN,
         text("a.yaml", "model: {backbone: resnet50}"),
-        "{tmp}/a.yaml: model.backbone: Invalid value 'resnet50', expected one of ['resnet18', 'resnet34', 'darknet53', 'dla34', "
-        "'keras_cv/resnet50', 'keras_cv/csp_darknet_s', 'keras_cv/efficientnet_v2_s', 'keras_cv/mobilenet_v3_small']",
+        "{tmp}/a.yaml: model.backbone=resnet50 must be one of resnet18, resnet34, darknet53, dla34, keras_cv/resnet50, "
+        "keras_cv/csp_darknet_s, keras_cv/efficientnet_v2_s, keras_cv/mobilenet_v3_small; did you mean 'resnet34'?",
     ),
     "image size": (
         TRAIN,

@@ -262,6 +262,11 @@ def test_a_setting_that_nothing_reads_may_say_its_default(write_yaml):
     assert load_config(write_yaml("a.yaml", text)).losses.offset_weight == 0.5
 
 
+def test_what_is_off_both_ways_is_no_contradiction(write_yaml):
+    config = load_config(write_yaml("a.yaml", "optim: {schedule: cosine, drop_epochs: []}\ntrain: {evaluate_every: 0, summary_images: 0}"))
+    assert (config.optim.drop_epochs, config.train.summary_images) == ([], 0)
+
+
 def test_synchronized_normalisation_needs_a_backbone_that_has_it(write_yaml):
     line = _message(write_yaml("a.yaml", "model: {backbone: keras_cv/resnet50, batch_norm: synchronized}"))
     assert "model.batch_norm=synchronized is not possible with this model.backbone" in line

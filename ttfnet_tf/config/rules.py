@@ -52,17 +52,19 @@ def unread(config: Config) -> Iterator[tuple[str, str]]:
                 yield setting.key, switch
 
 
-# (setting, test of its value and of the whole configuration, settings that nothing reads then)
+# (setting, test of its value and of the whole configuration, settings that nothing reads then). What is off both ways is no contradiction:
+# no images in TensorBoard and no evaluation, no drops of the learning rate and a cosine.
 _UNREAD: tuple[tuple[str, Callable[[Any, Config], bool], Sequence[str]], ...] = (
     ("model.neck", lambda v, _: v == "plain", ("model.sampler",)),
     ("model.heatmap_head.depth", lambda v, _: v == 0, ("model.heatmap_head.width",)),
     ("model.box_head.depth", lambda v, _: v == 0, ("model.box_head.width",)),
     ("optim.scale_lr", lambda v, _: not v, ("optim.lr_batch_size",)),
-    ("optim.schedule", lambda v, _: v != "step", ("optim.drop_epochs", "optim.drop_factor")),
+    ("optim.schedule", lambda v, c: v != "step" and c.optim.drop_epochs != [], ("optim.drop_epochs",)),
+    ("optim.schedule", lambda v, _: v != "step", ("optim.drop_factor",)),
     ("optim.drop_epochs", lambda v, c: not v and c.optim.schedule == "step", ("optim.drop_factor",)),
     ("optim.warmup_steps", lambda v, _: v == 0, ("optim.warmup_ratio",)),
     ("train.strategy", lambda v, _: v == "multi_worker", ("train.devices",)),
-    ("train.evaluate_every", lambda v, _: v == 0, ("train.summary_images",)),
+    ("train.evaluate_every", lambda v, c: v == 0 and c.train.summary_images != 0, ("train.summary_images",)),
 )
 
 

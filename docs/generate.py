@@ -22,6 +22,7 @@ sys.path.insert(0, str(FOLDER.parent))  # this clone's package, installed or not
 from ttfnet_tf.cli import SECTIONS, build_parser  # noqa: E402
 from ttfnet_tf.config import Config, list_settings, value_of  # noqa: E402
 from ttfnet_tf.doctor.kinds import KINDS, SEVERITIES, Kind  # noqa: E402
+from ttfnet_tf.runs.resume import FREE_KEYS  # noqa: E402
 
 BEGIN, END = "<!-- written by docs/generate.py -->", "<!-- end -->"
 _COMMON = {"--help", "--debug"}  # options of every verb
@@ -36,9 +37,10 @@ def generated() -> dict[Path, str]:
 
 
 def settings() -> str:
-    """A table for each section of the configuration."""
-    parts = []
+    """What may change when a run resumes, and a table for each section of the configuration."""
     every = list_settings()
+    free = ", ".join(f"`{one.key}`" for one in every if one.key in FREE_KEYS)
+    parts = [f"**When a run resumes**, only these may differ: {free}."]
     for section in dict.fromkeys(one.key.partition(".")[0] for one in every):
         rows = [(f"`{one.key}`", _values(one), _default(one.default), one.meaning) for one in every if one.key.partition(".")[0] == section]
         about = type(value_of(Config(), section)).__doc__

@@ -36,7 +36,7 @@ def add_to(verbs) -> None:
     verb.add_argument("--to", choices=("ours", "official"), default="ours", help="names and layout to write; default ours")
     verb.add_argument("--classes", type=int, metavar="N", help="classes of the network; default as in the file")
     verb.add_argument("--labels", metavar="JSON", help="annotations that name the classes, for a work directory; default COCO's 80")
-    verb.add_argument("--partial", action="store_true", help="use what fits: missing and unused tensors, and shapes that differ, are no errors")
+    verb.add_argument("--partial", action="store_true", help="use what fits: missing, unused and misshapen tensors are no errors")
     verb.add_argument("--report", metavar="FILE", help="write one line about every tensor there")
 
 

@@ -20,12 +20,12 @@ SIZE = (64, 64)
 SETTINGS = {"image_size": SIZE, "num_classes": 2}
 METRICS = ("loss", "heatmap_loss", "box_loss", "gradient_norm")
 SMALL = {
+    "backbone": "tiny",
     "width": 8,
     "neck_channels": (16, 16, 16),
     "heatmap_head": (16, 1),
     "box_head": (16, 1),
     "frozen_stages": -1,
-    "zero_init_residual": False,
 }
 
 
@@ -51,9 +51,9 @@ def _painted(batch):
 class Trainer:
     """A small network and its training function, which is traced once for all tests that share it."""
 
-    def __init__(self, *, loss_scale=None, sentinel=None, clip_norm=35.0, precision="float32", **weights):
+    def __init__(self, neck="plain", *, loss_scale=None, sentinel=None, clip_norm=35.0, precision="float32", **weights):
         with built_in(precision):
-            self.model = networks.build(2, **SMALL)
+            self.model = networks.build(2, neck=neck, **SMALL)
         named = named_parameters(self.model, trainable_only=True)
         self.parameters = list(named.values())
         self.optimizer, self.average = ReferenceSGD(named), MovingAverage(named, 0.5)
@@ -95,15 +95,20 @@ def trainer():
 
 
 @pytest.fixture(scope="module")
+def deformable():
+    return Trainer(neck="deformable")
+
+
+@pytest.fixture(scope="module")
 def scaled():
     return Trainer(loss_scale=LossScale(initial=1024.0))
 
 
-def test_four_images_are_learned(trainer):
+def test_four_images_are_learned(deformable):
     batch = _batch()
-    history = trainer.run(batch, [*np.linspace(0, 0.005, 20), *[0.005] * 140, *[0.0005] * 40])
+    history = deformable.run(batch, [*np.linspace(0, 0.005, 20), *[0.005] * 140, *[0.0005] * 40])
     assert history["loss"][-1] < 0.05 * history["loss"][0]
-    detections = decode_distances(trainer.model(batch["image"], training=True), image_size=SIZE, top_k=2)
+    detections = decode_distances(deformable.model(batch["image"], training=True), image_size=SIZE, top_k=2)
     order = np.argsort(detections["classes"], axis=1)
     np.testing.assert_array_equal(np.take_along_axis(detections["classes"].numpy(), order, 1), batch["labels"])
     boxes = np.take_along_axis(detections["boxes"].numpy(), order[..., None], 1)
@@ -199,11 +204,11 @@ def test_clip_scale(norm, limit, expected):
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_stays_close_to_float32(trainer, precision):
+def test_mixed_precision_stays_close_to_float32(deformable, precision):
     rates = [0.001] * 3
-    expected = trainer.run(_batch(), rates)
+    expected = deformable.run(_batch(), rates)
     with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
-        mixed = Trainer(loss_scale=LossScale(initial=256.0), precision=precision)
+        mixed = Trainer("deformable", loss_scale=LossScale(initial=256.0), precision=precision)
         history = mixed.run(_batch(), rates)
     np.testing.assert_allclose(history["loss"], expected["loss"], rtol=0.02)
     assert {parameter.dtype for parameter in mixed.parameters} == {tf.float32}

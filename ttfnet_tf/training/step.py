@@ -197,8 +197,8 @@ def build_train_function(strategy: tf.distribute.Strategy, state: TrainState, me
         with tf.control_dependencies(tf.nest.flatten(strategy.experimental_local_results(batch))):
             return batch, tf.cast(tf.timestamp() - start, tf.float32)
 
-    @tf.function(reduce_retracing=True)
-    def train(iterator, learning_rates, first_step):
+    @tf.function
+    def traced(iterator, learning_rates, first_step):
         count = tf.size(learning_rates)
         history = {key: tf.TensorArray(dtype, count, element_shape=[]) for key, dtype in kinds.items()}
         for i in tf.range(count):
@@ -207,5 +207,10 @@ def build_train_function(strategy: tf.distribute.Strategy, state: TrainState, me
             metrics["data_seconds"] = waited
             history = {key: array.write(i, metrics[key]) for key, array in history.items()}
         return {key: array.stack() for key, array in history.items()}
+
+    def train(iterator, learning_rates, first_step):
+        # Traced once for any number of steps: the last call before an epoch ends often has fewer, and tracing takes long.
+        general = traced.get_concrete_function(iterator, tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.int64))
+        return general(iterator, learning_rates, first_step)
 
     return train

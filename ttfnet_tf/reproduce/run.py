@@ -29,7 +29,7 @@ def run_all(runs: Sequence[Run], train: Callable[[Config, Path], Any], say: Call
 
     Args:
         runs: from `plan`.
-        train: `training.loop.run_training`; its result has `finished` and `step`.
+        train: `training.run.run_training`; its result has `finished` and `step`.
         say: called with each line of progress.
 
     Returns:

@@ -160,7 +160,7 @@ TABLE = {
         TRAIN,
         text("a.yaml", "model: {backbone: resnet50}"),
         "{tmp}/a.yaml: model.backbone=resnet50 must be one of resnet18, resnet34, darknet53, dla34, keras_cv/resnet50, "
-        "keras_cv/csp_darknet_s, keras_cv/efficientnet_v2_s, keras_cv/mobilenet_v3_small; did you mean 'resnet34'?",
+        "keras_cv/csp_darknet_s, keras_cv/efficientnet_v2_s, keras_cv/mobilenet_v3_small; did you mean 'keras_cv/resnet50'?",
     ),
     "image size": (
         TRAIN,

@@ -127,8 +127,8 @@ def test_images_are_spread_over_the_file(shapes, tmp_path):
     [
         ([], "name a folder for the pages with --out, or one for TensorBoard with --tensorboard"),
         (["--out", "x", "--count", "0"], "--count 0 must be 1 or more"),
-        (["--out", "x", "--epochs", "two"], "--epochs two: must be whole numbers"),
-        (["--out", "x", "--ids", "targets.beta=0.3"], "--ids targets.beta=0.3: must be whole numbers"),
+        (["--out", "x", "--epochs", "two"], "--epochs two: must be integers"),
+        (["--out", "x", "--ids", "targets.beta=0.3"], "--ids targets.beta=0.3: must be integers"),
         (["--out", "x", "--ids", "7", "optim.lr=1"], "override 'optim.lr=1': what is shown depends on"),
         (["--out", "x", "--epochs", "-1"], "--epochs -1 must be 0 or more"),
         (["--out", "x", "optim.lr=1"], "override 'optim.lr=1': what is shown depends on data.*, targets.*, augment.*, model.method"),

@@ -28,7 +28,8 @@ def check_choices(config: Config, source: str) -> None:
     for setting in list_settings():
         value = value_of(config, setting.key)
         if setting.choices and value not in setting.choices:
-            nearest = difflib.get_close_matches(str(value), setting.choices, n=1, cutoff=0.0)[0]
+            same = [choice for choice in setting.choices if choice.endswith(f"/{value}")]  # keras_cv/resnet50
+            nearest = (same or difflib.get_close_matches(str(value), setting.choices, n=1, cutoff=0.0))[0]
             raise UserError(f"{source}: {setting.key}={value} must be one of {', '.join(setting.choices)}; did you mean '{nearest}'?")
 
 

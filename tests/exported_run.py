@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import networks
 import pytest
-from small_run import image_files, narrow_networks, write_run
+from small_run import image_files, write_run
 
 
 @pytest.fixture(scope="module")
 def narrow():
-    """Networks of width 8 wherever settings are turned into one."""
+    """Small networks wherever settings are turned into one."""
     with pytest.MonkeyPatch.context() as patch:
-        narrow_networks(patch)
+        networks.narrow(patch)
         yield
 
 

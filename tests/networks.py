@@ -11,28 +11,38 @@ HEADS = ("heatmap_head", "box_head", "box_per_class")
 
 
 def build(num_classes: int, *, method: str = "ttfnet", **keywords):
-    """`build_model` with the heads of a method; the keywords in `HEADS` are theirs. The backbone may be "tiny" too."""
+    """`build_model` with the heads of a method; the keywords in `HEADS` are theirs. The backbone may be "tiny" or "shallow", too."""
     import pkgutil
 
     from ttfnet_tf.methods.catalog import METHODS
+    from ttfnet_tf.models.backbones import BACKBONES
     from ttfnet_tf.models.detector import build_model
 
     of_heads = {key: keywords.pop(key) for key in HEADS if key in keywords}
     heads = functools.partial(pkgutil.resolve_name(METHODS[method].heads), **of_heads)
     with pytest.MonkeyPatch.context() as patch:
-        add_tiny(patch)
+        patch.setitem(BACKBONES, "tiny", tiny_row())
+        patch.setitem(BACKBONES, "shallow", dataclasses.replace(BACKBONES["resnet18"], settings={"blocks": (1, 1, 1, 1)}))
         return build_model(num_classes, heads=heads, **keywords)
 
 
-def add_tiny(patch: pytest.MonkeyPatch) -> None:
-    """Adds the backbone "tiny" to the table, while the patch is active."""
+def narrow(patch: pytest.MonkeyPatch) -> None:
+    """Builds all networks from settings with width 8, and a tiny backbone in the place of ResNet-18, while the patch is active."""
+    from ttfnet_tf import build
     from ttfnet_tf.models.backbones import BACKBONES
 
-    tiny = dataclasses.replace(BACKBONES["resnet18"], build=f"{__name__}:tiny", settings={}, ignores=("zero_init_residual",))
-    patch.setitem(BACKBONES, "tiny", tiny)
+    patch.setattr(build, "build_model", functools.partial(build.build_model, width=8))
+    patch.setitem(BACKBONES, "resnet18", tiny_row())
 
 
-def tiny(inputs, *, width: int, synchronized: bool, seed: int) -> list:
+def tiny_row():
+    """The row of the backbone "tiny"."""
+    from ttfnet_tf.models.backbones import BACKBONES
+
+    return dataclasses.replace(BACKBONES["resnet18"], build=f"{__name__}:tiny", settings={})
+
+
+def tiny(inputs, *, width: int, synchronized: bool, seed: int, **_) -> list:
     """A ResNet that has one convolution with normalisation in the place of each stage, named as the first in that stage."""
     from tensorflow.keras import layers
 

@@ -1,13 +1,12 @@
-"""A run of a network of width 8 that detects something in noise, and image files of every kind, for tests of exported models."""
+"""A run of a small network that detects something in noise, and image files of every kind, for tests of exported models."""
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 
 from ttfnet_tf.config import load_config
 
@@ -20,19 +19,13 @@ export: {max_pixels: 90000}
 """
 
 
-def narrow_networks(patch: pytest.MonkeyPatch) -> None:
-    """Builds all networks from settings with width 8, while the patch is active."""
-    from ttfnet_tf import build
-
-    patch.setattr(build, "build_model", functools.partial(build.build_model, width=8))
-
-
-def write_run(folder: Path, seed: int = 5) -> Path:
-    """Writes a work directory whose averaged weights differ from its plain ones; needs `narrow_networks`.
+def write_run(folder: Path, seed: int = 5, overrides: Sequence[str] = ()) -> Path:
+    """Writes a work directory whose averaged weights differ from its plain ones; needs `networks.narrow`.
 
     Args:
         folder: of the run.
         seed: of its weights; another seed gives other detections.
+        overrides: of its settings.
     """
     from ttfnet_tf import build
     from ttfnet_tf.models.parameters import named_parameters
@@ -42,15 +35,17 @@ def write_run(folder: Path, seed: int = 5) -> Path:
 
     settings = folder.parent / f"{folder.name}.yaml"
     settings.write_text(SETTINGS)
-    config = load_config(settings)
+    config = load_config(settings, overrides)
     run = RunFolder(folder, config, Labels(("cat", "dog", "bird"), (3, 8, 90)))
     model = build.model_of(config, 3)
     rng = np.random.default_rng(seed)
     for variable in model.variables:
         if "gamma" in variable.name:
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-        elif variable.name.startswith(("bbox_head.hm.1/kernel", "bbox_head.wh.1/kernel")):
-            variable.assign(rng.normal(0.0, 3.0, variable.shape))
+        elif variable.name.startswith("bbox_head.hm.1/kernel"):
+            variable.assign(rng.normal(0.0, 12.0, variable.shape))
+        elif variable.name.startswith("bbox_head.wh.1/kernel"):
+            variable.assign(rng.normal(0.0, 60.0, variable.shape))
         elif variable.name.startswith("bbox_head.hm.1/bias"):
             variable.assign([-4.0, -4.0, -4.0])
     for layer in model.submodules:

@@ -32,7 +32,7 @@ SMALL = {"width": 8, "neck_channels": (16, 8, 8), "shortcut": (1, 1, 1), "heatma
 
 def _run(folder, **keywords):
     """A run whose initial values are not zero, so that offsets, masks and boxes matter."""
-    model = networks.build(2, **SMALL, zero_init_residual=False, image_size=SIZE, **keywords)
+    model = networks.build(2, **{"backbone": "shallow", **SMALL, **keywords}, zero_init_residual=False, image_size=SIZE)
     random = np.random.default_rng(2)
     for name, variable in named_parameters(model).items():
         if "conv_offset_mask" in name:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import networks
 import numpy as np
 import pytest
 from PIL import Image
-from small_run import image_files, narrow_networks, write_run
+from small_run import image_files, write_run
 
 LARGE = 12_000_000  # pixels that version 2 decodes
 
@@ -41,8 +42,8 @@ class Server(NamedTuple):
 def trained(tmp_path_factory):
     """Work directory of a run."""
     with pytest.MonkeyPatch.context() as patch:
-        narrow_networks(patch)
-        yield write_run(tmp_path_factory.mktemp("run") / "tiny")
+        networks.narrow(patch)
+        yield write_run(tmp_path_factory.mktemp("run") / "tiny", overrides=["model.neck=plain"])
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ Twelve images, four a batch: steps 1 to 3 are the first epoch. A planted image i
 the run; a planted learning rate is a thousand times the scheduled one in one step.
 """
 
-import functools
 import json
 import re
 import shlex
@@ -12,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -28,11 +28,11 @@ data:
   image_size: [64, 64]
 model:
   frozen_stages: -1
+  neck: plain
   neck_channels: [8, 8, 8]
   shortcut: [1, 1, 1]
   heatmap_head: {{width: 8, depth: 1}}
   box_head: {{width: 8, depth: 1}}
-  zero_init_residual: false
 optim: {{lr: 0.002, lr_batch_size: 4, drop_epochs: [], warmup_steps: 0}}
 train: {{epochs: 4, batch_size: 4, evaluate_every: 0, log_every: 3, steps_per_call: 3}}
 """
@@ -47,10 +47,10 @@ def shapes(tmp_path_factory):
 
 @pytest.fixture
 def train(tmp_path, shapes, monkeypatch, capfd):
-    """train("name", "key=value", ...) -> exit code and error lines of the real command, on a network of width 8."""
+    """train("name", "key=value", ...) -> exit code and error lines of the real command, on a small network."""
     config = tmp_path / "settings.yaml"
     config.write_text(SETTINGS.format(shapes=shapes))
-    monkeypatch.setattr(build, "build_model", functools.partial(build.build_model, width=8))
+    networks.narrow(monkeypatch)
 
     def run(name, *overrides):
         code = cli.main(["train", str(config), "--work-dir", str(tmp_path / name), *overrides])

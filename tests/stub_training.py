@@ -1,4 +1,4 @@
-"""What stands in for training where only the order of runs and what they leave matter."""
+"""A stand-in for training, for tests about the order of runs and the files they write."""
 
 import json
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ from ttfnet_tf.errors import DivergenceError
 
 
 class Trainer:
-    """Stands in for training: writes what it would, with AP by cell and seed."""
+    """Writes the files that training would, with an AP by cell and seed."""
 
     def __init__(self, precision, stop_at=None, diverge=()):
         self.precision, self.stop_at, self.diverge, self.calls = precision, stop_at, diverge, []

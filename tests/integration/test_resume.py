@@ -62,7 +62,7 @@ def test_killed_three_times_ends_bit_equal(runs, straight):
     _assert_equal_runs(straight, runs.finish("killed", *SETTINGS))
 
 
-def test_signals_save_inside_an_epoch_and_the_run_goes_on_bit_equal(runs, straight):
+def test_signals_save_inside_an_epoch_and_the_run_resumes_bit_equal(runs, straight):
     for number, step in ((signal.SIGINT, 2), (signal.SIGTERM, 9)):
         assert _end_at(runs, "stopped", step, number) == 0
     assert (runs.folder / "stopped.log").read_text().count("stopped and saved at step") == 2

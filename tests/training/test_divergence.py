@@ -144,7 +144,7 @@ def test_a_learning_rate_a_thousand_times_too_high_is_caught_before_its_effect_s
     assert capfd.readouterr().out.splitlines()[-1] == "the same figures as in training"
     # With other settings the figures differ, and that is said.
     assert cli.main(["replay", str(record), "losses.box_weight=10"]) == 0
-    assert capfd.readouterr().out.splitlines()[-1] == "other figures than when it happened (settings were changed)"
+    assert capfd.readouterr().out.splitlines()[-1] == "other figures than in training (settings were changed)"
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """One training step, the same on one device, several replicas or several workers.
 
-The normalisers of the losses are known before the forward pass, because they depend on the targets alone. So a step is a few calls
+The order is fixed: targets, normalisers of the whole batch, forward, losses in float32, gradients, sum over replicas, verdict, clip,
+update. The normalisers of the losses are known before the forward pass, because they depend on the targets alone. So a step is a few calls
 into the replicas with reductions between them, and no collective operation stands inside the network (synchronised normalisation
 apart).
 """

@@ -73,11 +73,13 @@ def square_finder():
     """
     import tensorflow as tf
 
-    images = tf.keras.Input([None, None, 3], name="image")
+    from ttfnet_tf.keras2 import keras
+
+    images = keras.Input([None, None, 3], name="image")
     cells = tf.nn.avg_pool2d(tf.cast(images, tf.float32), 4, 4, "VALID")
     heatmap = (cells[..., :2] / 255.0 - 0.5) * 20.0
     box = tf.ones_like(cells[..., :1]) * tf.constant([8.0, 8.0, 8.0, 8.0])
-    return tf.keras.Model(images, {"heatmap": heatmap, "box": box})
+    return keras.Model(images, {"heatmap": heatmap, "box": box})
 
 
 @pytest.fixture(scope="session")

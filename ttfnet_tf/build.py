@@ -15,13 +15,14 @@ from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit, load_coco
 from ttfnet_tf.data.pipeline import ImageNotes, build_train_dataset
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.methods.base import Method
 from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.models.detector import build_model
 from ttfnet_tf.models.precision import built_in
 
 
-def model_of(config: Config, num_classes: int, *, precision: str = "float32") -> tf.keras.Model:
+def model_of(config: Config, num_classes: int, *, precision: str = "float32") -> keras.Model:
     """The network, initialised by `train.seed`; pretrained weights are not loaded here.
 
     Args:

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import ttfnet_tf
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.layers.batch_norm import SyncBatchNormalization
 from ttfnet_tf.layers.deform_conv import SAMPLERS, DeformableConv2D
 from ttfnet_tf.layers.initializers import normal
@@ -56,7 +57,7 @@ def test_every_layer_of_the_package_is_in_the_table():
         value
         for module in modules
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, tf.keras.layers.Layer) and value.__module__ == module.__name__
+        if isinstance(value, type) and issubclass(value, keras.layers.Layer) and value.__module__ == module.__name__
     }
     assert classes == {type(build()) for build in LAYERS.values()}
 
@@ -83,7 +84,7 @@ def test_output_shape_is_computed(name):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_half_precision_in_half_precision_out(name):
-    policy = tf.keras.mixed_precision.Policy("mixed_float16")
+    policy = keras.mixed_precision.Policy("mixed_float16")
     layer = type(LAYERS[name]()).from_config({**LAYERS[name]().get_config(), "dtype": "mixed_float16"})
     assert layer.dtype_policy.name == policy.name
     x = tf.constant(INPUT, tf.float16)

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ttfnet_tf.inference.predictor import predict_function
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.methods.ttfnet import decode_distances
 
 
@@ -16,10 +17,10 @@ def predict():
     decoded = functools.partial(decode_distances, image_size=(32, 32), top_k=3)
 
     def make(weights):
-        image = tf.keras.Input([32, 32, 3], name="image")
-        cells = tf.keras.layers.AveragePooling2D(4)(image)
-        bias = tf.keras.layers.Conv2D(2, 1, kernel_initializer="zeros", name="logits")
-        model = tf.keras.Model(image, {"heatmap": bias(cells), "box": tf.ones_like(cells[..., :1]) * tf.constant([1.0, 2.0, 3.0, 4.0])})
+        image = keras.Input([32, 32, 3], name="image")
+        cells = keras.layers.AveragePooling2D(4)(image)
+        bias = keras.layers.Conv2D(2, 1, kernel_initializer="zeros", name="logits")
+        model = keras.Model(image, {"heatmap": bias(cells), "box": tf.ones_like(cells[..., :1]) * tf.constant([1.0, 2.0, 3.0, 4.0])})
         return predict_function(model, decoded, image_size=(32, 32), batch_size=1, weights=weights), bias.bias
 
     return make

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.layers.upsample import UpsampleBilinear2x
 
 
@@ -42,8 +43,8 @@ def test_gradient_is_the_adjoint(size):
 
 def test_shapes_known_and_unknown():
     layer = UpsampleBilinear2x()
-    assert layer(tf.keras.Input([4, 6, 3])).shape.as_list() == [None, 8, 12, 3]
-    assert layer(tf.keras.Input([None, 6, 3])).shape.as_list() == [None, None, 12, 3]
+    assert layer(keras.Input([4, 6, 3])).shape.as_list() == [None, 8, 12, 3]
+    assert layer(keras.Input([None, 6, 3])).shape.as_list() == [None, None, 12, 3]
     assert layer.compute_output_shape([None, None, 6, 3]).as_list() == [None, None, 12, 3]
 
 

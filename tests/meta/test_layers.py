@@ -1,6 +1,7 @@
 """Imports inside the package point one way: down the table below, and from right to left in a row."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # The lowest layer first. A package may import from itself, from earlier rows, and from what is left of it in its row.
 LAYERS = (
-    ("errors", "boxes", "files", "progress"),  # used everywhere
+    ("errors", "boxes", "files", "progress", "keras2"),  # used everywhere
     ("layers", "models", "methods", "config"),  # a detector, and its settings
     ("data", "doctor", "formats"),  # from annotation files to batches
     ("build", "runs", "weights"),  # from settings to objects; runs and weights on disk
@@ -161,6 +162,22 @@ def test_checking_arguments_and_settings_does_not_import_tensorflow():
     loaded = _loaded_after("; ".join(f"import ttfnet_tf.{module}" for module in WITHOUT_TENSORFLOW))
     assert "numpy" in loaded  # the list is one of modules
     assert "tensorflow" not in loaded
+
+
+def test_keras_comes_from_keras2_alone():
+    """`tf.keras` is Keras 3 on newer versions of TensorFlow, where our layers are Keras 2's."""
+    wrong = []
+    for path in [*(ROOT / "ttfnet_tf").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                names = [ast.unparse(node)] if isinstance(node, ast.Attribute) else []
+            if any(re.match(r"(tf\.keras|tensorflow\.keras|tf_keras|keras)$|(tensorflow\.keras|tf_keras)\.", name) for name in names):
+                wrong.append(path.relative_to(ROOT).as_posix())
+    assert set(wrong) == {"ttfnet_tf/keras2.py", "tests/test_keras2.py"}
 
 
 @pytest.mark.slow

@@ -4,9 +4,9 @@ import inspect
 import pkgutil
 
 import pytest
-import tensorflow as tf
 
 from ttfnet_tf.config import Config, list_settings, value_of
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.methods.catalog import METHODS, shared_settings
 from ttfnet_tf.models.backbones import BACKBONES
 
@@ -17,8 +17,8 @@ def test_a_method_is_what_its_row_says(name):
     method = pkgutil.resolve_name(info.build)(image_size=(64, 64), num_classes=2)
     assert method.loss_names == tuple(info.losses)
     assert all(loss.endswith("_loss") for loss in info.losses)
-    x = tf.keras.Input([16, 16, 8])
-    model = tf.keras.Model(x, pkgutil.resolve_name(info.heads)(x, 2, heatmap_head=(8, 1), box_head=(8, 1), seed=0))
+    x = keras.Input([16, 16, 8])
+    model = keras.Model(x, pkgutil.resolve_name(info.heads)(x, 2, heatmap_head=(8, 1), box_head=(8, 1), seed=0))
     for prefix in info.head_layers.values():
         assert model.get_layer(f"{prefix}.0.conv")
         assert model.get_layer(f"{prefix}.1")

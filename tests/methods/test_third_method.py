@@ -12,6 +12,7 @@ from ttfnet_tf.benchmarks.cost import network_cost
 from ttfnet_tf.boxes import STRIDE
 from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.layers.initializers import bias_of_probability
 from ttfnet_tf.methods import targets, targets_tf
 from ttfnet_tf.methods.base import Method
@@ -80,14 +81,14 @@ def squares(*, image_size, num_classes, heatmap_weight, top_k):
 
 def squares_heads(x, num_classes, *, size, seed=0):
     heatmap = build_head(x, size, num_classes, SQUARES.head_layers["heatmap"], normal_kernels(0.01, seed), bias_of_probability(0.1))
-    return {"heatmap": tf.keras.layers.Activation("linear", dtype="float32", name="heatmap")(heatmap)}
+    return {"heatmap": keras.layers.Activation("linear", dtype="float32", name="heatmap")(heatmap)}
 
 
 def tiny(inputs, *, width, synchronized, seed):
     """Six convolutions."""
     x, maps = conv2d(inputs, 8, 3, 2, "backbone.stem", seed), []
     for stage in range(1, 5):
-        x = tf.keras.layers.ReLU(name=f"backbone.{stage}.relu")(conv2d(x, 8, 3, 2, f"backbone.{stage}", seed))
+        x = keras.layers.ReLU(name=f"backbone.{stage}.relu")(conv2d(x, 8, 3, 2, f"backbone.{stage}", seed))
         maps.append(x)
     return maps
 

@@ -4,6 +4,7 @@ import pytest
 import systems
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.layers.deform_conv import SAMPLERS
 from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.models.cost import Cost, cost_of, cost_table
@@ -35,10 +36,10 @@ def costs():
 
 def _single(*layers, size=(8, 12)):
     """The whole cost of an image that goes through some layers."""
-    x = inputs = tf.keras.Input([None, None, 3])
+    x = inputs = keras.Input([None, None, 3])
     for layer in layers:
         x = layer(x)
-    return sum(cost_of(tf.keras.Model(inputs, x), size, {}).values(), Cost(0, 0, 0))
+    return sum(cost_of(keras.Model(inputs, x), size, {}).values(), Cost(0, 0, 0))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -58,17 +59,17 @@ def test_parts_of_the_smallest_system(costs):
 
 def test_convolution_by_hand():
     # 4 x 6 output cells, each 3 x 3 x 3 products for each of 5 channels; a bias costs parameters only.
-    assert _single(tf.keras.layers.Conv2D(5, 3, 2, "same")) == Cost(27 * 5 + 5, 27 * 5 + 5, 24 * 27 * 5)
+    assert _single(keras.layers.Conv2D(5, 3, 2, "same")) == Cost(27 * 5 + 5, 27 * 5 + 5, 24 * 27 * 5)
 
 
 def test_layers_of_other_kinds_by_hand():
-    depthwise = tf.keras.layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, use_bias=False)
+    depthwise = keras.layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, use_bias=False)
     assert _single(depthwise) == Cost(54, 54, 96 * 54)  # 8 x 12 cells, 9 products for each of 6 channels
     # Every input cell is multiplied by the whole kernel, whatever the stride.
-    assert _single(tf.keras.layers.Conv2DTranspose(5, 4, 2, "same", use_bias=False)) == Cost(240, 240, 96 * 240)
-    pooled = tf.keras.layers.GlobalAveragePooling2D()
-    assert _single(pooled, tf.keras.layers.Dense(7)) == Cost(28, 28, 21)
-    assert _single(tf.keras.layers.BatchNormalization(), tf.keras.layers.ReLU()) == Cost(6, 6, 0)
+    assert _single(keras.layers.Conv2DTranspose(5, 4, 2, "same", use_bias=False)) == Cost(240, 240, 96 * 240)
+    pooled = keras.layers.GlobalAveragePooling2D()
+    assert _single(pooled, keras.layers.Dense(7)) == Cost(28, 28, 21)
+    assert _single(keras.layers.BatchNormalization(), keras.layers.ReLU()) == Cost(6, 6, 0)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -98,9 +99,9 @@ def test_frozen_parameters_are_counted_apart(small):
 
 
 def test_open_shapes_are_refused():
-    inputs = tf.keras.Input([None, None, 3])
-    some = tf.keras.layers.Lambda(lambda x: tf.boolean_mask(x, x[:, 0, 0, 0] > 0.0))(inputs)
-    model = tf.keras.Model(inputs, tf.keras.layers.Conv2D(2, 1, name="last")(some))
+    inputs = keras.Input([None, None, 3])
+    some = keras.layers.Lambda(lambda x: tf.boolean_mask(x, x[:, 0, 0, 0] > 0.0))(inputs)
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 1, name="last")(some))
     with pytest.raises(ValueError, match=r"multiply-adds of .*last/Conv2D cannot be counted: its shapes are open at \(8, 8\)"):
         cost_of(model, (8, 8), {})
 

@@ -8,6 +8,7 @@ import pytest
 import systems
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.models.backbones import BACKBONES, build_backbone
 from ttfnet_tf.models.backbones.darknet import darknet
 from ttfnet_tf.models.parameters import named_buffers, named_parameters, to_official
@@ -17,8 +18,8 @@ SMALL = {"backbone": "darknet53", "width": 8, "neck_channels": (8, 8, 8), "heatm
 
 def _shallow(**keywords):
     """One block in each stage, where the number does not matter."""
-    inputs = tf.keras.Input([64, 96, 3])
-    return tf.keras.Model(inputs, darknet(inputs, blocks=(1, 1, 1, 1, 1), width=8, **keywords))
+    inputs = keras.Input([64, 96, 3])
+    return keras.Model(inputs, darknet(inputs, blocks=(1, 1, 1, 1, 1), width=8, **keywords))
 
 
 def _image(seed=0):
@@ -28,8 +29,8 @@ def _image(seed=0):
 @pytest.fixture(scope="module")
 def backbone():
     """For tests that change no more than the kernel of one layer."""
-    inputs = tf.keras.Input([64, 96, 3])
-    return tf.keras.Model(inputs, build_backbone("darknet53", inputs, width=8))
+    inputs = keras.Input([64, 96, 3])
+    return keras.Model(inputs, build_backbone("darknet53", inputs, width=8))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_maps_are_those_of_the_last_four_stages(backbone):
 
 def test_53_layers_with_weights(backbone):
     # 52 convolutions, and the classifier that a detector lacks.
-    assert sum(isinstance(layer, tf.keras.layers.Conv2D) for layer in backbone.layers) == 52
+    assert sum(isinstance(layer, keras.layers.Conv2D) for layer in backbone.layers) == 52
 
 
 def test_stride_2_pads_as_pytorch(backbone):
@@ -63,7 +64,7 @@ def test_stride_2_pads_as_pytorch(backbone):
 
 def test_a_block_adds_its_branch_without_another_activation(backbone):
     first = backbone.get_layer("backbone.layer1.1.body.0.conv")
-    block = tf.keras.Model(first.input, backbone.get_layer("backbone.layer1.1").output)
+    block = keras.Model(first.input, backbone.get_layer("backbone.layer1.1").output)
     x = np.random.default_rng(0).standard_normal((1, 32, 48, 8)).astype(np.float32)
     branch = tf.constant(x)
     for i in (0, 1):  # running statistics are 0 and 1
@@ -109,7 +110,7 @@ def test_frozen_normalisations_go_on_collecting_statistics(detectors):
     for name, value in outputs[0].items():  # batch statistics in both
         np.testing.assert_allclose(value, outputs[1][name], atol=1e-5)
     stem = frozen.get_layer("backbone.stem.bn")
-    x = tf.keras.Model(frozen.input, stem.input)(_image()).numpy().reshape(-1, 4)
+    x = keras.Model(frozen.input, stem.input)(_image()).numpy().reshape(-1, 4)
     np.testing.assert_allclose(stem.moving_mean, 0.1 * x.mean(axis=0), atol=1e-5)
     np.testing.assert_allclose(stem.moving_variance, 0.9 + 0.1 * x.var(axis=0, ddof=1), rtol=1e-4)
     for name, buffer in named_buffers(free).items():

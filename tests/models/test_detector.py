@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.models.normalization import MEAN, STD
 from ttfnet_tf.models.parameters import named_buffers, named_parameters, to_official
 
@@ -102,7 +103,7 @@ def test_normalisation_is_inside(small):
 
 def test_boxes_are_16_times_the_rectified_head():
     model = _small()
-    head = tf.keras.Model(model.input, [model.get_layer("bbox_head.wh.1").output, model.output["box"]])
+    head = keras.Model(model.input, [model.get_layer("bbox_head.wh.1").output, model.output["box"]])
     model.get_layer("bbox_head.wh.1").bias.assign([1.5, -1.0, 0.25, 0.0])
     raw, box = head(_image())
     np.testing.assert_allclose(box, 16.0 * np.maximum(raw, 0.0), rtol=1e-6)
@@ -162,11 +163,11 @@ def test_fixed_and_open_sizes_give_equal_outputs(small):
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_gives_float32_outputs(precision, small):
-    tf.keras.mixed_precision.set_global_policy(precision)
+    keras.mixed_precision.set_global_policy(precision)
     try:
         model = _small(batch_norm="synchronized" if precision == "mixed_bfloat16" else "local")
     finally:
-        tf.keras.mixed_precision.set_global_policy("float32")
+        keras.mixed_precision.set_global_policy("float32")
     assert all(v.dtype == tf.float32 for v in model.variables)
     outputs, exact = model(_image()), small(_image())
     for name, value in outputs.items():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.layers.deform_conv import DeformableConv2D, deformable_conv2d
 from ttfnet_tf.layers.upsample import LearnedUpsample
 from ttfnet_tf.models.backbones import BACKBONES, build_backbone
@@ -104,18 +105,18 @@ def test_number_of_parameters_is_the_published_one():
 
 
 def test_full_width_with_plain_neck():
-    inputs = tf.keras.Input([32, 32, 3])
-    plain = tf.keras.Model(inputs, build_backbone("dla34", inputs, neck="plain"))
+    inputs = keras.Input([32, 32, 3])
+    plain = keras.Model(inputs, build_backbone("dla34", inputs, neck="plain"))
     expected = sum(math.prod(shape) for name, shape in _shapes(64).items() if "conv_offset_mask" not in name)
     assert sum(v.shape.num_elements() for v in plain.trainable_variables) == expected
     assert plain.output_shape == (None, 8, 8, 64)
     assert not any(isinstance(layer, DeformableConv2D) for layer in plain.layers)
-    assert isinstance(plain.get_layer("backbone.ida_up.node_2.conv"), tf.keras.layers.Conv2D)
+    assert isinstance(plain.get_layer("backbone.ida_up.node_2.conv"), keras.layers.Conv2D)
     assert all(not np.any(layer.gamma) for layer in plain.layers if layer.name.endswith(".bn2"))
 
 
 def test_levels_halve_and_double(model):
-    image = tf.keras.Model(
+    image = keras.Model(
         model.input,
         [
             model.get_layer(f"backbone.base.{name}").output
@@ -205,9 +206,7 @@ def _scatter(x, kernel):
 
 def test_equals_the_official_forward_pass(model):
     image = np.random.default_rng(1).integers(0, 256, (1, 64, 96, 3)).astype(np.float32)
-    features = tf.keras.Model(
-        model.input, [model.get_layer("normalization").output, model.get_layer("backbone.ida_up.node_2.actf.1").output]
-    )
+    features = keras.Model(model.input, [model.get_layer("normalization").output, model.get_layer("backbone.ida_up.node_2.actf.1").output])
     normalised, ours = features(image, training=False)
     expected = _Slow(model)(normalised)
     assert np.std(expected, axis=(0, 1, 2)).max() > 0.2
@@ -252,7 +251,7 @@ def test_nothing_is_frozen_in_the_reference_and_stages_can_be(model):
 
 def test_width_must_be_divisible():
     with pytest.raises(ValueError, match="multiple of 4, received 6"):
-        build_backbone("dla34", tf.keras.Input([64, 64, 3]), width=6)
+        build_backbone("dla34", keras.Input([64, 64, 3]), width=6)
 
 
 def test_upsampling_starts_bilinear_by_hand():

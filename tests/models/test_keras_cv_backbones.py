@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.layers.batch_norm import MOMENTUM
 from ttfnet_tf.methods.targets_tf import render_targets
 from ttfnet_tf.methods.ttfnet import ttfnet_losses
@@ -48,8 +49,8 @@ def _detector(**keywords):
 
 
 def _features(name, **keywords):
-    inputs = tf.keras.Input([64, 96, 3])
-    return tf.keras.Model(inputs, build_backbone(name, inputs, **keywords))
+    inputs = keras.Input([64, 96, 3])
+    return keras.Model(inputs, build_backbone(name, inputs, **keywords))
 
 
 def _images(seed=0):
@@ -130,7 +131,7 @@ def test_all_of_the_detector_is_named(mobilenet):
     assert "backbone.stage4.expanded_conv_10_project_BatchNorm.running_var" in buffers
     names = [layer.name for layer in mobilenet.layers]
     assert len(set(names)) == len(names)
-    assert all(layer.momentum == MOMENTUM for layer in mobilenet.layers if isinstance(layer, tf.keras.layers.BatchNormalization))
+    assert all(layer.momentum == MOMENTUM for layer in mobilenet.layers if isinstance(layer, keras.layers.BatchNormalization))
 
 
 def test_names_and_values_follow_from_the_seed_alone(csp):
@@ -163,8 +164,8 @@ def test_preset_gives_what_keras_cv_gives_on_raw_pixels(mobilenet, original, mon
         line
         == "mobilenet_v3_small_imagenet: 201 tensors of keras-cv loaded into keras_cv/mobilenet_v3_small, trained on pixels from 0 to 1"
     )
-    ours = tf.keras.Model(mobilenet.input, [mobilenet.get_layer(f"backbone.{level}").get_output_at(0) for level in LEVELS])
-    theirs = tf.keras.Model(original.input, [original.get_layer(level.partition(".")[2]).output for level in LEVELS])
+    ours = keras.Model(mobilenet.input, [mobilenet.get_layer(f"backbone.{level}").get_output_at(0) for level in LEVELS])
+    theirs = keras.Model(original.input, [original.get_layer(level.partition(".")[2]).output for level in LEVELS])
     for a, b in zip(ours(_images()), theirs(_images())):
         assert np.std(b) > 0.01
         np.testing.assert_allclose(a, b, atol=1e-4 * float(np.abs(b).max()))

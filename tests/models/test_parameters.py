@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.layers.batch_norm import batch_norm
 from ttfnet_tf.models.parameters import from_official, named_buffers, named_parameters, set_trainable, to_official
 
@@ -32,9 +33,9 @@ def test_synchronized_normalisation_has_the_same_names(model):
 @pytest.mark.parametrize("synchronized", [False, True])
 @pytest.mark.parametrize(("frozen_statistics", "mean"), [(True, 0.0), (False, 0.4)])
 def test_frozen_normalisations(frozen_statistics, mean, synchronized):
-    inputs = tf.keras.Input([2])
+    inputs = keras.Input([2])
     layer = batch_norm("backbone.bn", synchronized=synchronized)
-    model = tf.keras.Model(inputs, layer(inputs))
+    model = keras.Model(inputs, layer(inputs))
     x = tf.constant([[3.0, 3.0], [5.0, 5.0]])
     set_trainable(layer, False, frozen_statistics=frozen_statistics)
     assert named_parameters(model, trainable_only=True) == {}
@@ -91,21 +92,21 @@ def test_values_reach_the_layer(model):
     assert not np.any(mask)
 
 
-class _Squeeze(tf.keras.layers.Layer):
+class _Squeeze(keras.layers.Layer):
     """A layer made of layers, as backbones from elsewhere have them."""
 
     def __init__(self, name):
         super().__init__(name=name)
-        self.spread = tf.keras.layers.DepthwiseConv2D(3, use_bias=False, name="spread")
-        self.normal = tf.keras.layers.BatchNormalization(name="normal")
+        self.spread = keras.layers.DepthwiseConv2D(3, use_bias=False, name="spread")
+        self.normal = keras.layers.BatchNormalization(name="normal")
 
     def call(self, inputs):
         return self.normal(self.spread(inputs))
 
 
 def test_variables_of_other_layers_are_named_by_their_path():
-    inputs = tf.keras.Input([8, 8, 2])
-    model = tf.keras.Model(inputs, tf.keras.layers.Dense(3, name="backbone.last")(_Squeeze("backbone.a")(inputs)))
+    inputs = keras.Input([8, 8, 2])
+    model = keras.Model(inputs, keras.layers.Dense(3, name="backbone.last")(_Squeeze("backbone.a")(inputs)))
     parameters, buffers = named_parameters(model), named_buffers(model)
     assert {name: tuple(v.shape) for name, v in parameters.items()} == {
         "backbone.a.spread.weight": (3, 3, 2, 1),

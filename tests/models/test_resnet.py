@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.models.backbones import BACKBONES, build_backbone
 
 
 def _model(name="resnet18", **keywords):
-    inputs = tf.keras.Input([64, 96, 3])
-    return tf.keras.Model(inputs, build_backbone(name, inputs, width=8, **keywords))
+    inputs = keras.Input([64, 96, 3])
+    return keras.Model(inputs, build_backbone(name, inputs, width=8, **keywords))
 
 
 def test_stages_have_strides_4_to_32_and_double_their_channels():
@@ -48,7 +49,7 @@ def test_pooling_pads_as_pytorch():
 
 def test_a_block_adds_its_branch_to_its_input():
     model = _model(zero_init_residual=False)
-    block = tf.keras.Model(model.get_layer("backbone.layer1.1.conv1").input, model.get_layer("backbone.layer1.1").output)
+    block = keras.Model(model.get_layer("backbone.layer1.1.conv1").input, model.get_layer("backbone.layer1.1").output)
     x = tf.constant(np.random.default_rng(0).random((1, 16, 24, 8)), tf.float32)
     branch = x
     for i in (1, 2):  # running statistics are 0 and 1
@@ -74,4 +75,4 @@ def test_frozen_prefixes(name):
 
 def test_unknown_backbone_is_named():
     with pytest.raises(ValueError, match=r"\['.*'resnet18', 'resnet34'.*\], received 'resnet19'"):
-        build_backbone("resnet19", tf.keras.Input([64, 64, 3]))
+        build_backbone("resnet19", keras.Input([64, 64, 3]))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.layers.deform_conv import SAMPLERS
 from ttfnet_tf.models.normalization import MEAN, STD
 from ttfnet_tf.models.parameters import to_official
@@ -60,7 +61,7 @@ def tensors():
             maps = {tensor: model.get_layer(layer).output for tensor, layer in _layers_of(name).items()}
             deformable = [model.get_layer(f"bbox_head.deconv_layers.{i}.0") for i in range(3)]
             maps.update({f"input{i}": layer.input for i, layer in enumerate(deformable)})
-            models[name] = tf.keras.Model(model.input, maps), deformable
+            models[name] = keras.Model(model.input, maps), deformable
         if (case["case"], sampler) not in outputs:
             maps, deformable = models[name]
             for layer in deformable:

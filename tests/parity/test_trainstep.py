@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.methods.ttfnet import ttfnet
 from ttfnet_tf.models import parameters
 from ttfnet_tf.models.normalization import MEAN, STD
@@ -75,11 +76,11 @@ def _float64_network(case):
 
     It takes the stored images, which are normalised already: put into 0..255 and back in float32 they would move rectifiers.
     """
-    tf.keras.mixed_precision.set_global_policy("float64")
+    keras.mixed_precision.set_global_policy("float64")
     try:
         model = networks.build(NUM_CLASSES, **MODELS[case["model"]])
     finally:
-        tf.keras.mixed_precision.set_global_policy("float32")
+        keras.mixed_precision.set_global_policy("float32")
     golden_weights.fill(model)
     normalization = model.get_layer("normalization")
     normalization.scale, normalization.offset = 1.0, 0.0
@@ -103,8 +104,8 @@ def _stored_images(case):
 
 def _sides(model, images):
     """Which inputs of the rectifiers are positive, layer by layer."""
-    rectifiers = [layer for layer in model.layers if isinstance(layer, (tf.keras.layers.ReLU, tf.keras.layers.LeakyReLU))]
-    inputs = tf.keras.Model(model.input, [layer.input for layer in rectifiers])
+    rectifiers = [layer for layer in model.layers if isinstance(layer, (keras.layers.ReLU, keras.layers.LeakyReLU))]
+    inputs = keras.Model(model.input, [layer.input for layer in rectifiers])
     return [value.numpy() > 0 for value in inputs(images, training=True)]
 
 

@@ -7,12 +7,12 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from ttfnet_tf import build, cli
 from ttfnet_tf.config import load_config
 from ttfnet_tf.data.shapes import draw_shapes
 from ttfnet_tf.inference.detector import Detector
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.training.run import run_training
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ def test_a_process_that_has_trained_computes_as_a_fresh_one(precision, tmp_path,
     image = next((tmp_path / "shapes/val").iterdir())
 
     run_training(load_config(tmp_path / "settings.yaml", [f"train.precision={precision}"]), run)
-    assert tf.keras.mixed_precision.global_policy().name == "float32"
+    assert keras.mixed_precision.global_policy().name == "float32"
     assert cli.main(["evaluate", str(run), "--out", str(tmp_path / "same"), "--batch-size", "2"]) == 0
     detections = Detector.load(run, score_threshold=0.0)(image)
     command = [sys.executable, "-c", FRESH, str(run), str(image), str(tmp_path / "fresh")]

@@ -24,6 +24,7 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.export import model_card, warmup
 from ttfnet_tf.export.signatures import serving_functions
 from ttfnet_tf.files import cannot_write
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.runs.checkpoint import LoadedRun
 
 _LARGEST_ID = 2**24  # category ids leave the graph as float32, which is exact for integers up to here
@@ -84,7 +85,7 @@ def next_version(folder: Path) -> int:
     return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
 
 
-def _save(folder: Path, model: tf.keras.Model, functions: dict[str, Callable], texts: dict[str, str]) -> None:
+def _save(folder: Path, model: keras.Model, functions: dict[str, Callable], texts: dict[str, str]) -> None:
     # Only the variables are tracked: the Keras model itself would add the graphs of all its layers.
     module = tf.Module()
     module.weights = list(model.variables)

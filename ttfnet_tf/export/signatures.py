@@ -9,10 +9,11 @@ import tensorflow as tf
 
 from ttfnet_tf.export import image_decoder
 from ttfnet_tf.export.opencv_resize import resize
+from ttfnet_tf.keras2 import keras
 
 
 def serving_functions(
-    model: tf.keras.Model,
+    model: keras.Model,
     decode: Callable,
     *,
     category_ids: Sequence[int],

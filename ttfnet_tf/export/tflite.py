@@ -30,6 +30,7 @@ from ttfnet_tf.export.task_metadata import LABELS_BY_ID, labels_by_id, with_task
 from ttfnet_tf.export.tflite_int8 import Images, calibration_images, convert_int8
 from ttfnet_tf.files import cannot_write
 from ttfnet_tf.inference.tflite_metadata import with_files
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.layers.deform_conv import DeformableConv2D
 from ttfnet_tf.models.normalization import MEAN, STD
 from ttfnet_tf.runs.checkpoint import LoadedRun
@@ -113,7 +114,7 @@ def _serving_function(run: LoadedRun):
 
 
 @contextlib.contextmanager
-def _gather_sampling(model: tf.keras.Model) -> Iterator[None]:
+def _gather_sampling(model: keras.Model) -> Iterator[None]:
     """Traces deformable convolutions with gathers: TFLite has no crop_and_resize."""
     layers = [module for module in model.submodules if isinstance(module, DeformableConv2D)]
     before = [layer.sampler for layer in layers]

@@ -10,7 +10,6 @@ from typing import Any, Union
 
 import cv2
 import numpy as np
-import tensorflow as tf
 
 from ttfnet_tf import build
 from ttfnet_tf.data.images import read_rgb
@@ -18,6 +17,7 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.detections import Detections
 from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.inference.predictor import predict_function, to_original
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.methods import decode
 from ttfnet_tf.runs.checkpoint import load_run
 
@@ -46,7 +46,7 @@ class Detector:
 
     def __init__(
         self,
-        model: tf.keras.Model | None,
+        model: keras.Model | None,
         class_names: Sequence[str],
         category_ids: Sequence[int],
         decode: Callable | None,

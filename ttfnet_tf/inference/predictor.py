@@ -11,9 +11,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from ttfnet_tf.keras2 import keras
+
 
 def predict_function(
-    model: tf.keras.Model, decode: Callable, *, image_size: tuple[int, int], batch_size: int, weights: str = "variables"
+    model: keras.Model, decode: Callable, *, image_size: tuple[int, int], batch_size: int, weights: str = "variables"
 ) -> Callable:
     """Compiles a model and its decoding into one graph of fixed shapes.
 

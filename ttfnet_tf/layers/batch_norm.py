@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
+
 EPSILON = 1e-5
 MOMENTUM = 0.9
 
 
-def batch_norm(name: str, *, synchronized: bool = False, gamma_initializer="ones") -> tf.keras.layers.Layer:
+def batch_norm(name: str, *, synchronized: bool = False, gamma_initializer="ones") -> keras.layers.Layer:
     """The normalisation layer that follows a convolution.
 
     Args:
@@ -23,11 +25,11 @@ def batch_norm(name: str, *, synchronized: bool = False, gamma_initializer="ones
     Returns:
         A layer with `gamma`, `beta`, `moving_mean` and `moving_variance`; with `trainable = False` it uses the running statistics.
     """
-    layer = SyncBatchNormalization if synchronized else tf.keras.layers.BatchNormalization
+    layer = SyncBatchNormalization if synchronized else keras.layers.BatchNormalization
     return layer(epsilon=EPSILON, momentum=MOMENTUM, gamma_initializer=gamma_initializer, name=name)
 
 
-class SyncBatchNormalization(tf.keras.layers.Layer):
+class SyncBatchNormalization(keras.layers.Layer):
     """Batch normalisation whose statistics cover all replicas of the current strategy; without one, the batch.
 
     Input and output: [..., C]. Statistics are float32 also under mixed precision. With `trainable = False` or
@@ -43,7 +45,7 @@ class SyncBatchNormalization(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.momentum = momentum
         self.epsilon = epsilon
-        self.gamma_initializer = tf.keras.initializers.get(gamma_initializer)
+        self.gamma_initializer = keras.initializers.get(gamma_initializer)
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
@@ -65,7 +67,7 @@ class SyncBatchNormalization(tf.keras.layers.Layer):
 
     def call(self, inputs, training=None):
         if training is None:
-            training = tf.keras.backend.learning_phase()
+            training = keras.backend.learning_phase()
         if not self.trainable:
             training = False
         x = tf.cast(inputs, tf.float32)
@@ -98,9 +100,7 @@ class SyncBatchNormalization(tf.keras.layers.Layer):
 
     def get_config(self):
         config = super().get_config()
-        config.update(
-            momentum=self.momentum, epsilon=self.epsilon, gamma_initializer=tf.keras.initializers.serialize(self.gamma_initializer)
-        )
+        config.update(momentum=self.momentum, epsilon=self.epsilon, gamma_initializer=keras.initializers.serialize(self.gamma_initializer))
         return config
 
     def compute_output_shape(self, input_shape):

@@ -22,6 +22,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
+
 SAMPLERS = ("crop_and_resize", "gather")
 
 
@@ -47,7 +49,7 @@ def deformable_conv2d(x, offset, mask, kernel, bias=None, *, sampler: str = "cro
     return out if bias is None else tf.nn.bias_add(out, tf.cast(bias, out.dtype))
 
 
-class DeformableConv2D(tf.keras.layers.Layer):
+class DeformableConv2D(keras.layers.Layer):
     """Modulated deformable convolution that predicts its own offsets and masks from its input (`ModulatedDeformConvPack`).
 
     An ordinary convolution predicts 3 K channels for K taps, in this order: K dy, K dx, K mask logits. (The reference interleaves
@@ -78,8 +80,8 @@ class DeformableConv2D(tf.keras.layers.Layer):
         self.kernel_size = kernel_size
         self.sampler = sampler
         self.use_bias = use_bias
-        self.kernel_initializer = tf.keras.initializers.get(kernel_initializer)
-        self.offset_mask = tf.keras.layers.Conv2D(
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.offset_mask = keras.layers.Conv2D(
             3 * kernel_size**2,
             kernel_size,
             padding="same",
@@ -94,7 +96,7 @@ class DeformableConv2D(tf.keras.layers.Layer):
         initializer = self.kernel_initializer
         if initializer is None:
             limit = 1.0 / math.sqrt(self.kernel_size**2 * channels)
-            initializer = tf.keras.initializers.RandomUniform(-limit, limit)
+            initializer = keras.initializers.RandomUniform(-limit, limit)
         self.kernel = self.add_weight(
             name="kernel", shape=(self.kernel_size, self.kernel_size, channels, self.filters), initializer=initializer
         )
@@ -115,7 +117,7 @@ class DeformableConv2D(tf.keras.layers.Layer):
             kernel_size=self.kernel_size,
             sampler=self.sampler,
             use_bias=self.use_bias,
-            kernel_initializer=tf.keras.initializers.serialize(self.kernel_initializer) if self.kernel_initializer else None,
+            kernel_initializer=keras.initializers.serialize(self.kernel_initializer) if self.kernel_initializer else None,
         )
         return config
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 
-class UpsampleBilinear2x(tf.keras.layers.Layer):
+
+class UpsampleBilinear2x(keras.layers.Layer):
     """Doubles height and width by bilinear interpolation with aligned corners.
 
     Output row p reads input row p (H - 1) / (2 H - 1), columns likewise: 0, 3/7, 6/7, ... for H = 4. Keras' `UpSampling2D`
@@ -47,7 +49,7 @@ def _interpolation(length, dtype):
     return tf.cast(tf.maximum(1.0 - tf.abs(place[:, None] - tf.range(n)), 0.0), dtype)
 
 
-class LearnedUpsample(tf.keras.layers.Layer):
+class LearnedUpsample(keras.layers.Layer):
     """Upsampling by a transposed convolution of each channel on its own, which starts as bilinear interpolation.
 
     The kernel has the side 2 * factor and the stride is `factor`, so each output cell reads 2 x 2 input cells, those outside the

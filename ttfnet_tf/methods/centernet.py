@@ -13,9 +13,9 @@ import functools
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.keras import layers
 
 from ttfnet_tf.boxes import STRIDE
+from ttfnet_tf.keras2 import layers
 from ttfnet_tf.layers.initializers import bias_of_probability
 from ttfnet_tf.methods import targets, targets_tf
 from ttfnet_tf.methods.base import Method

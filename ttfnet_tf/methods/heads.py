@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import tensorflow as tf
-from tensorflow.keras import layers
-
+from ttfnet_tf.keras2 import keras, layers
 from ttfnet_tf.layers.initializers import fan_in_uniform, normal
 
 Size = tuple[int, int]  # channels of each 3x3 convolution, number of them before the last 1x1
-KernelInitializer = Callable[[int, str], tf.keras.initializers.Initializer]  # of (fan-in, layer name)
+KernelInitializer = Callable[[int, str], keras.initializers.Initializer]  # of (fan-in, layer name)
 
 
 def build_head(x, size: Size, channels: int, name: str, kernel: KernelInitializer, bias="zeros"):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.models.parameters import named_parameters
 
 # Part -> how the names of its layers begin; heads are the method's.
@@ -32,7 +33,7 @@ class Cost:
         return Cost(self.parameters + other.parameters, self.trainable + other.trainable, self.multiply_adds + other.multiply_adds)
 
 
-def cost_of(model: tf.keras.Model, image_size: tuple[int, int], heads: Mapping[str, str]) -> dict[str, Cost]:
+def cost_of(model: keras.Model, image_size: tuple[int, int], heads: Mapping[str, str]) -> dict[str, Cost]:
     """Cost of each part of a network.
 
     Args:

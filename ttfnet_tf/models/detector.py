@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
-from tensorflow.keras import layers
-
+from ttfnet_tf.keras2 import keras, layers
 from ttfnet_tf.models.backbones import backbone_named, build_backbone
 from ttfnet_tf.models.neck import build_neck
 from ttfnet_tf.models.normalization import MEAN, STD
@@ -34,7 +32,7 @@ def build_model(
     width: int = 64,
     seed: int = 0,
     image_size=None,
-) -> tf.keras.Model:
+) -> keras.Model:
     """The detector as a functional Keras model; layer names are the module paths of the official code.
 
     Args:
@@ -63,13 +61,13 @@ def build_model(
     """
     _check(batch_norm, image_size)
     shared: dict[str, Any] = {"synchronized": batch_norm == "synchronized", "seed": seed, "sampler": sampler}
-    inputs = tf.keras.Input([*(image_size or (None, None)), 3], name="image")  # Keras casts uint8 to this float32
+    inputs = keras.Input([*(image_size or (None, None)), 3], name="image")  # Keras casts uint8 to this float32
     features = build_backbone(backbone, _normalized(inputs), width=width, zero_init_residual=zero_init_residual, neck=neck, **shared)
     if len(features) == 1:  # a backbone with its own decoder
         x = features[0]
     else:
         x = build_neck(features, kind=neck, channels=neck_channels, shortcut=shortcut, upsampling=upsampling, **shared)
-    model = tf.keras.Model(inputs, heads(x, num_classes, seed=seed), name="ttfnet")
+    model = keras.Model(inputs, heads(x, num_classes, seed=seed), name="ttfnet")
     freeze(model, backbone, frozen_stages)
     return model
 
@@ -87,7 +85,7 @@ def _normalized(inputs):
     return layers.Rescaling(scale, offset, name="normalization", dtype="float32")(inputs)
 
 
-def freeze(model: tf.keras.Model, backbone: str, frozen_stages: int) -> None:
+def freeze(model: keras.Model, backbone: str, frozen_stages: int) -> None:
     """Freezes the stem and the first stages of the backbone, and nothing else of it.
 
     A frozen layer gets no gradient. Whether its batch normalisation updates the running statistics depends on the backbone.

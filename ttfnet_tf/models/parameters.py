@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.layers.batch_norm import SyncBatchNormalization
 from ttfnet_tf.layers.deform_conv import DeformableConv2D
 
-_BATCH_NORMS = (tf.keras.layers.BatchNormalization, SyncBatchNormalization)
-_CONVOLUTIONS = (tf.keras.layers.Conv2D, DeformableConv2D)
+_BATCH_NORMS = (keras.layers.BatchNormalization, SyncBatchNormalization)
+_CONVOLUTIONS = (keras.layers.Conv2D, DeformableConv2D)
 # Keras' name of a variable -> leaf of its official name; others keep theirs.
 _LEAVES = {
     "kernel": "weight",
@@ -25,7 +26,7 @@ _LEAVES = {
 }
 
 
-def named_parameters(model: tf.keras.Model, *, trainable_only: bool = False) -> dict[str, tf.Variable]:
+def named_parameters(model: keras.Model, *, trainable_only: bool = False) -> dict[str, tf.Variable]:
     """Official name -> variable that training may change.
 
     Args:
@@ -40,7 +41,7 @@ def named_parameters(model: tf.keras.Model, *, trainable_only: bool = False) -> 
     return named
 
 
-def set_trainable(layer: tf.keras.layers.Layer, trainable: bool, *, frozen_statistics: bool = True) -> None:
+def set_trainable(layer: keras.layers.Layer, trainable: bool, *, frozen_statistics: bool = True) -> None:
     """Freezes or unfreezes the parameters of a layer.
 
     Args:
@@ -55,7 +56,7 @@ def set_trainable(layer: tf.keras.layers.Layer, trainable: bool, *, frozen_stati
     layer.parameters_frozen = learns_statistics
 
 
-def named_buffers(model: tf.keras.Model) -> dict[str, tf.Variable]:
+def named_buffers(model: keras.Model) -> dict[str, tf.Variable]:
     """Official name -> running statistic of a batch normalisation."""
     named = {}
     for layer in model.layers:
@@ -123,7 +124,7 @@ def _by_path(layer, trainable, path=None):
 
 def _parts(layer):
     """(step of a path, layer) for the layers right inside a layer."""
-    if isinstance(layer, tf.keras.Sequential):
+    if isinstance(layer, keras.Sequential):
         return [(str(position), part) for position, part in enumerate(layer.layers)]
     found = []
     for attribute, value in vars(layer).items():
@@ -131,7 +132,7 @@ def _parts(layer):
         found += [
             (attribute if position is None else f"{attribute}.{position}", part)
             for position, part in values
-            if isinstance(part, tf.keras.layers.Layer) and not attribute.startswith("_")
+            if isinstance(part, keras.layers.Layer) and not attribute.startswith("_")
         ]
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import tensorflow as tf
+from ttfnet_tf.keras2 import keras
 
 
 @contextlib.contextmanager
@@ -15,9 +15,9 @@ def built_in(precision: str) -> Iterator[None]:
     Args:
         precision: "float32", "mixed_float16" or "mixed_bfloat16".
     """
-    before = tf.keras.mixed_precision.global_policy()
-    tf.keras.mixed_precision.set_global_policy(precision)
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(precision)
     try:
         yield
     finally:
-        tf.keras.mixed_precision.set_global_policy(before)
+        keras.mixed_precision.set_global_policy(before)

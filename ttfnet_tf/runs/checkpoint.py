@@ -17,6 +17,7 @@ from ttfnet_tf import build
 from ttfnet_tf.config import Config
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_text
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.runs.moving_average import MovingAverage
 from ttfnet_tf.runs.run_folder import Labels, read_config, read_labels
@@ -69,7 +70,7 @@ class CheckpointStore:
         if not self.writes:
             shutil.rmtree(self._manager.directory, ignore_errors=True)
 
-    def save_if_best(self, model: tf.keras.Model, step: int, average_precision: float) -> bool:
+    def save_if_best(self, model: keras.Model, step: int, average_precision: float) -> bool:
         """Keeps `model` as `checkpoints/best/` if no earlier evaluation had a higher AP; the earliest of equals stays.
 
         Raises:
@@ -96,7 +97,7 @@ class LoadedRun:
 
     config: Config
     labels: Labels
-    model: tf.keras.Model
+    model: keras.Model
     step: int
     folder: Path  # the work directory
 
@@ -124,7 +125,7 @@ def load_run(path: str | Path) -> LoadedRun:
     return LoadedRun(config, labels, model, _step_of(prefix), folder)
 
 
-def write_weights(model: tf.keras.Model, prefix: Path) -> None:
+def write_weights(model: keras.Model, prefix: Path) -> None:
     """Writes the weights of a network only, as files that begin with `prefix`.
 
     Raises:
@@ -136,7 +137,7 @@ def write_weights(model: tf.keras.Model, prefix: Path) -> None:
         raise _cannot_save(prefix, error) from None
 
 
-def read_weights(model: tf.keras.Model, prefix: Path, folder: Path) -> None:
+def read_weights(model: keras.Model, prefix: Path, folder: Path) -> None:
     """Reads what `write_weights` wrote; `folder` has the settings that the network was built from.
 
     Raises:
@@ -194,7 +195,7 @@ def _read_best(record: Path) -> dict[str, float]:
         raise UserError(f"{record}: is damaged; delete it to use the latest checkpoint instead") from None
 
 
-def _restore(checkpoint: tf.train.Checkpoint, prefix: Path, model: tf.keras.Model, folder: Path) -> None:
+def _restore(checkpoint: tf.train.Checkpoint, prefix: Path, model: keras.Model, folder: Path) -> None:
     """Loads a checkpoint that holds exactly the weights of `model`, and everything else that `checkpoint` has.
 
     TensorFlow itself matches layers by their number, and would silently load the rest into a model without the offset convolutions.

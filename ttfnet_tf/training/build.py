@@ -13,6 +13,7 @@ from ttfnet_tf import build
 from ttfnet_tf.config import Config, dump_config, effective_lr
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.data.pipeline import ImageNotes
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.methods.base import Method
 from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.models.parameters import named_parameters
@@ -149,7 +150,7 @@ def step_recorder_of(config: Config, strategy: tf.distribute.Strategy, folder: R
         dataset = build.train_dataset(config, split, start_step=number)
         return {name: values.numpy() for name, values in next(iter(dataset)).items()}
 
-    def copy_model(source: tf.keras.Model, copy: tf.keras.Model | None) -> tf.keras.Model:
+    def copy_model(source: keras.Model, copy: keras.Model | None) -> keras.Model:
         copy = copy or build.model_of(config, split.num_classes, precision=config.train.precision)
         for to, value in zip(copy.variables, source.variables):
             to.assign(strategy.experimental_local_results(value)[0])
@@ -170,10 +171,10 @@ def step_recorder_of(config: Config, strategy: tf.distribute.Strategy, folder: R
 
 def inspection_of(
     config: Config, method: Method, replicas: int
-) -> Callable[[tf.keras.Model, Mapping[str, np.ndarray], float], dict[str, Any]]:
+) -> Callable[[keras.Model, Mapping[str, np.ndarray], float], dict[str, Any]]:
     """A function: network, batch and loss scale -> result of `inspect_step`."""
 
-    def inspect(model: tf.keras.Model, batch: Mapping[str, np.ndarray], loss_scale: float) -> dict[str, Any]:
+    def inspect(model: keras.Model, batch: Mapping[str, np.ndarray], loss_scale: float) -> dict[str, Any]:
         return inspect_step(
             model,
             method,

@@ -16,6 +16,7 @@ from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.evaluation.evaluate import EvaluationResult, evaluate
 from ttfnet_tf.inference.predictor import predict_function
 from ttfnet_tf.inspect.overlays import detection_panel
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.methods.base import Method
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.runs.moving_average import MovingAverage
@@ -40,7 +41,7 @@ class Evaluator:
 
     def __init__(
         self,
-        model: tf.keras.Model,
+        model: keras.Model,
         method: Method,
         split: CocoSplit,
         *,
@@ -60,7 +61,7 @@ class Evaluator:
         self._parameters = named_parameters(model, trainable_only=True)
         self._predict = predict_function(model, method.decode, image_size=image_size, batch_size=self._batch_size)
 
-    def take_weights(self, model: tf.keras.Model, average: MovingAverage | None) -> None:
+    def take_weights(self, model: keras.Model, average: MovingAverage | None) -> None:
         """Copies the weights of the trained model, and over them their moving average where there is one."""
         for target, source in zip(self.model.variables, model.variables):
             target.assign(source)

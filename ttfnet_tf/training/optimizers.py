@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.training.sgd import parameter_rule
 
 NAMES = ("adam", "adamw", "lamb", "novograd", "radam", "sgdw")
@@ -95,7 +96,7 @@ class _Group(tf.Module):
 def _make(name, momentum, weight_decay, rate):
     """`rate` is a variable; hyper-parameters given as functions are read at each update."""
     if name == "adam":
-        return tf.keras.optimizers.legacy.Adam(lambda: rate, beta_1=momentum, epsilon=1e-8)  # PyTorch's epsilon
+        return keras.optimizers.legacy.Adam(lambda: rate, beta_1=momentum, epsilon=1e-8)  # PyTorch's epsilon
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about its end of life, and the TensorFlow versions it was tested with
         from tensorflow_addons import optimizers as addons

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.runs.moving_average import MovingAverage
 from ttfnet_tf.training.loss_scale import LossScale
 from ttfnet_tf.training.sentinel import Sentinel
@@ -62,7 +63,7 @@ class MetricWindow:
 class TrainState:
     """Everything that a step reads and changes; all of it made under one strategy."""
 
-    model: tf.keras.Model
+    model: keras.Model
     parameters: Mapping[str, tf.Variable]  # official name -> trainable variable of `model`, in the optimizer's order
     optimizer: Optimizer
     average: MovingAverage | None = None

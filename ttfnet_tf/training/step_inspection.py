@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.methods.base import Maps, Method
 from ttfnet_tf.models.parameters import named_buffers, named_parameters
 
 
 def inspect_step(
-    model: tf.keras.Model,
+    model: keras.Model,
     method: Method,
     batch: Mapping[str, Any],
     *,
@@ -71,7 +72,7 @@ def suspects(inspection: Mapping[str, Any]) -> list[int]:
 
 
 def _gradient_function(
-    model: tf.keras.Model, method: Method, parameters: Sequence[tf.Variable], counts: Maps, size: int, loss_scale: float
+    model: keras.Model, method: Method, parameters: Sequence[tf.Variable], counts: Maps, size: int, loss_scale: float
 ) -> Callable:
     """(images, targets) of one or several replicas -> outputs, losses summed over replicas, gradients times the loss scale."""
 
@@ -107,7 +108,7 @@ def _run_groups(
     return {name: tf.concat([one[name] for one in outputs], 0) for name in outputs[0]}, losses, gradients
 
 
-def _weights(model: tf.keras.Model) -> dict[str, dict[str, Any]]:
+def _weights(model: keras.Model) -> dict[str, dict[str, Any]]:
     """Parameters by their official names; running statistics where one of them is not finite."""
     layers = {}
     with np.errstate(invalid="ignore", over="ignore"):

@@ -25,6 +25,7 @@ import tensorflow as tf
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import cannot_write, write_json, write_text
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.runs.checkpoint import write_weights
 from ttfnet_tf.runs.run_folder import Labels
 from ttfnet_tf.training.divergence import BadStep
@@ -59,8 +60,8 @@ class StepRecorder:
     files: Mapping[int, Path]
     replicas: int
     read_batch: Callable[[int], Mapping[str, np.ndarray]]
-    copy_model: Callable[[tf.keras.Model, tf.keras.Model | None], tf.keras.Model]
-    inspect: Callable[[tf.keras.Model, Mapping[str, np.ndarray], float], dict[str, Any]]
+    copy_model: Callable[[keras.Model, keras.Model | None], keras.Model]
+    inspect: Callable[[keras.Model, Mapping[str, np.ndarray], float], dict[str, Any]]
     _recent: deque = field(default_factory=lambda: deque(maxlen=_RECENT))
 
     def add_good_steps(self, first_step: int, rates: Sequence[float], history: Mapping[str, tf.Tensor]) -> None:
@@ -68,7 +69,7 @@ class StepRecorder:
         for row, lr in enumerate(rates):
             self._recent.append((first_step + row, lr, history, row))
 
-    def record(self, bad: BadStep, batch_number: int, model: tf.keras.Model) -> tuple[str, str]:
+    def record(self, bad: BadStep, batch_number: int, model: keras.Model) -> tuple[str, str]:
         """Writes the record of a bad step if this process writes and there is room.
 
         Args:
@@ -122,7 +123,7 @@ class StepRecorder:
             "found": inspection,
         }
 
-    def _write(self, folder: Path, model: tf.keras.Model, batch: Mapping[str, np.ndarray], report: Mapping[str, Any]) -> None:
+    def _write(self, folder: Path, model: keras.Model, batch: Mapping[str, np.ndarray], report: Mapping[str, Any]) -> None:
         """Replaces an earlier record in the same folder."""
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.models.parameters import from_official, named_buffers, named_parameters, to_official
 from ttfnet_tf.weights import download, files
 from ttfnet_tf.weights.names import Mismatch, darknet53_tensors, for_keras_cv, for_other_input, match, summary
@@ -94,7 +95,7 @@ def read_source(source: str | Path, *, on_message: Callable[[str], object] = pri
     return Source(str(source), files.read_tensors(source))
 
 
-def load_pretrained(model: tf.keras.Model, source: str | Path | Source, prefix: str = "backbone.") -> WeightsReport:
+def load_pretrained(model: keras.Model, source: str | Path | Source, prefix: str = "backbone.") -> WeightsReport:
     """Loads what a file has into the model: a backbone, a part of one, or a whole detector.
 
     If the file's detector has other classes, the last layers of the heads keep their initial values, and the report lists them.
@@ -122,7 +123,7 @@ def load_pretrained(model: tf.keras.Model, source: str | Path | Source, prefix: 
     return report
 
 
-def load_exactly(model: tf.keras.Model, source: str | Path | Source, *, partial: bool = False, prefix: str = "backbone.") -> WeightsReport:
+def load_exactly(model: keras.Model, source: str | Path | Source, *, partial: bool = False, prefix: str = "backbone.") -> WeightsReport:
     """Loads a file if every tensor of the file and of the model has a match.
 
     Args:
@@ -144,7 +145,7 @@ def load_exactly(model: tf.keras.Model, source: str | Path | Source, *, partial:
     return report
 
 
-def state_dict(model: tf.keras.Model) -> dict[str, np.ndarray]:
+def state_dict(model: keras.Model) -> dict[str, np.ndarray]:
     """All weights under the official names, in the official layouts.
 
     Each batch normalisation also gets PyTorch's batch counter, with the value 0: no code here or there reads it.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import tensorflow as tf
-
 from ttfnet_tf.config import Config
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.models.backbones.keras_cv import load_preset
 from ttfnet_tf.weights.load import load_pretrained
 
 
-def load_pretrained_of(config: Config, model: tf.keras.Model) -> str:
+def load_pretrained_of(config: Config, model: keras.Model) -> str:
     """Loads `model.pretrained` into a network from `model_of`, and returns a report to print.
 
     Raises:

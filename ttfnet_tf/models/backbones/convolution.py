@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tensorflow.keras import layers
-
+from ttfnet_tf.keras2 import layers
 from ttfnet_tf.layers.initializers import he_normal
 
 

@@ -8,8 +8,7 @@ Reference: Redmon and Farhadi, "YOLOv3", arXiv:1804.02767, table 1; `mmdet/model
 
 from __future__ import annotations
 
-from tensorflow.keras import layers
-
+from ttfnet_tf.keras2 import layers
 from ttfnet_tf.layers.batch_norm import batch_norm
 from ttfnet_tf.models.backbones.convolution import conv2d
 

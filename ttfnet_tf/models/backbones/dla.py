@@ -14,8 +14,7 @@ xingyizhou/CenterNet `pose_dla_dcn.py`.
 
 from __future__ import annotations
 
-from tensorflow.keras import layers
-
+from ttfnet_tf.keras2 import layers
 from ttfnet_tf.layers.batch_norm import batch_norm
 from ttfnet_tf.layers.deform_conv import DeformableConv2D
 from ttfnet_tf.layers.initializers import fan_in_uniform

@@ -24,10 +24,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import tensorflow as tf
-from tensorflow.keras import layers
-
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.keras2 import keras, layers
 from ttfnet_tf.layers.batch_norm import MOMENTUM
 from ttfnet_tf.layers.initializers import seeded
 from ttfnet_tf.models.normalization import MEAN, STD
@@ -126,7 +124,7 @@ def keras_cv_backbone(inputs, *, network: str, width: int = 64, synchronized: bo
     return [layer.get_output_at(0) for layer in levels]
 
 
-def load_preset(model: tf.keras.Model, preset: str, *, backbone: str) -> str:
+def load_preset(model: keras.Model, preset: str, *, backbone: str) -> str:
     """Downloads one of keras-cv's pretrained backbones and copies its values; only ever called because the user has named it.
 
     Args:

@@ -7,8 +7,7 @@ Reference: He et al., arXiv:1512.03385; mmdetection 1.0 `mmdet/models/backbones/
 
 from __future__ import annotations
 
-from tensorflow.keras import layers
-
+from ttfnet_tf.keras2 import layers
 from ttfnet_tf.layers.batch_norm import batch_norm
 from ttfnet_tf.models.backbones.convolution import conv2d
 

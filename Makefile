@@ -2,8 +2,8 @@
 .PHONY: help env demo test integration parity lint format types docs clean
 
 # The first Python of a supported version; name another with `make PYTHON=...`.
-PYTHON ?= $(shell for p in python3.11 python3.10 python3; do \
-  $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+PYTHON ?= $(shell for p in python3.11 python3.10 python3.13 python3.12 python3; do \
+  $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 DEMO ?= demo
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -15,7 +15,7 @@ env: .venv/installed ## the environment in .venv/, once
 
 # The stamp is older than setup.cfg after its requirements changed; then pip looks again.
 .venv/installed: setup.cfg pyproject.toml
-	@test -n "$(PYTHON)" || { echo "no Python 3.10 or 3.11 found; name one with: make PYTHON=/path/to/python3.11"; exit 2; }
+	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.13 found; name one with: make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@

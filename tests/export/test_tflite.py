@@ -20,7 +20,7 @@ from ttfnet_tf.export.task_metadata import task_metadata
 from ttfnet_tf.export.tflite import export_tflite
 from ttfnet_tf.export.tflite_int8 import representative_images
 from ttfnet_tf.inference.tflite_metadata import read_card, read_files, replace_files, with_files
-from ttfnet_tf.inference.tflite_predictor import TFLitePredictor
+from ttfnet_tf.inference.tflite_predictor import TFLitePredictor, interpreter_class
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.runs.checkpoint import LoadedRun
 from ttfnet_tf.runs.run_folder import Labels
@@ -67,7 +67,7 @@ def truth(run):
 
 
 def test_fp32_detects_what_keras_detects(files, run, truth):
-    runner = tf.lite.Interpreter(str(files["fp32"])).get_signature_runner("serving_default")
+    runner = interpreter_class("tensorflow")(str(files["fp32"])).get_signature_runner("serving_default")
     threshold = np.float32(run.config.decode.score_threshold)
     assert (truth["scores"] > threshold).sum() > 20  # enough to compare
     assert np.ptp(truth["boxes"]) > 10
@@ -90,7 +90,7 @@ def test_fp32_detects_what_keras_detects(files, run, truth):
 
 def test_signature_is_the_same_in_every_precision(files):
     for file in files.values():
-        runner = tf.lite.Interpreter(str(file)).get_signature_runner("serving_default")
+        runner = interpreter_class("tensorflow")(str(file)).get_signature_runner("serving_default")
         inputs = {name: (tuple(detail["shape"]), detail["dtype"]) for name, detail in runner.get_input_details().items()}
         assert inputs == {"image": ((1, *SIZE, 3), np.uint8)}
         outputs = {name: (detail["dtype"], detail["quantization"]) for name, detail in runner.get_output_details().items()}
@@ -108,7 +108,7 @@ def test_operations_are_built_in(files, capfd):
 
 def _types(file):
     """Name -> type of every tensor."""
-    return {detail["name"]: detail["dtype"] for detail in tf.lite.Interpreter(str(file)).get_tensor_details()}
+    return {detail["name"]: detail["dtype"] for detail in interpreter_class("tensorflow")(str(file)).get_tensor_details()}
 
 
 def test_types_and_sizes_of_the_precisions(files):
@@ -148,7 +148,7 @@ def test_int8_scores_are_not_quantised(files):
 
 def test_outputs_have_the_order_of_the_task_library(files):
     for file in files.values():
-        interpreter = tf.lite.Interpreter(str(file))
+        interpreter = interpreter_class("tensorflow")(str(file))
         by_name = interpreter.get_signature_runner("serving_default").get_output_details()
         names = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
         assert [one["index"] for one in interpreter.get_output_details()] == [by_name[name]["index"] for name in names]

@@ -1,7 +1,11 @@
 """Nothing here may touch the network: opening a socket raises."""
 
+import os
+import re
 import socket
+import sys
 import time
+from importlib.util import find_spec
 
 import networks
 import numpy as np
@@ -21,6 +25,13 @@ from ttfnet_tf.models.parameters import named_buffers, named_parameters
 from ttfnet_tf.runs.moving_average import MovingAverage
 from ttfnet_tf.training.sgd import ReferenceSGD
 
+pytestmark = [
+    pytest.mark.skipif(find_spec("keras_cv") is None, reason="needs keras-cv"),
+    pytest.mark.skipif(
+        find_spec("tf_keras") is not None and os.environ.get("TF_USE_LEGACY_KERAS") != "1",
+        reason="keras-cv takes Keras 2 only with TF_USE_LEGACY_KERAS=1",
+    ),
+]
 MOBILENET = "keras_cv/mobilenet_v3_small"
 SMALL = {"neck": "plain", "neck_channels": (8, 8, 8), "heatmap_head": (8, 1), "box_head": (8, 1), "image_size": (64, 96)}
 # Ends of the stages as keras-cv calls them.
@@ -280,3 +291,10 @@ def test_checkpoint_restores_into_a_new_model(mobilenet, tmp_path):
     ours, theirs = ({**named_parameters(model), **named_buffers(model)} for model in (mobilenet, other))
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     assert list(ours) == list(theirs)
+
+
+def test_without_keras_cv_one_line_names_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras_cv", None)
+    line = r"model.backbone=keras_cv/...: needs keras_cv, which is not installed; pip install 'keras-cv>=0.9,<0.10'"
+    with pytest.raises(UserError, match=f"^{re.escape(line)}$"):
+        _features("keras_cv/csp_darknet_s", width=8)

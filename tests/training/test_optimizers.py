@@ -1,9 +1,12 @@
-"""Optimizers of the libraries: groups by rule, learning rates from outside, weight decay, against formulas in NumPy."""
+"""Optimizers with rules: groups, learning rates from outside, weight decay, against formulas in NumPy and tensorflow-addons."""
+
+import warnings
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from ttfnet_tf.training import optimizers
 from ttfnet_tf.training.optimizers import NAMES, RuleGroups
 
 RATES = (0.1, 0.05, 0.05)
@@ -69,6 +72,83 @@ def test_each_moves_every_parameter_and_keeps_its_state_in_a_checkpoint(name, tm
         assert len(expected) > 1
         for variable, value in zip(group.optimizer.variables(), expected):
             np.testing.assert_array_equal(variable, value)
+
+
+@pytest.fixture
+def addons():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about its end of life
+        return pytest.importorskip("tensorflow_addons", reason="works with TensorFlow 2.15 only", exc_type=ImportError).optimizers
+
+
+def _of_addons(addons, name, momentum, weight_decay, rate):
+    """What `optimizers._make` returned before the package had its own classes."""
+    if name == "sgdw":
+        return addons.SGDW(lambda: rate * weight_decay, lambda: rate, momentum=momentum)
+    if name == "adamw":
+        return addons.AdamW(lambda: rate * weight_decay, lambda: rate, beta_1=momentum, epsilon=1e-8)
+    others = {"lamb": addons.LAMB, "novograd": addons.NovoGrad, "radam": addons.RectifiedAdam}
+    return others[name](lambda: rate, beta_1=momentum, weight_decay=weight_decay)
+
+
+class _Twelve:
+    """Parameters of two groups and the gradients of twelve steps."""
+
+    SHAPES = {"conv.weight": (3, 3, 4, 8), "conv.bias": (8,), "bn1.weight": (8,)}
+
+    def __init__(self, name):
+        rng = np.random.default_rng(3)
+        self.parameters = {key: tf.Variable(rng.normal(size=shape), dtype=tf.float32) for key, shape in self.SHAPES.items()}
+        self.gradients = [[rng.normal(size=shape).astype(np.float32) for shape in self.SHAPES.values()] for _ in range(12)]
+        self.optimizer = RuleGroups(self.parameters, name, weight_decay=0.01, bias_lr_multiplier=2.0)
+        self.update = tf.function(lambda gradients, lr: self.optimizer.update(gradients, lr, tf.constant(1.0)))
+
+    def run(self, first=0, last=12):
+        for step in range(first, last):
+            self.update([tf.constant(g) for g in self.gradients[step]], tf.constant(0.02 / (1 + step)))
+        return {key: parameter.numpy() for key, parameter in self.parameters.items()}
+
+
+OURS = [name for name in NAMES if name != "adam"]
+TOLERANCE = {"adamw": 0.0, "sgdw": 0.0, "novograd": 0.0, "lamb": 5e-7, "radam": 5e-7}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_twelve_steps_are_those_of_tensorflow_addons(name, addons, monkeypatch):
+    found = _Twelve(name).run()
+    monkeypatch.setattr(optimizers, "_make", lambda *arguments: _of_addons(addons, *arguments))
+    expected = _Twelve(name).run()
+    for key in expected:
+        np.testing.assert_allclose(found[key], expected[key], rtol=0, atol=TOLERANCE[name], err_msg=key)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_checkpoint_of_tensorflow_addons_is_resumed(name, addons, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        patch.setattr(optimizers, "_make", lambda *arguments: _of_addons(addons, *arguments))
+        theirs = _Twelve(name)
+        theirs.run(last=5)
+        path = tf.train.Checkpoint(optimizer=theirs.optimizer, model=theirs.parameters).write(str(tmp_path / "state"))
+        expected = theirs.run(first=5)
+    ours = _Twelve(name)
+    tf.train.Checkpoint(optimizer=ours.optimizer, model=ours.parameters).read(path).assert_existing_objects_matched().expect_partial()
+    found = ours.run(first=5)
+    for key in expected:
+        np.testing.assert_allclose(found[key], expected[key], rtol=0, atol=TOLERANCE[name], err_msg=key)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_is_resumed_before_its_first_update(name, tmp_path):
+    """A new process restores before the slots exist."""
+    straight = _Twelve(name)
+    straight.run(last=5)
+    path = tf.train.Checkpoint(optimizer=straight.optimizer, model=straight.parameters).write(str(tmp_path / "state"))
+    expected = straight.run(first=5)
+    resumed = _Twelve(name)
+    tf.train.Checkpoint(optimizer=resumed.optimizer, model=resumed.parameters).read(path).assert_existing_objects_matched()
+    found = resumed.run(first=5)
+    for key in expected:
+        np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
 
 
 def test_wrong_calls_are_refused():

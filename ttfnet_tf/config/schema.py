@@ -149,7 +149,7 @@ class OptimConfig:
     lr_batch_size: int = setting(128, "images of the batch that `lr` is meant for")
     scale_lr: bool = setting(True, "another `train.batch_size` scales the learning rate linearly (Goyal et al. 2017)")
     name: Literal["sgd", "adam", "adamw", "lamb", "novograd", "radam", "sgdw"] = setting(
-        "sgd", "`sgd` has the official rules, `adam` and `adamw` are Keras', the others tensorflow-addons'"
+        "sgd", "`sgd` has the official rules, `adam` is Keras', the others are as in tensorflow-addons"
     )
     momentum: float = setting(0.9, "of `sgd` and `sgdw`; beta 1 of the others")
     weight_decay: float = setting(4e-4, "added to the gradient after clipping, as PyTorch does; `adamw` and `sgdw` decay the parameter")

@@ -12,8 +12,9 @@ from PIL import Image, ImageOps
 from ttfnet_tf.errors import UserError
 
 # Errors only: a file that OpenCV warns of is read by Pillow, or refused with a UserError. Set at import, because the level belongs to the
-# process and files are read by many threads at once.
-cv2.setLogLevel(2)
+# process and files are read by many threads at once. OpenCV 4.13 moved the two functions of the level.
+OPENCV_LOG = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
+OPENCV_LOG.setLogLevel(2)
 
 _FRAME_MARKERS = tuple(bytes([marker]) for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC))
 READABLE = "JPEG, PNG, BMP, WebP, TIFF or GIF"

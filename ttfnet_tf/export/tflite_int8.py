@@ -25,6 +25,7 @@ from ttfnet_tf import build
 from ttfnet_tf.data.images import read_rgb
 from ttfnet_tf.data.transforms import resize
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.tflite_predictor import interpreter_class, without_interpreter_warning
 from ttfnet_tf.layers.deform_conv import DeformableConv2D
 from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.runs.checkpoint import LoadedRun
@@ -88,7 +89,7 @@ def convert_int8(saved_model: str, run: LoadedRun, images: list[np.ndarray]) -> 
     """
     # The quantiser identifies operations by the names of their outputs in the float model.
     float_model = tf.lite.TFLiteConverter.from_saved_model(saved_model).convert()
-    names = [tensor["name"] for tensor in tf.lite.Interpreter(model_content=float_model).get_tensor_details()]
+    names = [tensor["name"] for tensor in interpreter_class("tensorflow")(model_content=float_model).get_tensor_details()]
     stays_float = _stays_float(run)
     options = tf.lite.experimental.QuantizationDebugOptions(
         denylisted_ops=_NEVER_INT8, denylisted_nodes=[name for name in names if stays_float(name)]
@@ -96,7 +97,8 @@ def convert_int8(saved_model: str, run: LoadedRun, images: list[np.ndarray]) -> 
     converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
     converter.representative_dataset = lambda: ([image] for image in images)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options)
+    with without_interpreter_warning():
+        debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options)
     return _without_needless_rounding(debugger.get_nondebug_quantized_model())
 
 

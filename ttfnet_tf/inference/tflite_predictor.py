@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import warnings
+from collections.abc import Iterator
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +23,7 @@ class TFLitePredictor:
 
     Args:
         path: from `export.tflite.export_tflite`.
-        runtime: `tensorflow`, or `litert` for the package ai-edge-litert, which needs no TensorFlow.
+        runtime: `tensorflow`, or `litert` for the package ai-edge-litert, which needs no TensorFlow; None: `default_runtime()`.
         num_threads: of the interpreter; None: one for each processor.
 
     Attributes:
@@ -31,7 +36,8 @@ class TFLitePredictor:
         ValueError: unknown runtime.
     """
 
-    def __init__(self, path: str | Path, *, runtime: str = "tensorflow", num_threads: int | None = None):
+    def __init__(self, path: str | Path, *, runtime: str | None = None, num_threads: int | None = None):
+        runtime = runtime or default_runtime()
         if runtime not in RUNTIMES:
             raise ValueError(f"runtime must be one of {RUNTIMES}, received {runtime!r}")
         self.card = read_card(path)
@@ -68,18 +74,42 @@ class TFLitePredictor:
         }
 
 
+def default_runtime() -> str:
+    """`tensorflow`; from TensorFlow 2.18 on, which announces the end of its interpreter, `litert` where that is installed."""
+    if find_spec("ai_edge_litert") is None:
+        return "tensorflow"
+    try:
+        major, minor = metadata.version("tensorflow").split(".")[:2]
+    except metadata.PackageNotFoundError:
+        return "litert"
+    return "litert" if (int(major), int(minor)) >= (2, 18) else "tensorflow"
+
+
 def interpreter_class(runtime: str):
-    """The interpreter class of a runtime.
+    """The interpreter of a runtime, to be called as the class `tf.lite.Interpreter` is.
 
     Raises:
         UserError: ai-edge-litert is not installed.
     """
     if runtime == "tensorflow":
-        import tensorflow as tf
-
-        return tf.lite.Interpreter
+        return _tensorflow_interpreter
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         raise UserError("runtime litert: ai-edge-litert is not installed; pip install ai-edge-litert") from None
     return Interpreter
+
+
+def _tensorflow_interpreter(*args, **keywords):
+    import tensorflow as tf
+
+    with without_interpreter_warning():
+        return tf.lite.Interpreter(*args, **keywords)
+
+
+@contextlib.contextmanager
+def without_interpreter_warning() -> Iterator[None]:
+    """Hides the warning of TensorFlow 2.18 and newer that `tf.lite.Interpreter` will be removed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning)
+        yield

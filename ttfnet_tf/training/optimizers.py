@@ -1,20 +1,17 @@
-"""Optimizers other than the reference's SGD, with the same interface: Adam of Keras, and those of tensorflow-addons.
+"""Optimizers other than the reference's SGD, with the same interface.
 
 The name rule of the official recipe (`sgd.parameter_rule`) holds for them too: parameters with a learning rate or weight decay of their
-own form a group with its own optimizer, because neither library has such rules. All are "legacy" optimizers of Keras, as those of
-tensorflow-addons are.
-
-tensorflow-addons, which is no longer developed, is imported here only, and only when one of its optimizers is used.
+own form a group with its own optimizer, because Keras has no such rules.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
 from ttfnet_tf.keras2 import keras
+from ttfnet_tf.training import update_rules
 from ttfnet_tf.training.sgd import parameter_rule
 
 NAMES = ("adam", "adamw", "lamb", "novograd", "radam", "sgdw")
@@ -97,12 +94,9 @@ def _make(name, momentum, weight_decay, rate):
     """`rate` is a variable; hyper-parameters given as functions are read at each update."""
     if name == "adam":
         return keras.optimizers.legacy.Adam(lambda: rate, beta_1=momentum, epsilon=1e-8)  # PyTorch's epsilon
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about its end of life, and the TensorFlow versions it was tested with
-        from tensorflow_addons import optimizers as addons
     if name == "sgdw":
-        return addons.SGDW(lambda: rate * weight_decay, lambda: rate, momentum=momentum)
+        return update_rules.SGDW(lambda: rate * weight_decay, learning_rate=lambda: rate, momentum=momentum)
     if name == "adamw":
-        return addons.AdamW(lambda: rate * weight_decay, lambda: rate, beta_1=momentum, epsilon=1e-8)
-    others = {"lamb": addons.LAMB, "novograd": addons.NovoGrad, "radam": addons.RectifiedAdam}
+        return update_rules.AdamW(lambda: rate * weight_decay, learning_rate=lambda: rate, beta_1=momentum, epsilon=1e-8)
+    others = {"lamb": update_rules.LAMB, "novograd": update_rules.NovoGrad, "radam": update_rules.RectifiedAdam}
     return others[name](lambda: rate, beta_1=momentum, weight_decay=weight_decay)

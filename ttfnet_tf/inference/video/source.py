@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ttfnet_tf.data.images import OPENCV_LOG
 from ttfnet_tf.errors import UserError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
@@ -114,9 +115,9 @@ def quiet_opencv() -> Iterator[None]:
     FFmpeg reads its level once in a process: enter this before the first video is opened.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    level = cv2.getLogLevel()
-    cv2.setLogLevel(0)
+    level = OPENCV_LOG.getLogLevel()
+    OPENCV_LOG.setLogLevel(0)
     try:
         yield
     finally:
-        cv2.setLogLevel(level)
+        OPENCV_LOG.setLogLevel(level)

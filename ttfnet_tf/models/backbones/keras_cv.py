@@ -177,7 +177,13 @@ def _check_preset(preset, backbone, description, family):
 def _family(description):
     # keras-core, which keras-cv imports, prints the name of its backend.
     with contextlib.redirect_stdout(io.StringIO()):
-        import keras_cv
+        try:
+            import keras_cv
+        except ImportError as error:
+            missing = f"needs {error.name or 'keras-cv'}, which is not installed"
+            raise UserError(f"model.backbone=keras_cv/...: {missing}; pip install 'keras-cv>=0.9,<0.10'") from None
+    if not issubclass(keras_cv.models.Backbone, keras.Model):
+        raise UserError("model.backbone=keras_cv/...: keras-cv took Keras 3; set TF_USE_LEGACY_KERAS=1 before TensorFlow is imported")
     return getattr(keras_cv.models, description.family)
 
 

@@ -1,0 +1,49 @@
+"""Keeps off the terminal what TensorFlow's libraries print while they are loaded; from 2.18 on no setting of TensorFlow does."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+
+
+class QuietImport(MetaPathFinder):
+    """Put first in `sys.meta_path`, it makes the next import of TensorFlow quiet. What goes wrong still arrives as an exception."""
+
+    def find_spec(self, fullname, path, target=None) -> ModuleSpec | None:
+        if fullname != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            spec.loader.exec_module = functools.partial(_quietly, spec.loader.exec_module)  # type: ignore[method-assign]
+        return spec
+
+
+def _quietly(execute, module):
+    with without_stderr():
+        execute(module)
+
+
+@contextlib.contextmanager
+def without_stderr() -> Iterator[None]:
+    """Sends what the process writes to standard error nowhere, past Python too."""
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 
 import networks
 import numpy as np
@@ -19,6 +20,7 @@ from ttfnet_tf.export.forms import PRECISIONS
 from ttfnet_tf.export.task_metadata import task_metadata
 from ttfnet_tf.export.tflite import export_tflite
 from ttfnet_tf.export.tflite_int8 import representative_images
+from ttfnet_tf.inference import tflite_predictor
 from ttfnet_tf.inference.tflite_metadata import read_card, read_files, replace_files, with_files
 from ttfnet_tf.inference.tflite_predictor import TFLitePredictor, interpreter_class
 from ttfnet_tf.models.parameters import named_parameters
@@ -294,7 +296,7 @@ def test_files_without_a_model_card(tmp_path, files):
 
 def test_litert_gives_the_same_detections(files):
     pytest.importorskip("ai_edge_litert")
-    found, expected = TFLitePredictor(files["int8"], runtime="litert")(IMAGES[:, 0]), TFLitePredictor(files["int8"])(IMAGES[:, 0])
+    found, expected = (TFLitePredictor(files["int8"], runtime=runtime)(IMAGES[:, 0]) for runtime in ("litert", "tensorflow"))
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=0.02)
 
 
@@ -302,6 +304,21 @@ def test_litert_that_is_not_installed(files, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(UserError, match="pip install ai-edge-litert"):
         TFLitePredictor(files["fp32"], runtime="litert")
+
+
+@pytest.mark.parametrize(
+    ("version", "installed", "runtime"),
+    [("2.15.1", True, "tensorflow"), ("2.18.0", True, "litert"), ("2.18.0", False, "tensorflow"), (None, True, "litert")],
+)
+def test_the_interpreter_is_the_one_that_stays(version, installed, runtime, monkeypatch):
+    def version_of(package):
+        if version is None:
+            raise metadata.PackageNotFoundError(package)
+        return version
+
+    monkeypatch.setattr(tflite_predictor, "find_spec", lambda name: "there" if installed else None)
+    monkeypatch.setattr(tflite_predictor.metadata, "version", version_of)
+    assert tflite_predictor.default_runtime() == runtime
 
 
 def test_predictor_module_does_not_import_tensorflow(root):

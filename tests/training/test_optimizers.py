@@ -91,15 +91,16 @@ def _of_addons(addons, name, momentum, weight_decay, rate):
     return others[name](lambda: rate, beta_1=momentum, weight_decay=weight_decay)
 
 
+SHAPES = {"conv.weight": (3, 3, 4, 8), "conv.bias": (8,), "bn1.weight": (8,)}
+
+
 class _Twelve:
     """Parameters of two groups and the gradients of twelve steps."""
 
-    SHAPES = {"conv.weight": (3, 3, 4, 8), "conv.bias": (8,), "bn1.weight": (8,)}
-
     def __init__(self, name):
         rng = np.random.default_rng(3)
-        self.parameters = {key: tf.Variable(rng.normal(size=shape), dtype=tf.float32) for key, shape in self.SHAPES.items()}
-        self.gradients = [[rng.normal(size=shape).astype(np.float32) for shape in self.SHAPES.values()] for _ in range(12)]
+        self.parameters = {key: tf.Variable(rng.normal(size=shape), dtype=tf.float32) for key, shape in SHAPES.items()}
+        self.gradients = [[rng.normal(size=shape).astype(np.float32) for shape in SHAPES.values()] for _ in range(12)]
         self.optimizer = RuleGroups(self.parameters, name, weight_decay=0.01, bias_lr_multiplier=2.0)
         self.update = tf.function(lambda gradients, lr: self.optimizer.update(gradients, lr, tf.constant(1.0)))
 

@@ -51,6 +51,17 @@ def best_runtime() -> str:
     return "litert"
 
 
+def installed_runtime(name: str | None) -> str:
+    """The runtime of a name, `best_runtime()` without one.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    if name is not None:
+        interpreter_class(name)
+    return name or best_runtime()
+
+
 def time_in_turn(
     models: Mapping[str, str | Path],
     *,

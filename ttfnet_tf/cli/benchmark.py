@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _exported_forms(args: argparse.Namespace, config: Config, size: str) -> None:
     from ttfnet_tf.benchmarks.export import benchmark_export
-    from ttfnet_tf.benchmarks.timing import best_runtime
+    from ttfnet_tf.benchmarks.timing import installed_runtime
 
     table = benchmark_export(
         config,
@@ -76,7 +76,7 @@ def _exported_forms(args: argparse.Namespace, config: Config, size: str) -> None
         precisions=args.precision,
         threads=args.threads,
         repeats=args.repeats,
-        runtime=args.runtime or best_runtime(),
+        runtime=installed_runtime(args.runtime),
     )
     print(f"{args.config}, {args.classes} classes, {size}")
     print(table)

@@ -73,11 +73,11 @@ def run(args: argparse.Namespace) -> None:
         return
 
     from ttfnet_tf.benchmarks.conformance_matrix import conformance_matrix, validation_images, write_matrix
-    from ttfnet_tf.benchmarks.timing import best_runtime
+    from ttfnet_tf.benchmarks.timing import installed_runtime
 
     split = validation_images(loaded, limit)  # first: a mistake in it should show before the work
+    runtime = installed_runtime(args.runtime)
     models = _export(loaded, args, name, out, formats, precisions)
-    runtime = args.runtime or best_runtime()
     matrix = conformance_matrix(loaded, args.run, models, split, threads=threads, repeats=repeats, runtime=runtime)
     page = write_matrix(matrix, out / name, models)
     print(page.read_text(encoding="utf-8"), end="")

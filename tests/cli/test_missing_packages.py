@@ -1,0 +1,39 @@
+"""A command that needs a package which is not installed says in one line how to install it, and ends with exit code 2."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ttfnet_tf import cli
+
+CASES = {
+    "keras_cv": (
+        "benchmark size configs/demo.yaml model.backbone=keras_cv/csp_darknet_s",
+        "model.backbone=keras_cv/...: needs keras_cv, which is not installed; pip install 'keras-cv>=0.9,<0.10'",
+    ),
+    "torch": (
+        "weights {tmp}/a.pth --config configs/demo.yaml --out {tmp}/a.npz",
+        "{tmp}/a.pth: needs PyTorch, which is not installed; pip install 'ttfnet-tf[torch]', or use an .npz file",
+    ),
+    "tensorflow_serving.apis": (
+        "serve-client mine {tmp}/a.png",
+        "gRPC needs tensorflow_serving.apis, which is not installed: pip install 'ttfnet-tf[serving]', or use --protocol rest",
+    ),
+    "ai_edge_litert.interpreter": (
+        "benchmark export configs/demo.yaml --runtime litert",
+        "runtime litert: ai-edge-litert is not installed; pip install ai-edge-litert",
+    ),
+}
+
+
+@pytest.mark.parametrize("package", CASES)
+def test_one_line_names_the_command(package, tmp_path, monkeypatch, capsys, root):
+    command, line = (text.format(tmp=tmp_path) for text in CASES[package])
+    (tmp_path / "a.pth").write_bytes(b"PK")
+    Image.fromarray(np.zeros([8, 8, 3], np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.chdir(root)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert cli.main(command.split()) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"ttfnet: {line}"

@@ -14,7 +14,7 @@ import tensorflow as tf
 from ttfnet_tf.keras2 import keras
 
 
-class _DecoupledDecay:
+class _DecoupledDecay(keras.optimizers.legacy.Optimizer):
     """Subtracts `weight_decay` p from each parameter p, then takes the step of the next base class, which must not depend on p.
 
     Reference: Loshchilov and Hutter, arXiv:1711.05101.

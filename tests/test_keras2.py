@@ -1,5 +1,6 @@
 """Keras 2 on every TensorFlow, whatever was imported first; each in a process of its own."""
 
+import os
 import subprocess
 import sys
 
@@ -11,8 +12,9 @@ from ttfnet_tf.keras2 import keras, layers
 KERAS_3 = tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 16)
 
 
-def _run(code, **environment):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, env=environment or None)
+def _run(code):
+    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}  # a tester may have set it
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, env=environment)
     return done.returncode, done.stdout, done.stderr
 
 

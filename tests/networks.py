@@ -44,8 +44,7 @@ def tiny_row():
 
 def tiny(inputs, *, width: int, synchronized: bool, seed: int, **_) -> list:
     """A ResNet that has one convolution with normalisation in the place of each stage, named as the first in that stage."""
-    from tensorflow.keras import layers
-
+    from ttfnet_tf.keras2 import layers
     from ttfnet_tf.layers.batch_norm import batch_norm
     from ttfnet_tf.models.backbones.convolution import conv2d
 

@@ -14,6 +14,7 @@ from ttfnet_tf.export import model_card
 from ttfnet_tf.inference.detector import Detector
 from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.inference.tflite_metadata import read_card
+from ttfnet_tf.inference.tflite_predictor import interpreter_class
 
 ROWS = [
     {"name": "checkpoint", "AP": 0.5, "AP50": 0.75, "AP75": -1.0, "megabytes": 57.04, "milliseconds": (9.0, 10.0, 12.0)},

@@ -7,6 +7,8 @@ test_cli.py.
 """
 
 import contextlib
+import dataclasses
+import functools
 import json
 import os
 import re
@@ -18,6 +20,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -25,6 +28,7 @@ import yaml
 from PIL import Image
 
 from ttfnet_tf import build, cli
+from ttfnet_tf.models.backbones import BACKBONES
 from ttfnet_tf.training import build as training_build
 from ttfnet_tf.training.step import SAMPLE_NAMES
 
@@ -126,7 +130,7 @@ def tf_config(workers, index):
 
 
 # Before a command: TF_CONFIG=... as in a shell; FSIZE=N lets no file grow beyond N bytes, as on a full disk; STEP=real takes the real
-# network and training step; the other rows share networks and do not train.
+# training step, on a tiny network; the other rows share networks and do not train.
 TRAIN = "train {tmp}/a.yaml --work-dir {tmp}/new"
 RESUME = "train {tmp}/a.yaml --work-dir {tmp}/run"
 EVALUATE = "evaluate {tmp}/run"
@@ -322,9 +326,9 @@ TABLE = {
     ),
     "weights of another shape": (
         f"{TRAIN} model.pretrained={{tmp}}/weights.npz",
-        arrays(**{"conv1.weight": np.zeros([64, 1, 7, 7], np.float32)}),
+        arrays(**{"conv1.weight": np.zeros([8, 1, 7, 7], np.float32)}),
         (
-            "{tmp}/weights.npz: conv1.weight has the shape (64, 1, 7, 7), and this model needs (64, 3, 7, 7); is the file for "
+            "{tmp}/weights.npz: conv1.weight has the shape (8, 1, 7, 7), and this model needs (8, 3, 7, 7); is the file for "
             "another backbone?"
         ),
     ),
@@ -374,7 +378,7 @@ TABLE = {
         "{tmp}/new/config.yaml: cannot be written (File too large); free some space, then start the same command again",
     ),
     "disk full at a checkpoint": (
-        f"FSIZE=1000000 {RESUME} train.epochs=2",
+        f"FSIZE=500000 {RESUME} train.epochs=2",
         None,
         (
             "{tmp}/run/checkpoints/step-2: cannot be written (File too large); earlier checkpoints are whole: free some "
@@ -382,7 +386,7 @@ TABLE = {
         ),
     ),
     "disk full at the best checkpoint": (
-        f"FSIZE=1000000 {RESUME} train.epochs=2 train.evaluate_every=1",
+        f"FSIZE=500000 {RESUME} train.epochs=2 train.evaluate_every=1",
         None,
         (
             "{tmp}/run/checkpoints/best/step-2: cannot be written (File too large); earlier checkpoints are whole: free some "
@@ -431,7 +435,7 @@ TABLE = {
         "{tmp}/run/metrics.jsonl: holds a line that training has not written; fix it or move the file away",
     ),
     "loss not finite": (
-        f"STEP=real {TRAIN} losses.heatmap_weight=3e38",
+        f"STEP=real {TRAIN} losses.heatmap_weight=3e38 model.neck=plain",
         None,
         (
             "{tmp}/new: the loss is inf at step 1, image ids 7, 8; replay it: ttfnet replay {tmp}/new/divergence/step-1; "
@@ -513,7 +517,7 @@ TABLE = {
         settings_of_run(backbone="resnet34"),
         (
             "{tmp}/run/checkpoints/step-1: does not fit config.yaml and labels.json of {tmp}/run: backbone.layer1.2.bn1/beta "
-            "is missing in the checkpoint and [64] in the model; restore the settings that it was trained with"
+            "is missing in the checkpoint and [8] in the model; restore the settings that it was trained with"
         ),
     ),
     "labels of another model": (
@@ -602,14 +606,22 @@ def trained(tmp_path_factory, shared_networks):
     return tmp
 
 
+@pytest.fixture(scope="module", autouse=True)
+def narrow():
+    """Networks of width 8, with all their layers: lines name some of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "build_model", functools.partial(build.build_model, width=8))
+        yield
+
+
 @pytest.fixture(scope="module")
-def shared_networks():
+def shared_networks(narrow):
     """`build.model_of` that builds each network once: rows only fill or refuse it."""
     networks = {}
     real = build.model_of
 
     def model_of(config, num_classes, *, precision="float32"):
-        key = (repr(config.model), num_classes, precision, tf.distribute.has_strategy())
+        key = repr((dataclasses.replace(config.model, pretrained=None), num_classes, precision, tf.distribute.has_strategy()))
         if key not in networks:
             networks[key] = real(config, num_classes, precision=precision)
         return networks[key]
@@ -675,7 +687,9 @@ def test_the_line_of(tmp, shared_networks, used_port, monkeypatch, capfd, comman
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if "TF_CONFIG" in given:
         monkeypatch.setenv("TF_CONFIG", given["TF_CONFIG"])
-    if "STEP" not in given:
+    if "STEP" in given:
+        monkeypatch.setitem(BACKBONES, "resnet18", networks.tiny_row())
+    else:
         monkeypatch.setattr(build, "model_of", shared_networks)
         monkeypatch.setattr(training_build, "build_train_function", step_that_does_nothing)
     if change is not None:
@@ -695,7 +709,7 @@ def test_a_run_goes_on_when_the_disk_has_space_again(tmp, shared_networks, monke
     monkeypatch.setattr(build, "model_of", shared_networks)
     monkeypatch.setattr(training_build, "build_train_function", step_that_does_nothing)
     command = shlex.split(RESUME.format(tmp=tmp)) + ["train.epochs=2"]
-    with largest_file(1_000_000):
+    with largest_file(500_000):
         assert cli.main(command) == 2
     assert cli.main(command) == 0
     assert "resumes at step 1 of 2" in capfd.readouterr().out
@@ -722,7 +736,12 @@ def test_tensorflow_says_nothing_around_the_line(tmp):
 def test_a_checkpoint_of_another_config_leaves_no_warnings_at_exit(tmp):
     """TensorFlow lists what it did not restore when its objects are deleted, hundreds of lines after ours."""
     settings_of_run(neck="plain")(tmp)
-    code = f"import sys; from ttfnet_tf.cli import main; sys.exit(main({shlex.split(EVALUATE.format(tmp=tmp))!r}))"
+    code = f"""
+import functools, sys
+from ttfnet_tf import build, cli
+build.build_model = functools.partial(build.build_model, width=8)
+sys.exit(cli.main({shlex.split(EVALUATE.format(tmp=tmp))!r}))
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert len(done.stderr.splitlines()) == 1
     assert done.returncode == 2

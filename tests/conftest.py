@@ -17,6 +17,21 @@ import ttfnet_tf  # noqa: F401 what it asks of TensorFlow must be said before th
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config, log):
+    """With `--dist loadfile`, the files that use the published networks stay in one process, too: building these takes seconds."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "systems.py" if "\nimport systems\n" in (ROOT / file).read_text(encoding="utf-8") else file
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The clone."""

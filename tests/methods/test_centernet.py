@@ -87,6 +87,8 @@ def test_a_small_network_learns():
     model = networks.build(
         2,
         method="centernet",
+        backbone="tiny",
+        neck="plain",
         upsampling="transposed",
         shortcut=(0, 0, 0),
         width=8,
@@ -94,7 +96,6 @@ def test_a_small_network_learns():
         heatmap_head=(16, 1),
         box_head=(16, 1),
         frozen_stages=-1,
-        zero_init_residual=False,
         image_size=(64, 64),
     )
     assert {name: tuple(value.shape[1:]) for name, value in model.output.items()} == {

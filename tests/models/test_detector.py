@@ -6,6 +6,7 @@ import golden
 import networks
 import numpy as np
 import pytest
+import systems
 import tensorflow as tf
 
 from ttfnet_tf.keras2 import keras
@@ -33,7 +34,7 @@ def _recorded(file):
 
 @pytest.fixture(scope="module")
 def resnet18():
-    return networks.build(80)
+    return systems.system("r18")
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +44,11 @@ def small():
 
 
 @pytest.mark.parametrize(
-    ("backbone", "box_head", "total", "trainable"),
-    [("resnet18", (64, 1), 14_208_933, 14_051_429), ("resnet34", (64, 2), 24_354_021, 24_122_533)],
+    ("name", "total", "trainable"),
+    [("r18", 14_208_933, 14_051_429), ("r34", 24_354_021, 24_122_533)],
 )
-def test_number_of_parameters_is_the_official_one(backbone, box_head, total, trainable):
-    model = networks.build(80, backbone=backbone, box_head=box_head)
+def test_number_of_parameters_is_the_official_one(name, total, trainable):
+    model = systems.system(name)
     assert sum(v.shape.num_elements() for v in named_parameters(model).values()) == total
     assert sum(v.shape.num_elements() for v in model.trainable_variables) == trainable
 

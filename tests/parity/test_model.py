@@ -1,12 +1,13 @@
 """The whole network against the official one, map by map, so that the first red tensor names the stage."""
 
+import contextlib
 import hashlib
 
 import golden
 import golden_weights
-import networks
 import numpy as np
 import pytest
+import systems
 import tensorflow as tf
 
 from ttfnet_tf.keras2 import keras
@@ -16,12 +17,6 @@ from ttfnet_tf.models.parameters import to_official
 
 pytestmark = pytest.mark.parity
 
-NUM_CLASSES = 80
-MODELS = {
-    "r18": {"backbone": "resnet18", "box_head": (64, 1)},
-    "r34": {"backbone": "resnet34", "box_head": (64, 2)},
-    "d53": {"backbone": "darknet53", "box_head": (64, 2)},
-}
 # The layers whose outputs are c2, c3, c4 and c5.
 LAST_BLOCKS = {
     "r18": ("layer1.1", "layer2.1", "layer3.1", "layer4.1"),
@@ -56,10 +51,12 @@ def tensors():
     def compute(case, sampler):
         name = case["model"]
         if name not in models:
-            model = networks.build(NUM_CLASSES, **MODELS[name])
+            model = stack.enter_context(systems.borrowed(name))
             golden_weights.fill(model)
             maps = {tensor: model.get_layer(layer).output for tensor, layer in _layers_of(name).items()}
             deformable = [model.get_layer(f"bbox_head.deconv_layers.{i}.0") for i in range(3)]
+            for layer in deformable:
+                stack.callback(setattr, layer, "sampler", layer.sampler)
             maps.update({f"input{i}": layer.input for i, layer in enumerate(deformable)})
             models[name] = keras.Model(model.input, maps), deformable
         if (case["case"], sampler) not in outputs:
@@ -74,7 +71,8 @@ def tensors():
             outputs[case["case"], sampler] = computed
         return outputs[case["case"], sampler]
 
-    return compute
+    with contextlib.ExitStack() as stack:
+        yield compute
 
 
 def _compare(case, name, value):

@@ -4,26 +4,21 @@ import gc
 from collections import OrderedDict
 
 import golden_weights
-import networks
 import pytest
+import systems
 
 from ttfnet_tf.weights.files import write_tensors
 from ttfnet_tf.weights.load import load_exactly, state_dict
 
 pytestmark = pytest.mark.parity
 
-NETWORKS = {
-    "r18": {"backbone": "resnet18", "box_head": (64, 1)},
-    "r34": {"backbone": "resnet34", "box_head": (64, 2)},
-    "d53": {"backbone": "darknet53", "box_head": (64, 2)},
-}
 
-
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=systems.SYSTEMS)
 def network(request):
     """(our model, the official state dictionary of the same network)."""
     entries = golden_weights.table("state_dicts.json")[request.param]["state_dict"]
-    yield networks.build(80, **NETWORKS[request.param]), {e["name"]: golden_weights.gen_tensor(e["name"], e["shape"]) for e in entries}
+    with systems.borrowed(request.param) as model:
+        yield model, {e["name"]: golden_weights.gen_tensor(e["name"], e["shape"]) for e in entries}
     gc.collect()
 
 

@@ -19,7 +19,7 @@ from ttfnet_tf.keras2 import keras
 from ttfnet_tf.methods.base import Method
 from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.models.detector import build_model
-from ttfnet_tf.models.precision import built_in
+from ttfnet_tf.models.precision import precision_policy
 
 
 def model_of(config: Config, num_classes: int, *, precision: str = "float32") -> keras.Model:
@@ -30,7 +30,7 @@ def model_of(config: Config, num_classes: int, *, precision: str = "float32") ->
         num_classes: C.
         precision: that the network computes in, whatever Keras' global policy is. Weights and outputs are float32 in each.
     """
-    with built_in(precision):
+    with precision_policy(precision):
         return _model_of(config, num_classes)
 
 

@@ -94,7 +94,7 @@ def test_an_image_that_is_not_a_number_stops_the_run_and_is_named_and_replayed(t
     assert len(lines) == 1
     assert f"ttfnet: {tmp_path}/run: the loss is nan at step 5, and of its 4 images image id {third} has a loss that is not fin" in lines[0]
     assert f"; replay it: ttfnet replay {record}; lower optim.lr (now 0.002)" in lines[0]
-    # Nothing of the step is in what was kept; the call went on to the sixth.
+    # Nothing of the step is in the metrics, although the same call ran step 6 as well.
     assert [line["step"] for line in metrics(tmp_path / "run")] == [3]
     assert len(set(report["image_ids"])) == 4
     assert (shapes / "train").samefile(Path(report["files"][str(third)]).parent)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from ttfnet_tf.methods.targets import paint_targets
 from ttfnet_tf.methods.ttfnet import decode_distances, ttfnet
 from ttfnet_tf.models.parameters import named_parameters
-from ttfnet_tf.models.precision import built_in
+from ttfnet_tf.models.precision import precision_policy
 from ttfnet_tf.runs.moving_average import MovingAverage
 from ttfnet_tf.training.loss_scale import LossScale
 from ttfnet_tf.training.sentinel import Sentinel
@@ -52,7 +52,7 @@ class Trainer:
     """A small network and its training function, which is traced once for all tests that share it."""
 
     def __init__(self, neck="plain", *, loss_scale=None, sentinel=None, clip_norm=35.0, precision="float32", **weights):
-        with built_in(precision):
+        with precision_policy(precision):
             self.model = networks.build(2, neck=neck, **SMALL)
         named = named_parameters(self.model, trainable_only=True)
         self.parameters = list(named.values())

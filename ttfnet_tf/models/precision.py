@@ -1,4 +1,4 @@
-"""The precision of a network: Keras' global policy, set while the network is built and for no longer."""
+"""The precision of a network: Keras' global policy, set only while the network is built."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ttfnet_tf.keras2 import keras
 
 
 @contextlib.contextmanager
-def built_in(precision: str) -> Iterator[None]:
-    """Layers that are made inside the block compute in `precision`, whatever the global policy is; that one is restored.
+def precision_policy(precision: str) -> Iterator[None]:
+    """Layers made inside the block compute in `precision`; the global policy is restored after it.
 
     Args:
         precision: "float32", "mixed_float16" or "mixed_bfloat16".

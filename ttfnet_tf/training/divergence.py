@@ -60,7 +60,7 @@ def decide(policy: str, *, in_a_row: int, was_computed: bool) -> Decision:
     Args:
         policy: "stop", "skip" or "rollback".
         in_a_row: bad steps since the last good one, or rollbacks to the same checkpoint, this one included.
-        was_computed: whether the step got as far as a loss; one that did not cannot be skipped, for the device stopped in its middle.
+        was_computed: whether the step got as far as a loss; one that did not cannot be skipped, because it ended halfway.
     """
     if policy == "stop":
         return Decision.STOP
@@ -145,12 +145,12 @@ class DivergencePolicy:
         return decision
 
     def after_good_steps(self) -> None:
-        """Skips count in a row only."""
+        """A good step resets the count of skips in a row."""
         if self.policy == "skip" and self.sentinel.in_a_row.numpy():
             self.sentinel.in_a_row.assign(0)
 
     def before_checkpoint(self) -> None:
-        """Rollbacks to an earlier checkpoint count no longer."""
+        """A new checkpoint resets the count of rollbacks."""
         if self.policy == "rollback":
             self.sentinel.in_a_row.assign(0)
 

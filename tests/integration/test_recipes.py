@@ -128,7 +128,7 @@ def step_of(network, data_splits):
             own = network(config)
             train, optimizer = own.trainer(config)
             rate = training_build.learning_rate_of(config, 100)(0)
-            history = train.python_function(iter([batch]), tf.constant([rate]), tf.constant(0, tf.int64))
+            history = train.__wrapped__(iter([batch]), tf.constant([rate]), tf.constant(0, tf.int64))
             made[key] = {name: float(values[0]) for name, values in history.items()}, own, optimizer
         return made[key]
 
@@ -199,7 +199,7 @@ def two_steps(network, cell_configs):
         rates = tf.constant([training_build.learning_rate_of(config, 100)(step) for step in range(2)], tf.float32)
         own, key = network(config), trainer_key(config)
         if users[key] < 10:  # not worth compiling
-            train = own.trainer(config)[0].python_function
+            train = own.trainer(config)[0].__wrapped__
             batches = iter([{name: tf.constant(value) for name, value in batch.items()}] * 2)
         else:
             if key not in compiled:

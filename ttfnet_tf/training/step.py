@@ -8,6 +8,7 @@ apart).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -186,7 +187,7 @@ def build_train_function(strategy: tf.distribute.Strategy, state: TrainState, me
 
     Returns:
         train(iterator, learning_rates [n], first_step []) -> {name: [n]} of what `TrainStep` returns, and "data_seconds" float32 [n]: how
-        long each step waited for its batch.
+        long each step waited for its batch. `train.__wrapped__` is the same without compilation, and takes any iterator.
     """
     train_step = TrainStep(strategy, state, method, **options)
     kinds = {**train_step.kinds, "data_seconds": tf.float32}
@@ -209,6 +210,7 @@ def build_train_function(strategy: tf.distribute.Strategy, state: TrainState, me
             history = {key: array.write(i, metrics[key]) for key, array in history.items()}
         return {key: array.stack() for key, array in history.items()}
 
+    @functools.wraps(traced.python_function)
     def train(iterator, learning_rates, first_step):
         # Traced once for any number of steps: the last call before an epoch ends often has fewer, and tracing takes long.
         general = traced.get_concrete_function(iterator, tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.int64))

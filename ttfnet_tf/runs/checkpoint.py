@@ -202,7 +202,7 @@ def _restore(checkpoint: tf.train.Checkpoint, prefix: Path, model: keras.Model, 
     """
     try:
         stored = _stored_weights(prefix)
-        expected = Counter((variable.name.partition(":")[0], tuple(variable.shape)) for variable in model.variables)
+        expected = Counter((_lasting_name(variable.name), tuple(variable.shape)) for variable in model.variables)
         if stored != expected:
             name = min(name for name, _ in (stored - expected) + (expected - stored))
             raise UserError(
@@ -215,7 +215,7 @@ def _restore(checkpoint: tf.train.Checkpoint, prefix: Path, model: keras.Model, 
 
 
 def _stored_weights(prefix: Path) -> Counter[tuple[str, tuple[int, ...]]]:
-    """Name and shape of every variable of the model in a checkpoint."""
+    """Lasting name and shape of every variable of the model in a checkpoint."""
     reader = tf.train.load_checkpoint(str(prefix))
     shapes = reader.get_variable_to_shape_map()
     nodes = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")).nodes
@@ -227,8 +227,17 @@ def _stored_weights(prefix: Path) -> Counter[tuple[str, tuple[int, ...]]]:
         if number not in seen:
             seen.add(number)
             waiting += [child.node_id for child in nodes[number].children]
-            found.update((a.full_name, tuple(shapes[a.checkpoint_key])) for a in nodes[number].attributes)
+            found.update((_lasting_name(a.full_name), tuple(shapes[a.checkpoint_key])) for a in nodes[number].attributes)
     return found
+
+
+def _lasting_name(name: str) -> str:
+    """A variable's name without the numbers that Keras counts up in a process: keras-cv's "conv_block29_bn/beta" is "conv_block_bn/beta".
+
+    Names of our own layers are module paths, such as "backbone.layer1.0.bn1/beta", and stay.
+    """
+    name = name.partition(":")[0]
+    return name if "." in name.partition("/")[0] else re.sub(r"_?\d+", "", name)
 
 
 def _shapes(weights: Counter[tuple[str, tuple[int, ...]]], name: str) -> str:

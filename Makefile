@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help env demo test integration parity lint format types docs clean
+.PHONY: help env demo test integration parity lint format types docs wheel clean
 
 # The first Python of a supported version; name another with `make PYTHON=...`.
 PYTHON ?= $(shell for p in python3.11 python3.10 python3.13 python3.12 python3; do \
@@ -21,15 +21,7 @@ env: .venv/installed ## the environment in .venv/, once
 	@touch $@
 
 demo: env ## synthetic images -> trained detector -> measured -> drawings -> SavedModel, in demo/
-	$(BIN)/ttfnet data shapes $(DEMO)/shapes --train 400 --size 128 128 --overwrite
-	$(BIN)/ttfnet train configs/demo.yaml --work-dir $(DEMO)/run \
-	  data.train.annotations=$(DEMO)/shapes/annotations/train.json data.train.images=$(DEMO)/shapes/train \
-	  data.val.annotations=$(DEMO)/shapes/annotations/val.json data.val.images=$(DEMO)/shapes/val
-	$(BIN)/ttfnet evaluate $(DEMO)/run
-	$(BIN)/ttfnet report $(DEMO)/run
-	$(BIN)/ttfnet predict $(DEMO)/run $(DEMO)/shapes/val --out $(DEMO)/drawings
-	$(BIN)/ttfnet export $(DEMO)/run --out $(DEMO)/models --name shapes
-	@echo "Look at $(DEMO)/run/report.html, the drawings in $(DEMO)/drawings and the curves with: $(BIN)/tensorboard --logdir $(DEMO)/run"
+	$(BIN)/ttfnet demo $(DEMO)
 
 # Two processes: importing and tracing take one thread each. A file stays in one of them, for its fixtures are shared.
 test: lint ## lint, then every test but those of `make integration`
@@ -60,6 +52,9 @@ docs: .venv/docs ## the documents as a site, in site/
 .venv/docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
+
+wheel: env ## the wheel and the source archive, in dist/
+	$(BIN)/python -m build --no-isolation --outdir dist
 
 clean: ## what the above made, the environment too
 	rm -rf .venv $(DEMO) site build dist *.egg-info .ruff_cache .mypy_cache

@@ -142,7 +142,12 @@ TABLE = {
     "no such config": (
         "train {tmp}/b.yaml",
         None,
-        "{tmp}/b.yaml: cannot be read (No such file or directory); name a YAML file such as configs/demo.yaml",
+        "{tmp}/b.yaml: cannot be read (No such file or directory); name a YAML file, or a recipe that ttfnet train --list prints",
+    ),
+    "no such recipe": (
+        "train ttfnet_r18_1",
+        None,
+        "ttfnet_r18_1: cannot be read (No such file or directory); did you mean 'ttfnet_r18_1x'? ttfnet train --list prints the recipes",
     ),
     "bad YAML": (
         TRAIN,
@@ -184,7 +189,8 @@ TABLE = {
     "no such base": (
         TRAIN,
         text("a.yaml", "base: b.yaml"),
-        "{tmp}/b.yaml (base of {tmp}/a.yaml): cannot be read (No such file or directory); name a YAML file such as configs/demo.yaml",
+        "{tmp}/b.yaml (base of {tmp}/a.yaml): cannot be read (No such file or directory); "
+        "name a YAML file, or a recipe that ttfnet train --list prints",
     ),
     "base in a circle": (TRAIN, text("a.yaml", "base: a.yaml"), "{tmp}/a.yaml: base files form a circle at {tmp}/a.yaml"),
     # Overrides.

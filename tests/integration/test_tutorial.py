@@ -1,4 +1,4 @@
-"""Every command of the tutorial, in an empty folder beside the recipes; and the cells of its notebook."""
+"""Every command of the tutorial, in an empty folder; and the cells of its notebook."""
 
 import json
 import os
@@ -34,7 +34,6 @@ def _box(annotation):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)  # some ten minutes on two free cores
 def test_every_command_of_the_tutorial(root, page, tmp_path):
-    (tmp_path / "configs").symlink_to(root / "configs")
     (tmp_path / "bin").mkdir()
     ttfnet = tmp_path / "bin" / "ttfnet"
     ttfnet.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ttfnet_tf "$@"\n', encoding="utf-8")

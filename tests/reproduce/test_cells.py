@@ -225,5 +225,5 @@ def test_cells_inherit_from_their_table(tmp_path):
 
 
 def test_a_missing_file_is_reported(tmp_path):
-    with pytest.raises(UserError, match=r"published.yaml: cannot be read \(No such file or directory\); run from a clone"):
+    with pytest.raises(UserError, match=r"published.yaml: cannot be read \(No such file or directory\); the package is incomplete"):
         read_published(tmp_path / "published.yaml")

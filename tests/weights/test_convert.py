@@ -192,7 +192,7 @@ def test_mistakes_are_one_line(fails, official, tmp, write_coco):
             "two.h5: has an unknown file type; use an .npz, .safetensors, .pth, .weights or .conv.74 file, or timm/<model> to download one"
         ),
         "two.npz --config none.yaml --out x.npz": (
-            "none.yaml: cannot be read (No such file or directory); name a YAML file such as configs/demo.yaml"
+            "none.yaml: cannot be read (No such file or directory); name a YAML file, or a recipe that ttfnet train --list prints"
         ),
         "two.npz --config a.yaml --out x": ("two.npz: has 2 classes, not COCO's 80; name their annotations with --labels FILE.json"),
         f"two.npz --config a.yaml --out x --labels {annotations}": (

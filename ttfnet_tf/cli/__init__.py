@@ -16,13 +16,14 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from ttfnet_tf import __version__
-from ttfnet_tf.cli import benchmark, data, evaluate, export, predict, replay, report, reproduce, serve_client, train, weights
+from ttfnet_tf.cli import benchmark, data, demo, evaluate, export, predict, replay, report, reproduce, serve_client, train, weights
 from ttfnet_tf.cli.parser import Parser
 from ttfnet_tf.cli.quiet_import import QuietImport
 from ttfnet_tf.errors import UserError
 
 # The verbs in the order of use, as help lists them.
 SECTIONS = (
+    ("a first look", ("demo",)),
     ("data", ("data check", "data convert", "data show", "data stats", "data shapes")),
     ("training", ("train", "evaluate", "report", "replay")),
     ("use", ("predict", "export", "serve-client")),
@@ -54,12 +55,13 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"ttfnet-tf {__version__}")
     parser.examples = (
-        "ttfnet data shapes demo/shapes --train 400 --size 128 128",
-        "ttfnet train configs/demo.yaml --work-dir demo/run",
-        "ttfnet predict demo/run demo/shapes/val --out demo/drawings",
+        "ttfnet demo",
+        "ttfnet train ttfnet_r18_1x --work-dir runs/mine train.batch_size=8",
+        "ttfnet predict runs/mine images --out drawings",
     )
     parser.sections, parser.former_verbs = SECTIONS, _FORMER_VERBS
     verbs = parser.add_verbs()
+    demo.add_to(verbs)
     data.add_group(verbs)
     for verb in (train, evaluate, report, replay, predict, export, serve_client, weights, benchmark, reproduce):
         verb.add_to(verbs)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.config import load_config
+from ttfnet_tf.recipes import recipes
 
 
 def add_to(verbs) -> None:
@@ -19,12 +20,23 @@ def add_to(verbs) -> None:
         "key=value",
         epilog="Settings follow as key=value, e.g. train.batch_size=8; docs/settings.md lists them.",
         examples=(
-            "ttfnet train configs/demo.yaml --work-dir runs/demo",
+            "ttfnet train ttfnet_r18_1x --work-dir runs/mine train.batch_size=8",
             "ttfnet train configs/demo.yaml --work-dir runs/short train.epochs=2 optim.drop_epochs=[]",
         ),
     )
-    verb.add_argument("config", metavar="CONFIG", help="YAML file, e.g. configs/demo.yaml")
+    verb.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a recipe, e.g. ttfnet_r18_1x")
+    verb.add_argument("--list", action=_ListRecipes, nargs=0, help="print the recipes that come with the package, and stop")
     verb.add_argument("--work-dir", metavar="DIR", help="for checkpoints and metrics; default runs/<name of CONFIG>")
+
+
+class _ListRecipes(argparse.Action):
+    """Prints the recipes and ends the program, as --help does."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        known = recipes()
+        width = max(map(len, known))
+        print("\n".join(f"{name:{width}}  {sentence}" for name, sentence in known.items()))
+        parser.exit()
 
 
 def run(args: argparse.Namespace) -> None:

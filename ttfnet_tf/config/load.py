@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ttfnet_tf.config.rules import check_choices, check_values, unread
 from ttfnet_tf.config.schema import Config, list_settings, value_of, with_value
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.recipes import find_recipe, recipe_file, recipe_hint
 
 # Settings of earlier versions. Stored files may have the old name; in what people write it is an error that says the new one.
 RENAMED = {
@@ -44,13 +45,13 @@ def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> Config
     """Reads a YAML file and its base, applies `key=value` overrides and checks the result.
 
     Args:
-        path: YAML file.
+        path: YAML file, or the name of a recipe such as "ttfnet_r18_1x".
         overrides: dotted assignments such as `optim.lr=0.01`; values are YAML.
 
     Raises:
         UserError: file missing or not YAML, unknown key, wrong type, impossible combination, or a setting that nothing reads.
     """
-    path = Path(path)
+    path = find_recipe(path)
     chain = [_Source(str(file), content, rank) for rank, (file, content) in enumerate(_read_with_base(path))]
     return _build(chain, overrides, str(path))
 
@@ -157,14 +158,15 @@ def _read_with_base(path: Path) -> list[tuple[Path, dict]]:
             return chain
         if not isinstance(base, str):
             raise UserError(f"{file}: base={base} must be the name of one YAML file")
-        file, role = file.parent / base, f" (base of {file})"
+        beside = file.parent / base
+        file, role = beside if beside.is_file() else recipe_file(base) or beside, f" (base of {file})"
 
 
 def _read_yaml(path: Path, role: str) -> dict:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}{role}: cannot be read ({error.strerror}); name a YAML file such as configs/demo.yaml") from None
+        raise UserError(f"{path}{role}: cannot be read ({error.strerror}); {recipe_hint(path)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not YAML ({_yaml_fault(error)})") from None
     if content is None:

@@ -14,8 +14,9 @@ from typing import Any
 import yaml
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.recipes import recipes_folder
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "configs" / "published.yaml"
+PUBLISHED = recipes_folder() / "published.yaml"
 # Columns in the order of the tables. AP and its parts in percent.
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "ratio", "hours", "fps")
 
@@ -80,7 +81,7 @@ def read_published(path: Path = PUBLISHED) -> Published:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); run from a clone, which has configs/") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); the package is incomplete, install it again") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: is not YAML ({' '.join(str(error).split())})") from None
     _check(content, str(path), ("sources", "tables", "detectors"))

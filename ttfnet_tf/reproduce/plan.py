@@ -19,6 +19,7 @@ from ttfnet_tf.config import Config, load_config
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.models.backbones import BACKBONES
+from ttfnet_tf.recipes import recipe_path
 from ttfnet_tf.reproduce.cells import Cell, Table
 
 SMALL = 0.5  # up to this scale the smallest backbone is used, without pretrained weights
@@ -41,8 +42,7 @@ class Run:
     @property
     def command(self) -> str:
         """The command that makes this run alone."""
-        config = os.path.relpath(self.cell.config)
-        return shlex.join(["ttfnet", "train", config, "--work-dir", str(self.folder), *self.settings])
+        return shlex.join(["ttfnet", "train", recipe_path(self.cell.config), "--work-dir", str(self.folder), *self.settings])
 
 
 @dataclass(frozen=True)

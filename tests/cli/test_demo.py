@@ -18,7 +18,7 @@ def test_every_command_parses_and_its_settings_are_right(quick):
         if words[0] == "train":
             config = load_config(args.config, args.rest)
     assert config.data.val.images == "some where/demo/shapes/val"
-    assert config.train.epochs == (4 if quick else 14)
+    assert config.train.epochs == (6 if quick else 14)
 
 
 def test_commands_are_printed_as_a_user_would_type_them_and_lead_to_the_results(capsys, monkeypatch):

@@ -12,7 +12,7 @@ from pathlib import Path
 from ttfnet_tf.cli.parser import add_verb
 
 # For --quick: the first steps of the whole demo, with a lower learning rate at the end.
-_QUICK = ("train.epochs=4", "optim.drop_epochs=[3]")
+_QUICK = ("train.epochs=6", "optim.drop_epochs=[5]")
 
 
 def add_to(verbs) -> None:
@@ -27,9 +27,7 @@ def add_to(verbs) -> None:
         examples=("ttfnet demo", "ttfnet demo /tmp/demo --quick"),
     )
     verb.add_argument("folder", metavar="FOLDER", nargs="?", help="for all files; default demo, with --quick demo-quick")
-    verb.add_argument(
-        "--quick", action="store_true", help="less than a third of the training, to see that everything works; detects poorly"
-    )
+    verb.add_argument("--quick", action="store_true", help="less than half of the training, to see that everything works; detects poorly")
 
 
 def run(args: argparse.Namespace) -> int:

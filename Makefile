@@ -57,5 +57,5 @@ wheel: env ## the wheel and the source archive, in dist/
 	$(BIN)/python -m build --no-isolation --outdir dist
 
 clean: ## what the above made, the environment too
-	rm -rf .venv $(DEMO) site build dist *.egg-info .ruff_cache .mypy_cache
+	rm -rf .venv .nox $(DEMO) site build dist *.egg-info .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,8 @@
-"""Atomic writes: a reader finds the old file or the new one, never half of one."""
+"""Files and folders written at once: a reader finds the old one or the new one, never half of one, even after a kill at any moment.
+
+What is written lies aside under a temporary name, `.<name>.<process id>.part<suffix>`, reaches the disk, and then gets its name. A process
+that was killed leaves such a file behind; the next one that writes into the folder removes it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,16 @@ import contextlib
 import errno
 import json
 import os
+import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ttfnet_tf.errors import UserError
+
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.part(\.[A-Za-z0-9]+)?")
+_swept: set[tuple[int, str]] = set()  # (process, folder) whose left-over files were removed
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -36,15 +46,104 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         UserError: the folder cannot be made or written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with new_file(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that replaces `path` when the block ends without an error; makes its folder.
+
+    Raises:
+        UserError: the folder cannot be made or written to.
+    """
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
+        remove_left_over(path.parent)
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except OSError as error:
+        raise cannot_write(path, error) from None
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which gets the name `path` when the block ends without an error. Nothing but an empty folder may have that name.
+
+    Raises:
+        UserError: it cannot be made or written to, or `path` is there.
+    """
+    temporary = temporary_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_left_over(path.parent)
+        shutil.rmtree(temporary, ignore_errors=True)  # of an earlier process with this number
+        temporary.mkdir()
+        yield temporary
+        sync_tree(temporary)
+        os.rename(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
         raise cannot_write(path, error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def temporary_path(path: Path) -> Path:
+    """Where this process writes what is going to be `path`; `remove_left_over` knows the name, and it ends in the suffix of `path`."""
+    return path.with_name(f".{path.name.removesuffix(path.suffix)}.{os.getpid()}.part{path.suffix}")
+
+
+def remove_left_over(folder: Path, *, again: bool = False) -> None:
+    """Removes temporary files and folders of killed processes from a folder; a process looks once, unless it asks for it again."""
+    key = (os.getpid(), os.path.abspath(folder))
+    if key in _swept and not again:
+        return
+    _swept.add(key)
+    for entry in list(os.scandir(folder)):
+        found = _TEMPORARY.fullmatch(entry.name)
+        if found and not _is_alive(int(found[1])):
+            remove(Path(entry.path))
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that it holds; what cannot be removed stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def sync_tree(folder: Path) -> None:
+    """Waits until every file below a folder is on the disk."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            sync_file(Path(parent, name))
+        sync_folder(Path(parent))
+
+
+def sync_file(path: Path) -> None:
+    """Waits until a file is on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk, where the file system can do that."""
+    with contextlib.suppress(OSError):
+        sync_file(folder)
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
@@ -52,3 +151,14 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     advice = "free some space, then start the same command again" if is_full else "name another folder"
     return UserError(f"{path}: cannot be written ({error.strerror}); {advice}")
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process of this machine has that number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # not ours; or no number of a process
+        pass
+    return True

@@ -427,12 +427,12 @@ TABLE = {
         cut("run/checkpoints/step-1.data-00000-of-00001", 0.5),
         "{tmp}/run/checkpoints/step-1: is damaged (Read less bytes than requested); delete its files and use an earlier checkpoint",
     ),
-    "list of checkpoints missing": (
+    "checkpoint without its data": (
         RESUME,
-        gone("run/checkpoints/checkpoint"),
+        gone("run/checkpoints/step-1.data-00000-of-00001"),
         (
-            "{tmp}/run/checkpoints/checkpoint: is missing or damaged, or names a file that is not there; it must hold the "
-            'line: model_checkpoint_path: "step-1"'
+            "{tmp}/run/checkpoints/checkpoint: names step-1, which is not complete, and there is no other checkpoint; put its files back, "
+            "or delete {tmp}/run/checkpoints to start again"
         ),
     ),
     "metrics are something else": (

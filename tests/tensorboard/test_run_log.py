@@ -137,7 +137,7 @@ def test_other_workers_write_nothing(tmp_path):
     log.begin(0, 0.0, settings=SETTINGS, texts={})
     log.line(10, {**LINE, "training_seconds": 3.5}, {})
     log.evaluation(10, 3.5, _result(0.25), {})
-    log.flush()
+    log.sync()
     log.close()
     assert not (tmp_path / "run").exists()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
+import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 from ttfnet_tf import build
 from ttfnet_tf.config import Config
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.files import write_text
+from ttfnet_tf.files import remove, temporary_path, write_json
 from ttfnet_tf.keras2 import keras
 from ttfnet_tf.models.parameters import named_parameters
+from ttfnet_tf.runs import checkpoint_files
+from ttfnet_tf.runs.checkpoint_files import step_of
 from ttfnet_tf.runs.moving_average import MovingAverage
 from ttfnet_tf.runs.run_folder import Labels, read_config, read_labels
 
@@ -33,28 +35,44 @@ class CheckpointStore:
         state: everything that a run needs to resume, by name; "model" is the network.
         keep: number of latest checkpoints to keep.
         writes: False for workers other than the chief.
+
+    Attributes:
+        saved_step: of the newest checkpoint, once it was restored or written.
     """
 
     def __init__(self, folder: Path, state: Mapping[str, tf.Module], *, keep: int, writes: bool = True):
         self.folder = folder
         self.writes = writes
+        self.saved_step: int | None = None
+        self._keep = keep
         self._model = state["model"]
         self._checkpoint = tf.train.Checkpoint(**state)
-        where = folder if writes else folder / f"worker-{_worker_index()}"
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(where), max_to_keep=keep, checkpoint_name="step")
-        self.saved_step: int | None = None  # of the newest checkpoint, once it was restored or written
 
-    def restore_latest(self) -> int | None:
-        """Loads the newest checkpoint; returns its step, or None where there is none.
+    def restore_latest(self, say: Callable[[str], object] = print) -> int | None:
+        """Loads the newest complete checkpoint; returns its step, or None where there is none.
+
+        Args:
+            say: gets a line if one that should be there is missing or incomplete, so that an earlier one was loaded.
 
         Raises:
-            UserError: the file is damaged or belongs to another model.
+            UserError: the file is damaged or belongs to another model, or none is complete any more.
         """
-        latest = _latest(self.folder)
+        latest, note = checkpoint_files.current(self.folder)
+        if note is not None:
+            say(f"note: {note}")
         if latest is not None:
             _restore(self._checkpoint, latest, self._model, self.folder.parent)
-            self.saved_step = _step_of(latest)
+            self.saved_step = step_of(latest)
         return self.saved_step
+
+    def remove_rubbish(self) -> None:
+        """Removes what a killed process has left behind; call it after `restore_latest`, and only while no other process writes."""
+        if self.writes:
+            checkpoint_files.remove_rubbish(self.folder)
+            checkpoint_files.remove_rubbish(self.folder / "best")
+            record = self.folder / "best.json"
+            if record.exists():
+                checkpoint_files.keep_only(self.folder / "best", int(_read_best(record)["step"]))
 
     def save(self, step: int) -> None:
         """Writes `checkpoints/step-<step>` and deletes the oldest beyond `keep`.
@@ -62,13 +80,17 @@ class CheckpointStore:
         Raises:
             UserError: the disk is full or the folder cannot be written; earlier checkpoints stay as they are.
         """
+        prefix = self.folder / f"step-{step}"
         try:
-            self._manager.save(checkpoint_number=step)
+            if self.writes:
+                with checkpoint_files.new_checkpoint(self.folder, step) as aside:
+                    self._checkpoint.write(aside)
+                checkpoint_files.make_current(self.folder, step, keep=self._keep)
+            else:
+                self._write_and_delete()
         except (tf.errors.OpError, OSError) as error:
-            raise _cannot_save(self.folder / f"step-{step}", error) from None
+            raise _cannot_save(prefix, error) from None
         self.saved_step = step
-        if not self.writes:
-            shutil.rmtree(self._manager.directory, ignore_errors=True)
 
     def save_if_best(self, model: keras.Model, step: int, average_precision: float) -> bool:
         """Keeps `model` as `checkpoints/best/` if no earlier evaluation had a higher AP; the earliest of equals stays.
@@ -83,12 +105,25 @@ class CheckpointStore:
         if average_precision <= best["AP"] and step != best["step"]:
             return False
         prefix = self.folder / "best" / f"step-{step}"
-        write_weights(model, prefix)
-        write_text(record, json.dumps({"step": step, "AP": average_precision}))
-        for file in (self.folder / "best").glob("step-*"):
-            if not file.name.startswith(f"step-{step}."):
-                file.unlink()
+        if step == best["step"]:  # of a run that was killed after it; until the new one is complete, the latest checkpoint stands in
+            record.unlink()
+        try:
+            with checkpoint_files.new_checkpoint(prefix.parent, step) as aside:
+                tf.train.Checkpoint(model=model).write(aside)
+        except (tf.errors.OpError, OSError) as error:
+            raise _cannot_save(prefix, error) from None
+        write_json(record, {"step": step, "AP": average_precision})
+        checkpoint_files.keep_only(prefix.parent, step)
         return True
+
+    def _write_and_delete(self) -> None:
+        """The part of a worker that is not the chief in writing a checkpoint."""
+        aside = temporary_path(self.folder / f"worker-{_worker_index()}")
+        aside.mkdir(parents=True, exist_ok=True)
+        try:
+            self._checkpoint.write(str(aside / "step"))
+        finally:
+            remove(aside)
 
 
 @dataclass(frozen=True)
@@ -122,11 +157,11 @@ def load_run(path: str | Path) -> LoadedRun:
     _restore(tf.train.Checkpoint(**objects), prefix, model, folder)
     if "average" in objects:
         objects["average"].copy_to(named_parameters(model, trainable_only=True))
-    return LoadedRun(config, labels, model, _step_of(prefix), folder)
+    return LoadedRun(config, labels, model, step_of(prefix), folder)
 
 
 def write_weights(model: keras.Model, prefix: Path) -> None:
-    """Writes the weights of a network only, as files that begin with `prefix`.
+    """Writes the weights of a network only, as files that begin with `prefix`, into a folder that is not yet in use.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
@@ -152,7 +187,9 @@ def _locate(path: Path) -> tuple[Path, Path]:
         record = path / "checkpoints" / "best.json"
         if record.exists():
             return path, path / "checkpoints" / "best" / f"step-{_read_best(record)['step']}"
-        latest = _latest(path / "checkpoints")
+        latest, note = checkpoint_files.current(path / "checkpoints")
+        if note is not None:
+            print(f"note: {note}", file=sys.stderr)
         if latest is None:
             raise UserError(f"{path}: holds no checkpoint; name a work directory that training has written")
         return path, latest
@@ -163,35 +200,14 @@ def _locate(path: Path) -> tuple[Path, Path]:
     return folder, prefix
 
 
-def _step_of(prefix: str | Path) -> int:
-    return int(Path(prefix).name.rpartition("-")[2])
-
-
-def _step_of_file(file: Path) -> int:
-    digits = file.stem.rpartition("-")[2]
-    return int(digits) if digits.isdigit() else -1
-
-
-def _latest(folder: Path) -> Path | None:
-    """The newest checkpoint; never None where there is one, or a run would start over it."""
-    latest = tf.train.latest_checkpoint(str(folder))
-    if latest is not None:
-        return Path(latest)
-    found = sorted(folder.glob("step-*.index"), key=_step_of_file)
-    if not found:
-        return None
-    known = Path(found[-1]).with_suffix("")
-    raise UserError(
-        f"{folder / 'checkpoint'}: is missing or damaged, or names a file that is not there; "
-        f'it must hold the line: model_checkpoint_path: "{known.name}"'
-    )
-
-
 def _read_best(record: Path) -> dict[str, float]:
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
-        return {"step": int(content["step"]), "AP": float(content["AP"])}
-    except (OSError, ValueError, KeyError, TypeError):
+        best = {"step": int(content["step"]), "AP": float(content["AP"])}
+        if best["step"] < 0 or not -1 <= best["AP"] <= 1:
+            raise ValueError
+        return best
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         raise UserError(f"{record}: is damaged; delete it to use the latest checkpoint instead") from None
 
 
@@ -245,8 +261,6 @@ def _shapes(weights: Counter[tuple[str, tuple[int, ...]]], name: str) -> str:
 
 
 def _cannot_save(prefix: Path, error: Exception) -> UserError:
-    """The error; deletes what was written so far, because the disk may be full."""
-    shutil.rmtree(f"{prefix}_temp", ignore_errors=True)
     return UserError(
         f"{prefix}: cannot be written ({_reason(error)}); earlier checkpoints are whole: free some space, then start the same command again"
     )

@@ -1,6 +1,7 @@
 """The work directory of a run: its files, written and read.
 
 config.yaml         settings, resolved
+data.json           {"train": {"sha256": of the training annotations}}, to know a data set that has moved
 labels.json         {"class_names": [...], "category_ids": [...]}, in the order of the heatmap's channels
 environment.json    versions, devices, command and commit of the latest start
 metrics.jsonl       one JSON object a line
@@ -11,15 +12,22 @@ train/ eval/ time/  events for TensorBoard; eval/<step>/ holds detections.json
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
+import re
 import shlex
 from pathlib import Path
 from typing import Any
 
 from ttfnet_tf.config import Config, dump_config, load_stored
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.files import cannot_write, write_text
+from ttfnet_tf.files import cannot_write, remove, remove_left_over, sync_file, write_json, write_text
 from ttfnet_tf.runs.environment import environment
+
+_MARK = "# Written by ttfnet: the complete settings of this run."
+_WRITTEN = ("labels.json", "environment.json", "data.json", "metrics.jsonl")  # after config.yaml
+_FORMER_TEMPORARY = re.compile(r"\.(config\.yaml|labels\.json|environment\.json|metrics\.jsonl?|detections\.json|report\.html)\.\d+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,24 +45,49 @@ class RunFolder:
         path: the directory; made if missing.
         config: settings of the run that is about to start or resume.
         labels: classes of its training data.
+        fingerprint: of its training annotations, see `data_fingerprint`.
         writes: False for the workers of a multi-worker run that are not the chief.
 
     Raises:
         UserError: the directory cannot be written.
     """
 
-    def __init__(self, path: str | Path, config: Config, labels: Labels, *, writes: bool = True):
+    def __init__(self, path: str | Path, config: Config, labels: Labels, *, fingerprint: str | None = None, writes: bool = True):
         self.path = Path(path)
         self.writes = writes
         if not writes:
             return
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror}); choose another --work-dir") from None
-        write_text(self.path / "config.yaml", dump_config(config))
+        make_work_directory(self.path)
+        _write_config(self.path / "config.yaml", dump_config(config))
         write_text(self.path / "labels.json", json.dumps(dataclasses.asdict(labels), ensure_ascii=False, indent=1))
         write_text(self.path / "environment.json", json.dumps(environment(), indent=1))
+        if fingerprint is not None and fingerprint != stored_fingerprint(self.path):
+            write_json(self.path / "data.json", {"train": {"sha256": fingerprint}})
+
+    def remove_rubbish(self) -> None:
+        """Removes what a killed process has left behind, but in `checkpoints/`; call it only while no other process writes."""
+        if self.writes:
+            for parent, folders, names in os.walk(self.path):
+                folders[:] = [name for name in folders if name != "checkpoints"]
+                remove_left_over(Path(parent), again=True)
+                for name in names:
+                    file = Path(parent, name)
+                    is_empty_log = name.startswith("events.out.tfevents.") and file.exists() and not file.stat().st_size
+                    if is_empty_log or _FORMER_TEMPORARY.fullmatch(name):
+                        remove(file)
+
+    def sync_metrics(self) -> None:
+        """Waits until metrics.jsonl is on the disk.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        file = self.path / "metrics.jsonl"
+        if self.writes and file.exists():
+            try:
+                sync_file(file)
+            except OSError as error:
+                raise cannot_write(file, error) from None
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Appends one line to metrics.jsonl.
@@ -95,6 +128,59 @@ class RunFolder:
         return self.path / "eval" / str(step)
 
 
+def make_work_directory(path: Path) -> None:
+    """Makes a work directory if it is not there.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --work-dir") from None
+
+
+def _write_config(file: Path, content: str) -> None:
+    """Writes the settings unless they are there."""
+    if not file.exists() or file.read_text(encoding="utf-8", errors="replace").removeprefix(f"{_MARK}\n") != content:
+        write_text(file, f"{_MARK}\n{content}")
+
+
+def foreign_file(path: Path) -> Path | None:
+    """A file in `path` that a run there would overwrite though no run has written it; None if there is none."""
+    file = path / "config.yaml"
+    if not file.exists():
+        return next((path / name for name in _WRITTEN if (path / name).exists()), None)
+    if all((path / name).exists() for name in ("labels.json", "environment.json")):
+        return None
+    try:  # killed before those two were written, or by a version before the mark
+        text = file.read_text(encoding="utf-8")
+        is_ours = text.startswith(_MARK) or text == dump_config(load_stored(file))
+    except (OSError, ValueError, UserError):
+        is_ours = False
+    return None if is_ours else file
+
+
+def data_fingerprint(annotations: str | Path) -> str | None:
+    """SHA-256 of an annotation file; None if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(annotations, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def stored_fingerprint(path: Path) -> str | None:
+    """The fingerprint of the training annotations that data.json of a work directory holds; None if there is none."""
+    try:
+        return str(json.loads((path / "data.json").read_text(encoding="utf-8"))["train"]["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def work_directory(run: str | Path) -> Path:
     """The work directory of a run or of one checkpoint in it, found by its files alone, without TensorFlow.
 
@@ -120,7 +206,7 @@ def read_labels(path: Path) -> Labels:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         return Labels(tuple(content["class_names"]), tuple(content["category_ids"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         raise UserError(f"{file}: is missing or broken; name a work directory that training has written") from None
 
 

@@ -7,6 +7,7 @@ one comes. So nothing is shown twice, whichever of them reads.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util import tensor_util
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import sync_file
 
 FLUSH_SECONDS = 10  # what a kill may lose
 _JPEG_QUALITY = 92
@@ -135,6 +137,14 @@ class EventLog:
                 self._writer.flush()
             except Exception as error:
                 raise _cannot_write(self._folder, error) from None
+
+    def sync(self) -> None:
+        """Waits until everything is on the disk."""
+        self.flush()
+        if self._writer is not None:
+            with contextlib.suppress(OSError):  # a folder on a remote file system of TensorFlow
+                for file in self._folder.glob("events.out.tfevents.*"):
+                    sync_file(file)
 
     def close(self) -> None:
         """Ends the file."""

@@ -151,10 +151,10 @@ class RunLog:
                 self._logs["eval"].curve(step, f"AP50/{name}", correct=correct, wrong=wrong, num_objects=of_class.num_objects)
         self._logs["eval"].images(step, images)
 
-    def flush(self) -> None:
-        """Makes everything visible to a reader now."""
+    def sync(self) -> None:
+        """Waits until everything is on the disk, where readers see it."""
         for log in self._logs.values():
-            log.flush()
+            log.sync()
 
     def close(self) -> None:
         """Ends the files."""

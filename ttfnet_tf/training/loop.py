@@ -92,8 +92,8 @@ class TrainingLoop:
         """Writes a checkpoint."""
         self.state.window.to_variable()
         self.policy.before_checkpoint()
+        self.recorder.sync()  # first: a run that resumes from the checkpoint does not write these lines again
         self.store.save(step)
-        self.recorder.flush()
 
     def _data_from(self, step: int) -> Iterator:
         return iter(self.batches(step + self.policy.counts.data_offset))
@@ -146,7 +146,7 @@ class TrainingLoop:
     def _roll_back(self, bad: BadStep) -> int:
         """Restores the last checkpoint, from where other data are used; returns its step."""
         counts = self.policy.counts
-        step = self.store.restore_latest()
+        step = self.store.restore_latest(self.recorder.message)
         self.policy.after_rollback(counts, bad.step, step)
         self.state.window.from_variable()
         self.recorder.go_back(step)

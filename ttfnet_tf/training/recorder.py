@@ -95,9 +95,10 @@ class RunRecorder:
         self._open_log(step)
         self.clock.restart(step)
 
-    def flush(self) -> None:
-        """Makes everything visible to readers now."""
-        self.log.flush()
+    def sync(self) -> None:
+        """Waits until all that was written so far is on the disk."""
+        self.folder.sync_metrics()
+        self.log.sync()
 
     def _open_log(self, step: int) -> None:
         texts = self.folder.texts() if self.folder.writes else {}

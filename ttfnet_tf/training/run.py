@@ -19,8 +19,9 @@ from ttfnet_tf.evaluation.evaluate import EvaluationResult
 from ttfnet_tf.inspect import run_images
 from ttfnet_tf.inspect.show import microscope_of
 from ttfnet_tf.runs.checkpoint import CheckpointStore
+from ttfnet_tf.runs.lock import RunLock
 from ttfnet_tf.runs.resume import refuse_other_run
-from ttfnet_tf.runs.run_folder import Labels, RunFolder, flatten
+from ttfnet_tf.runs.run_folder import Labels, RunFolder, data_fingerprint, flatten, make_work_directory
 from ttfnet_tf.training import build as training_build
 from ttfnet_tf.training.devices import any_worker, build_strategy, is_chief
 from ttfnet_tf.training.divergence import DivergencePolicy
@@ -45,13 +46,20 @@ def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
         raise UserError(f"train.batch_size={config.train.batch_size} must be a multiple of the {strategy.num_replicas_in_sync} replicas")
     train_split, val_split = _load_splits(config)
     labels = Labels(tuple(train_split.class_names), tuple(train_split.category_ids))
-    refuse_other_run(work_dir, config, labels)
-    folder = RunFolder(work_dir, config, labels, writes=is_chief(strategy))
-    with StopRequest() as stop:
+    fingerprint = data_fingerprint(train_split.annotations)
+    if is_chief(strategy):
+        make_work_directory(Path(work_dir))
+    with RunLock(Path(work_dir), holds=is_chief(strategy)), StopRequest() as stop:
+        note = refuse_other_run(work_dir, config, labels, fingerprint)
+        folder = RunFolder(work_dir, config, labels, fingerprint=fingerprint, writes=is_chief(strategy))
         state = training_build.state_of(config, strategy, train_split.num_classes)
         store = CheckpointStore(folder.path / "checkpoints", state.objects(), keep=config.train.keep_checkpoints, writes=folder.writes)
-        step = store.restore_latest()  # before anything is written: a run that cannot resume leaves the folder as it was
         say = print if folder.writes else _say_nothing
+        if note is not None:
+            say(note)
+        step = store.restore_latest(say)  # before anything is removed: a run that cannot resume leaves its files as they were
+        folder.remove_rubbish()
+        store.remove_rubbish()
         _introduce(config, train_split, val_split, say)
         if step is None:
             _initialise(config, state, say)

@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.files import cannot_write, write_json, write_text
+from ttfnet_tf.files import new_folder, remove, write_json, write_text
 from ttfnet_tf.keras2 import keras
 from ttfnet_tf.runs.checkpoint import write_weights
 from ttfnet_tf.runs.run_folder import Labels
@@ -125,15 +125,13 @@ class StepRecorder:
 
     def _write(self, folder: Path, model: keras.Model, batch: Mapping[str, np.ndarray], report: Mapping[str, Any]) -> None:
         """Replaces an earlier record in the same folder."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(folder / "batch.npz", **batch)
-        except OSError as error:
-            raise cannot_write(folder / "batch.npz", error) from None
-        write_weights(model, folder / "weights")
-        write_text(folder / "config.yaml", self.config_yaml)
-        write_json(folder / "labels.json", dataclasses.asdict(self.labels))
-        write_json(folder / REPORT, _plain(report))
+        with new_folder(folder) as aside:
+            np.savez_compressed(aside / "batch.npz", **batch)
+            write_weights(model, aside / "weights")
+            write_text(aside / "config.yaml", self.config_yaml)
+            write_json(aside / "labels.json", dataclasses.asdict(self.labels))
+            write_json(aside / REPORT, _plain(report))
+            remove(folder)
 
 
 def read_report(folder: str | Path) -> dict[str, Any]:

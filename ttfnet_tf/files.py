@@ -20,6 +20,7 @@ from ttfnet_tf.errors import UserError
 
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.part(\.[A-Za-z0-9]+)?")
 _swept: set[tuple[int, str]] = set()  # (process, folder) whose left-over files were removed
+MAX_PIXELS = 50_000_000  # height x width of the largest image that is decoded, from disk and in served graphs
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -300,19 +300,19 @@ TABLE = {
         EVALUATE,
         text("images/8.jpg", "<html>not found</html>"),
         (
-            "{tmp}/images/8.jpg (image id 8): is not a readable image; expected JPEG, PNG, BMP, WebP, TIFF or GIF; "
+            "{tmp}/images/8.jpg (image id 8): is not a readable image; expected JPEG, PNG, BMP, GIF, WebP, TIFF, PPM, TGA or AVIF; "
             "fix or remove it, or set data.broken_images=skip"
         ),
     ),
     "JPEG cut short": (
         EVALUATE,
         image("8.jpg", "JPEG", 0.6),
-        ("{tmp}/images/8.jpg (image id 8): is a damaged image (image file is truncated); fix or remove it, or set data.broken_images=skip"),
+        ("{tmp}/images/8.jpg (image id 8): is a damaged image (cut short); fix or remove it, or set data.broken_images=skip"),
     ),
     "PNG cut short": (
         EVALUATE,
         image("9.png", "PNG", 0.6),
-        ("{tmp}/images/9.png (image id 9): is a damaged image (image file is truncated); fix or remove it, or set data.broken_images=skip"),
+        ("{tmp}/images/9.png (image id 9): is a damaged image (cut short); fix or remove it, or set data.broken_images=skip"),
     ),
     # Pretrained weights.
     "no such weights": (

@@ -230,7 +230,7 @@ def test_wrong_arguments(make_split):
 
 BROKEN = {
     "empty": (b"", "is empty; an image was expected"),
-    "text": (b"hello, I am no image\n" * 9, "is not a readable image; expected JPEG, PNG, BMP, WebP, TIFF or GIF"),
+    "text": (b"hello, I am no image\n" * 9, "is not a readable image; expected JPEG, PNG, BMP, GIF, WebP, TIFF, PPM, TGA or AVIF"),
     "cut short": (cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))[1].tobytes()[:900], None),
 }
 
@@ -246,7 +246,7 @@ def test_a_broken_image_stops_with_one_line(make_split, build, data, reason, cap
     with pytest.raises(UserError) as caught:
         list(iterate(dataset.take(3)))
     line = str(caught.value)
-    assert line.startswith(f"{path} (image id 104): {reason or 'is a damaged image (image file is truncated'}")
+    assert line.startswith(f"{path} (image id 104): {reason or 'is a damaged image (cut short)'}")
     assert line.endswith("; fix or remove it, or set data.broken_images=skip")
     assert "\n" not in line
     assert "Traceback" not in capfd.readouterr().err

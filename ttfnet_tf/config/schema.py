@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Optional, Union, get_args, get_origin
 
+from ttfnet_tf.files import MAX_PIXELS
 from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.models.backbones import BACKBONES
 
@@ -200,7 +201,7 @@ class DecodeConfig:
 class ExportConfig:
     """Exported graphs."""
 
-    max_pixels: int = setting(50_000_000, "height x width of the largest image file that an exported graph decodes")
+    max_pixels: int = setting(MAX_PIXELS, "height x width of the largest image file that an exported graph decodes")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,22 +10,23 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from ttfnet_tf.data.images import read_rgb
+from ttfnet_tf.data.images import ImageHeader, read_image_file, read_with_header
 from ttfnet_tf.doctor.findings import Findings
 from ttfnet_tf.doctor.inventory import ImageEntry
 from ttfnet_tf.errors import UserError
 
 THUMBNAIL = 32  # px of each side
 _SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "MPO": (".jpg", ".jpeg", ".mpo"),  # a JPEG followed by a second one, as some cameras write
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
     "BMP": (".bmp",),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TGA": (".tga",),
+    "AVIF": (".avif",),
 }
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
@@ -48,21 +48,23 @@ class ImageFacts:
 def inspect_image(path: Path) -> ImageFacts:
     """Reads and decodes one file; what is wrong with it is its `problem`, nothing is raised."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
+        path.stat()  # named apart: a name that differs in case is a hint
+        data = read_image_file(path, path.name)
+    except (OSError, ValueError) as error:
         return ImageFacts(path, ("image-missing", _why_missing(path, error)))
+    except UserError as error:
+        return ImageFacts(path, ("image-broken", str(error).removeprefix(f"{path.name}: ")))
     if not data:
         return ImageFacts(path, ("image-empty", "0 bytes"))
     digest = hashlib.blake2b(data, digest_size=16).digest()
     try:
-        pixels = read_rgb(data, name=path.name)
+        pixels, header = read_with_header(data, path.name)
     except UserError as error:
         reason = str(error).removeprefix(f"{path.name}: ")
         code = "image-truncated" if _is_truncated(data, reason) else "image-broken"
         return ImageFacts(path, (code, reason), digest=digest)
     grey = cv2.cvtColor(cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-    stored, orientation, traits = _header(data, path)
-    return ImageFacts(path, None, pixels.shape[:2], stored or pixels.shape[:2], orientation, traits, digest, grey)
+    return ImageFacts(path, None, pixels.shape[:2], header.stored, header.orientation, _traits(header, path), digest, grey)
 
 
 def inspect_images(paths: Sequence[Path], *, workers: int, on_image: Callable[[int], None] | None = None) -> list[ImageFacts]:
@@ -116,41 +118,32 @@ def _check_size(entry: ImageEntry, one: ImageFacts, add) -> None:
         add("size-differs", f"is {turned}, annotated as {entry.size_text}")
 
 
-def _header(data: bytes, path: Path) -> tuple[tuple[int, int] | None, int, tuple[tuple[str, str], ...]]:
-    """(stored size, EXIF orientation, traits); (None, 1, ()) if Pillow cannot open the image."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            orientation = image.getexif().get(0x0112, 1)
-            mode, kind, frames, info = image.mode, image.format, getattr(image, "n_frames", 1), image.info
-    except Exception:  # read by OpenCV alone, or its EXIF is damaged
-        return None, 1, ()
-    traits = []
-    is_deep = mode.startswith("I") or (kind == "PNG" and data[24:25] == b"\x10")  # bit depth in the PNG header, where Pillow says RGB
-    if is_deep:
-        traits.append(("image-16-bit", f"mode {mode}"))
-    if mode in ("L", "LA", "1", "F") or mode.startswith("I"):
-        traits.append(("image-grey", f"mode {mode}"))
-    if mode in ("CMYK", "YCCK"):
-        traits.append(("image-cmyk", f"mode {mode}"))
-    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in info:
-        traits.append(("image-alpha", f"mode {mode}"))
-    if frames > 1 and kind != "MPO":
-        traits.append(("image-animated", f"{frames} frames"))
-    if kind in _SUFFIXES and path.suffix.lower() not in _SUFFIXES[kind]:
-        traits.append(("image-suffix", f"is {kind}"))
-    return (height, width), orientation if orientation in range(1, 9) else 1, tuple(traits)
+def _traits(header: ImageHeader, path: Path) -> tuple[tuple[str, str], ...]:
+    traits, mode = [], f"mode {header.mode}"
+    if header.is_deep:
+        traits.append(("image-16-bit", mode))
+    if header.mode in ("L", "LA", "1") or header.mode.startswith("I"):
+        traits.append(("image-grey", mode))
+    if header.mode in ("CMYK", "YCCK"):
+        traits.append(("image-cmyk", mode))
+    if header.has_alpha:
+        traits.append(("image-alpha", mode))
+    if header.is_animated:
+        traits.append(("image-animated", "more than one frame"))
+    if path.suffix.lower() not in _SUFFIXES[header.format]:
+        traits.append(("image-suffix", f"is {header.format}"))
+    return tuple(traits)
 
 
 def _is_truncated(data: bytes, reason: str) -> bool:
-    if "truncated" in reason:
+    if "truncated" in reason or "cut short" in reason:
         return True
     has_end = data.rstrip(b"\0").endswith(b"\xff\xd9") if data.startswith(b"\xff\xd8") else b"IEND" in data[-12:]
     return not has_end and data.startswith((b"\xff\xd8", b"\x89PNG"))
 
 
-def _why_missing(path: Path, error: OSError) -> str:
+def _why_missing(path: Path, error: Exception) -> str:
     if "\\" in str(path) and Path(str(path).replace("\\", "/")).exists():
         return "no such file; its name has \\ where this system has /"
     same = [one.name for one in path.parent.glob("*") if one.name.lower() == path.name.lower()] if path.parent.is_dir() else []
-    return f"no such file, but there is {same[0]}" if same else (error.strerror or str(error)).lower()
+    return f"no such file, but there is {same[0]}" if same else (getattr(error, "strerror", None) or str(error)).lower()

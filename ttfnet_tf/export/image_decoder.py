@@ -1,7 +1,8 @@
 """The JPEG and PNG decoder of the served graph: bytes of image files to network input, as training reads the same files.
 
-The header is parsed before the image is decoded: files that are no image, too large or cut short are refused with the number of their
-row. The EXIF orientation is read from the header too, because TensorFlow's decoders ignore it.
+The structure is checked before the image is decoded: files that are no image, too large, cut short or damaged are refused with the number
+of their row. The EXIF orientation is read from the header too, because TensorFlow's decoders ignore it. `data/image_headers.py` has the
+same rules in Python; both accept the same files.
 
 Reference: JPEG: ITU-T T.81, annex B; EXIF 2.3, sections 4.5 and 4.6; PNG: ISO/IEC 15948, section 11.2.2.
 """
@@ -10,13 +11,14 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from ttfnet_tf.data import image_headers as headers
 from ttfnet_tf.export.opencv_resize import resize
 
-_MAX_SEGMENTS = 512  # of a header; each is one turn of a loop
-_MAX_ENTRIES = 256  # of an EXIF directory
+_MAX_ENTRIES = headers.MAX_MARKERS // 2  # of an EXIF directory
 _PARALLEL_IMAGES = 4  # decoded at the same time: bounds the memory of a request to this many images of `max_pixels`
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_START_OF_FRAME = tuple(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC))
+_CHANNELS, _COEFFICIENTS = 4, 10  # of a JPEG: at most, and those of each channel that decoders guess where they are missing
+_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"  # says that inks are stored inverted
+_CUT_SHORT, _DAMAGED, _COMPLETE = 1, 2, 3  # states of a walk; 0: it goes on
 
 
 def decode_and_resize(contents: tf.Tensor, size: tuple[int, int], *, max_pixels: int) -> tf.Tensor:
@@ -59,26 +61,37 @@ def decode(content: tf.Tensor, row: tf.Tensor, *, max_pixels: int) -> tf.Tensor:
         uint8 [H, W, 3] RGB.
     """
     is_jpeg = tf.strings.substr(content, 0, 3) == b"\xff\xd8\xff"
-    is_png = tf.strings.substr(content, 0, 8) == _PNG_SIGNATURE
+    is_png = tf.strings.substr(content, 0, 8) == headers.PNG_SIGNATURE
     with tf.control_dependencies([_check(is_jpeg | is_png, row, "is neither a JPEG nor a PNG file")]):
         # Zeros after the end, so that an offset in a damaged header that points past the end reads 0.
         data = tf.concat([tf.io.decode_raw(content, tf.uint8), tf.zeros([32], tf.uint8)], 0)
-    height, width, orientation, is_complete = tf.cond(is_jpeg, lambda: _jpeg_header(data), lambda: _png_header(data))
+    height, width, orientation, state, needs_adobe = tf.cond(is_jpeg, lambda: _jpeg_header(data), lambda: _png_header(data))
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
     checks = [
         _check((height > 0) & (width > 0), row, "has a header without a size"),
         _check(pixels <= max_pixels, row, f"has more than {max_pixels} pixels; its height and width are", height, width),
-        _check(is_complete, row, "is cut short"),
+        _check(state != _CUT_SHORT, row, "is cut short"),
+        _check(state == _COMPLETE, row, "is damaged: its markers or scans are incomplete or out of place"),
     ]
     with tf.control_dependencies(checks):
         content = tf.identity(content)
-    image = tf.cond(
-        is_jpeg,
-        # The transform that OpenCV uses; TensorFlow's default is faster and less accurate.
-        lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_png(content, channels=3),
-    )
+    image = tf.cond(is_jpeg, lambda: _decode_jpeg(content, needs_adobe), lambda: _decode_png(content, data, row))
     return _orient(image, orientation)
+
+
+def _decode_jpeg(content, needs_adobe):
+    # Four inks are stored inverted, as Adobe does it, whether the file says so or not; so does the reference.
+    with_adobe = tf.strings.join([tf.strings.substr(content, 0, 2), _ADOBE, tf.strings.substr(content, 2, -1)])
+    # The transform that OpenCV and Pillow use; TensorFlow's default is faster and less accurate.
+    return tf.io.decode_jpeg(tf.where(needs_adobe, with_adobe, content), channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _decode_png(content, data, row):
+    image = tf.io.decode_png(content, channels=3)
+    is_deep = _byte(data, 24) == 16
+    is_bright = tf.cast(tf.reduce_max(image), tf.int32) >= headers.DEEP_LIMIT
+    with tf.control_dependencies([_check(~is_deep | is_bright, row, "has 16 bits a channel and no value above 4095")]):
+        return tf.identity(image)
 
 
 def _check(condition, row, *message):
@@ -95,11 +108,11 @@ def _orient(image, orientation):
 
 
 def _png_header(data):
-    """(height, width, orientation, whether the last chunk is there); the orientation is that of an eXIf chunk before the data, else 1."""
+    """(height, width, orientation, state, False); the orientation is that of the first eXIf chunk before the data, else 1."""
     end = tf.size(data)  # `exif` is an offset; -1: not found yet, 0: there is none
 
     def is_searching(offset, exif, count):
-        return (offset < end) & (exif < 0) & (count < _MAX_SEGMENTS)
+        return (offset < end) & (exif < 0) & (count < headers.MAX_MARKERS)
 
     def next_chunk(offset, exif, count):
         length = tf.minimum(_number(data, offset, 4), end)
@@ -110,32 +123,124 @@ def _png_header(data):
     _, exif, _ = tf.while_loop(is_searching, next_chunk, (8, -1, 0))
     is_header = _equals(data, 12, b"IHDR")
     height, width = (tf.where(is_header, _number(data, offset, 4), 0) for offset in (20, 16))
-    return height, width, _orientation(data, exif), _contains(data, b"IEND")
+    state = tf.where(_contains(data, b"IEND"), _COMPLETE, _CUT_SHORT)
+    return height, width, _orientation(data, exif), state, False
 
 
 def _jpeg_header(data):
-    """(height, width, orientation, whether the end marker is there).
+    """(height, width, orientation, state, whether four inks come without Adobe's marker), by the rules of `image_headers.jpeg_header`.
 
-    Height and width are those of the first frame, 0 without one; the orientation is that of the first EXIF segment before it, else 1.
+    Height and width are those of the frame, 0 without one; the orientation is that of the first EXIF segment, else 1.
     """
-    end = tf.size(data)  # `frame` and `exif` are offsets; -1: not found yet, 0: there is none
+    end = tf.size(data) - 32  # of the file
+    markers, ends_of_scans = _markers(data)
 
-    def is_searching(offset, frame, exif, count):
-        return (offset < end) & (frame < 0) & (count < _MAX_SEGMENTS)
+    def goes_on(walk):
+        return (walk["state"] == 0) & (walk["count"] < headers.MAX_MARKERS)
 
-    def next_segment(offset, frame, exif, count):
-        first, marker = _byte(data, offset), _byte(data, offset + 1)
-        is_fill = (first == 0xFF) & (marker == 0xFF)
-        is_last = (first != 0xFF) | (marker == 0xDA) | (marker == 0xD9)
-        is_frame = tf.reduce_any(marker == _START_OF_FRAME)
-        is_exif = (marker == 0xE1) & _equals(data, offset + 4, b"Exif\0\0")
-        frame = tf.where(is_fill, frame, tf.where(is_last, 0, tf.where(is_frame, offset, frame)))
-        exif = tf.where(is_exif & (exif < 0), offset + 10, exif)
-        return offset + tf.where(is_fill, 1, 2 + _number(data, offset + 2, 2)), frame, exif, count + 1
+    def next_marker(walk):
+        start = _first_from(markers, walk["place"])
+        marker, length = _byte(data, start + 1), _number(data, start + 2, 2)
+        after, has_frame, is_scanned = start + 2 + length, walk["channels"] > 0, walk["scans"] > 0
+        # A sequential image that has all of its channels; a progressive one may go on until its end.
+        is_over = is_scanned & ~walk["is_progressive"] & (tf.reduce_max(walk["missing"]) == 0)
+        is_alone = _is_in(marker, headers.ALONE) & ~is_scanned
+        is_skipped = _is_in(marker, headers.SKIPPED) & (length >= 2) & (~is_over | _is_in(marker, headers.HARMLESS))
+        is_frame = _is_in(marker, headers.FRAMES) & ~has_frame
+        is_scan = (marker == 0xDA) & has_frame & ~is_over
+        walk = tf.cond(is_frame, lambda: _with_frame(walk, data, start, end), lambda: walk)
+        walk = tf.cond(is_scan, lambda: _with_scan(walk, data, start, end), lambda: walk)
+        is_exif = (marker == 0xE1) & ~is_scanned & _equals(data, start + 4, b"Exif\0\0") & (walk["exif"] < 0)
+        is_complete = has_frame & is_scanned & (tf.reduce_max(walk["missing"]) == 0)
+        is_in_place = is_alone | is_skipped | is_frame | is_scan
+        gap = data[tf.minimum(walk["place"], start) : start]
+        state = tf.where(marker == 0xD9, tf.where(is_complete, _COMPLETE, _DAMAGED), tf.where(is_in_place, walk["state"], _DAMAGED))
+        state = tf.where(is_scanned & tf.reduce_any(gap != 255), _DAMAGED, state)
+        place = tf.where(is_alone, start + 2, tf.where(is_scan, _first_from(ends_of_scans, after), after))
+        state = tf.where((start >= end) | (is_scan & (place >= end) & (state == 0)), _CUT_SHORT, state)
+        return {
+            **walk,
+            "place": place,
+            "count": walk["count"] + 1,
+            "state": state,
+            "exif": tf.where(is_exif, start + 10, walk["exif"]),
+            "is_adobe": walk["is_adobe"] | (~is_scanned & (marker == 0xEE) & _equals(data, start + 4, b"Adobe")),
+        }
 
-    _, frame, exif, _ = tf.while_loop(is_searching, next_segment, (2, -1, -1, 0))
-    height, width = (tf.where(frame > 0, _number(data, frame + offset, 2), 0) for offset in (5, 7))
-    return height, width, _orientation(data, exif), _contains(data[tf.maximum(frame, 0) :], b"\xff\xd9")
+    start = {
+        "place": tf.constant(2),
+        "count": tf.constant(0),
+        "state": tf.constant(0),
+        "exif": tf.constant(-1),
+        "is_adobe": tf.constant(False),
+        "size": tf.zeros([2], tf.int32),
+        "channels": tf.constant(0),
+        "is_progressive": tf.constant(False),
+        "ids": tf.zeros([_CHANNELS], tf.int32),
+        "scans": tf.constant(0),
+        "missing": tf.zeros([_CHANNELS, _COEFFICIENTS], tf.int32),
+    }
+    (walk,) = tf.while_loop(goes_on, lambda walk: (next_marker(walk),), (start,))
+    state = tf.where(walk["state"] == 0, _DAMAGED, walk["state"])
+    needs_adobe = (walk["channels"] == 4) & ~walk["is_adobe"]
+    return walk["size"][0], walk["size"][1], _orientation(data, walk["exif"]), state, needs_adobe
+
+
+def _with_frame(walk, data, start, end):
+    """The walk with the frame at `start`: size and channels, of which everything is missing."""
+    channels, length = _byte(data, start + 9), _number(data, start + 2, 2)
+    is_valid = (_byte(data, start + 4) == 8) & _is_in(channels, (1, 3, 4)) & (length == 8 + 3 * channels) & (start + 2 + length <= end)
+    size = tf.stack([_number(data, start + 5, 2), _number(data, start + 7, 2)])
+    is_there = tf.range(_CHANNELS) < channels
+    return {
+        **walk,
+        "state": tf.where(is_valid & tf.reduce_all(size > 0), walk["state"], _DAMAGED),
+        "size": size,
+        "channels": channels,
+        "is_progressive": _byte(data, start + 1) == 0xC2,
+        "ids": tf.where(is_there, _byte(data, start + 10 + 3 * tf.range(_CHANNELS)), -1),
+        "missing": tf.repeat(tf.cast(is_there, tf.int32)[:, None], _COEFFICIENTS, axis=1),
+    }
+
+
+def _with_scan(walk, data, start, end):
+    """The walk with the scan whose header is at `start`: what it brings is no longer missing."""
+    number, length = _byte(data, start + 4), _number(data, start + 2, 2)
+    is_valid = (number >= 1) & (number <= _CHANNELS) & (length >= 6 + 2 * number) & (start + 8 + 2 * number <= end)
+    scans = walk["scans"] + 1
+    pixels = tf.reduce_prod(tf.cast(walk["size"], tf.int64))
+    is_valid &= (scans <= headers.MAX_SCANS) & (tf.cast(scans - 1, tf.int64) * pixels <= headers.MAX_SCANNED)
+    rows = tf.range(_CHANNELS)
+    scanned = tf.where(rows < number, _byte(data, start + 5 + 2 * rows), -2)
+    first, last, low = (_byte(data, start + offset + 2 * number) for offset in (5, 6, 7))
+    coefficients = tf.range(_COEFFICIENTS)
+    is_brought = ~walk["is_progressive"] | ((coefficients >= first) & (coefficients <= last))
+    is_brought = tf.reduce_any(walk["ids"][:, None] == scanned, axis=1)[:, None] & is_brought
+    left = tf.where(walk["is_progressive"], low % 16, 0)
+    return {
+        **walk,
+        "state": tf.where(is_valid, walk["state"], _DAMAGED),
+        "scans": scans,
+        "missing": tf.where(is_brought, left, walk["missing"]),
+    }
+
+
+def _markers(data):
+    """Offsets of all markers of a JPEG, and of those that end a scan; both end in the length of the file."""
+    end, codes = tf.size(data) - 32, data[1:]
+    is_marker = (data[:-1] == 255) & (codes != 0) & (codes != 255)
+    is_restart = (codes >= 0xD0) & (codes <= 0xD7)
+    found = (tf.cast(tf.where(mask)[:, 0], tf.int32) for mask in (is_marker, is_marker & ~is_restart))
+    return tuple(tf.concat([offsets, [end]], 0) for offsets in found)
+
+
+def _first_from(offsets, place):
+    """The first of ascending offsets that is not below `place`, else the last."""
+    return offsets[tf.minimum(tf.searchsorted(offsets, [place])[0], tf.size(offsets) - 1)]
+
+
+def _is_in(value, values):
+    return tf.reduce_any(value == list(values))
 
 
 def _orientation(data, start):

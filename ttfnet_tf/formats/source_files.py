@@ -65,6 +65,8 @@ def image_size(path: Path) -> tuple[int, int]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded
             with Image.open(path) as image:
                 width, height = image.size
+                if image.format == "TIFF":  # Pillow's size may be that of the rotated image
+                    width, height = image.tag_v2[256], image.tag_v2[257]
                 is_turned = False
                 if "exif" in image.info or image.format == "TIFF":  # elsewhere getexif may decode the whole image
                     with contextlib.suppress(Exception):  # damaged EXIF is no EXIF, as for every decoder

@@ -10,9 +10,10 @@ from typing import Any, Union
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from ttfnet_tf import build
-from ttfnet_tf.data.images import read_rgb
+from ttfnet_tf.data.images import read_rgb, rgb_of
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.detections import Detections
 from ttfnet_tf.inference.exported_model import find_exported
@@ -21,14 +22,15 @@ from ttfnet_tf.keras2 import keras
 from ttfnet_tf.methods import decode
 from ttfnet_tf.runs.checkpoint import load_run
 
-# A file name, the bytes of an image file, or uint8 [H, W, 3] RGB.
-ImageLike = Union[str, Path, bytes, np.ndarray]
+# A file name, the bytes of an image file, uint8 [H, W, 3] RGB, or an image of Pillow.
+ImageLike = Union[str, Path, bytes, np.ndarray, Image.Image]
 
 
 class Detector:
     """From images to named boxes in pixels of each image.
 
-    `detector(image)` takes a file name, the bytes of an image file or a uint8 [H, W, 3] RGB array. The first call compiles.
+    `detector(image)` takes a file name, the bytes of an image file, a uint8 [H, W, 3] RGB array or an image of Pillow. The
+    first call compiles.
 
     Args:
         model: see `build_model`; None with `make_predict`.
@@ -177,8 +179,13 @@ class Detector:
 
 
 def _as_rgb(image: ImageLike) -> np.ndarray:
-    if not isinstance(image, np.ndarray):
+    if isinstance(image, Image.Image):
+        return rgb_of(image)
+    if isinstance(image, (str, Path, bytes)):
         return read_rgb(image)
+    if not isinstance(image, np.ndarray):
+        kinds = "a file name, the bytes of an image file, a uint8 array [height, width, 3] in RGB or an image of Pillow"
+        raise UserError(f"image must be {kinds}, received {type(image).__name__}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise UserError(f"image must be a uint8 array [height, width, 3] in RGB, received {image.dtype} {list(image.shape)}")
     return image

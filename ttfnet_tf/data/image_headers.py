@@ -1,0 +1,315 @@
+"""Formats, sizes and structure of image files, from their bytes alone: nothing is decoded.
+
+`export/image_decoder.py` applies the rules for JPEG and the EXIF orientation in a graph. Both must accept the same files.
+
+Reference: JPEG: ITU-T T.81, annex B, read as libjpeg's `jdmarker.c` does; PNG: ISO/IEC 15948, section 5; EXIF 2.3, sections 4.5 and 4.6.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass, field
+
+MAX_MARKERS = 512  # of a JPEG file, and entries of an EXIF directory / 2; bounds the time that a header can take
+MAX_SCANS = 100  # of a progressive JPEG; encoders write about 10
+MAX_SCANNED = 2**30  # scans after the first x pixels of a JPEG: every scan goes over the whole image
+DEEP_LIMIT = 16  # an image of 16 bits a channel must have a value whose upper 8 bits reach this, else it has 12 bits or fewer
+
+JPEG, PNG, BMP, GIF, WEBP, TIFF, PPM, TGA, AVIF = "JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "TGA", "AVIF"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # what decoding needs; others are notes, profiles and animations
+_PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # bits a channel of each colour type
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # x, y, steps of x, of y
+_TGA_END = b"TRUEVISION-XFILE.\0"
+_STARTS = (
+    (JPEG, b"\xff\xd8\xff"),
+    (PNG, PNG_SIGNATURE),
+    (BMP, b"BM"),
+    (GIF, b"GIF87a"),
+    (GIF, b"GIF89a"),
+    (TIFF, b"II*\0"),
+    (TIFF, b"MM\0*"),
+)
+_PPM = re.compile(rb"P[1-6][\s#]")
+# Recognised only to be named in the message.
+_OTHERS = (
+    ("a JPEG 2000 image", b"\0\0\0\x0cjP  "),
+    ("a JPEG 2000 image", b"\xff\x4f\xff\x51"),
+    ("a JPEG XL image", b"\0\0\0\x0cJXL "),
+    ("a JPEG XL image", b"\xff\x0a"),
+    ("a BigTIFF image", b"II+\0"),
+    ("a BigTIFF image", b"MM\0+"),
+    ("an OpenEXR image", b"v/1\x01"),
+    ("a Radiance HDR image", b"#?RADIANCE"),
+    ("a Photoshop document", b"8BPS"),
+    ("a PDF document", b"%PDF"),
+    ("a Windows icon", b"\0\0\1\0"),
+    ("a ZIP archive", b"PK\x03\x04"),
+)
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_AVIF_BRANDS = (b"avif", b"avis")
+
+FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, with Huffman codes
+SKIPPED = (0xC4, 0xCC, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0))  # segments with a length
+HARMLESS = (0xDC, 0xFE, *range(0xE0, 0xF0))  # those of them that may follow a complete image
+ALONE = (0x01, *range(0xD0, 0xD8))  # markers without a length
+_MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
+_END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
+
+
+class DamagedImageError(ValueError):
+    """What is wrong with an image file, in a few words."""
+
+
+def image_format(data: bytes) -> str | None:
+    """The format of a file by its content, such as JPEG; None if it is not one that can be read."""
+    for kind, start in _STARTS:
+        if data.startswith(start):
+            return kind
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return WEBP
+    if data[4:8] == b"ftyp" and (data[8:12] in _AVIF_BRANDS or (data[8:12] in (b"mif1", b"msf1") and b"avif" in data[16:64])):
+        return AVIF
+    if _PPM.match(data):
+        return PPM
+    return TGA if data.endswith(_TGA_END) else None
+
+
+def foreign_format(data: bytes) -> str | None:
+    """The name of a known format that cannot be read, with its article; None for anything else."""
+    if data[4:8] == b"ftyp":
+        return "a HEIC image" if data[8:12] in _HEIF_BRANDS else "a video"
+    return next((name for name, start in _OTHERS if data.startswith(start)), None)
+
+
+@dataclass
+class JpegHeader:
+    """A JPEG file up to its end marker.
+
+    Attributes:
+        size: (height, width) in pixels, as stored.
+        channels: 1 grey, 3 colours, 4 inks.
+        orientation: of the EXIF structure, 1..8.
+        kept: (start, end) of the segments before the first scan that decoding needs: all but notes and profiles.
+        scan: offset of the first scan's header.
+        end: offset after the end marker.
+    """
+
+    size: tuple[int, int] = (0, 0)
+    channels: int = 0
+    orientation: int = 1
+    kept: list[tuple[int, int]] = field(default_factory=list)
+    scan: int = 0
+    end: int = 0
+
+
+class _JpegScans:
+    """What the scans of a JPEG have brought so far."""
+
+    def __init__(self, ids: bytes, pixels: int, is_progressive: bool):
+        self.ids, self.pixels, self.is_progressive = ids, pixels, is_progressive
+        self.count = 0
+        # Bits that are missing of the first ten coefficients of every channel: decoders guess them, each in its own way.
+        self.missing = [[1] * (10 if is_progressive else 1) for _ in ids]
+
+    def add(self, segment: bytes) -> None:
+        """Takes the header of a scan, from its marker on."""
+        number = segment[4] if len(segment) > 4 else 0
+        if not 1 <= number <= 4 or len(segment) < 8 + 2 * number:
+            raise DamagedImageError("a scan without a header")
+        self.count += 1
+        if self.count > MAX_SCANS or (self.count - 1) * self.pixels > MAX_SCANNED:
+            raise DamagedImageError(f"too many scans: {self.count} of {self.pixels} pixels")
+        first, last, low = segment[5 + 2 * number], segment[6 + 2 * number], segment[7 + 2 * number] & 15
+        for row, one in zip(self.missing, self.ids):
+            if one in segment[5 : 5 + 2 * number : 2]:
+                if self.is_progressive:
+                    row[first : last + 1] = [low] * len(row[first : last + 1])
+                else:
+                    row[0] = 0
+
+    @property
+    def is_complete(self) -> bool:
+        return not any(any(row) for row in self.missing)
+
+
+def jpeg_header(data: bytes) -> JpegHeader:
+    """Walks the markers of a JPEG file as libjpeg does, to its end.
+
+    Raises:
+        DamagedImageError: the file is cut short, has no size, lacks scans, or has a marker where none can be. Decoders differ on those.
+    """
+    header, scans, place, is_exif_found = JpegHeader(), None, 2, False
+    for _ in range(MAX_MARKERS):
+        found = _MARKER.search(data, place)
+        if found is None:
+            raise DamagedImageError("cut short")
+        start, marker = found.start(), data[found.start() + 1]
+        is_scanned = scans is not None and scans.count > 0
+        is_over = scans is not None and is_scanned and not scans.is_progressive and scans.is_complete
+        if is_scanned and data[place:start].strip(b"\xff"):
+            raise DamagedImageError("bytes between its scans")
+        if marker == 0xD9:
+            if scans is None or not scans.is_complete:
+                raise DamagedImageError("without all of its scans")
+            header.end = start + 2
+            return header
+        if marker in ALONE and not is_scanned:
+            place = start + 2
+            continue
+        length = int.from_bytes(data[start + 2 : start + 4], "big")
+        place = start + 2 + length
+        segment = data[start:place]
+        is_kept = marker in (0xC4, 0xCC, 0xDB, 0xDD, *FRAMES) or (marker == 0xE0 or marker == 0xEE)
+        if marker == 0xDA and scans is not None and not is_over:
+            header.scan = header.scan or start
+            scans.add(segment)
+            end = _END_OF_SCAN.search(data, place)
+            if end is None:
+                raise DamagedImageError("cut short")
+            place = end.start()
+            continue
+        if marker in FRAMES and scans is None:
+            scans = _frame(header, segment, marker)
+        elif marker not in SKIPPED or length < 2:
+            raise DamagedImageError(f"marker {marker:02x} out of place")
+        elif is_over and marker not in HARMLESS:
+            raise DamagedImageError(f"marker {marker:02x} after its scans")
+        elif not is_scanned and not is_exif_found and marker == 0xE1 and segment[4:10] == b"Exif\0\0":
+            header.orientation, is_exif_found = exif_orientation(data, start + 10), True
+        if is_kept and not is_scanned:
+            header.kept.append((start, place))
+    raise DamagedImageError(f"more than {MAX_MARKERS} markers")
+
+
+def _frame(header: JpegHeader, segment: bytes, marker: int) -> _JpegScans:
+    if len(segment) < 10 or segment[9] not in (1, 3, 4) or len(segment) != 10 + 3 * segment[9]:
+        raise DamagedImageError("a frame that is not of 1, 3 or 4 channels")
+    if segment[4] != 8:
+        raise DamagedImageError(f"{segment[4]} bits a channel")
+    header.size = int.from_bytes(segment[5:7], "big"), int.from_bytes(segment[7:9], "big")
+    if not all(header.size):
+        raise DamagedImageError("a header without a size")
+    header.channels = segment[9]
+    return _JpegScans(segment[10::3], header.size[0] * header.size[1], marker == 0xC2)
+
+
+def png_contents(data: bytes) -> tuple[bytes, int]:
+    """(a PNG file of the same pixels and nothing else, whose data is sound; EXIF orientation).
+
+    Raises:
+        DamagedImageError: the file is cut short, or libpng would refuse a chunk of it.
+    """
+    kept: dict[bytes, list[bytes]] = {name: [] for name in (b"IHDR", b"PLTE", b"IDAT")}
+    place, orientation, names = 8, 1, [b""]
+    while names[-1] != b"IEND":
+        length, name = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+        start, end = place + 8, place + 12 + length
+        if end > len(data):
+            raise DamagedImageError("cut short")
+        if (name == b"IHDR") != (place == 8) or not name.isalpha():
+            raise DamagedImageError("a chunk out of place")
+        if not name[0] & 0x20:  # decoding needs it
+            if zlib.crc32(memoryview(data)[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+                raise DamagedImageError(f"a wrong checksum of {name.decode()}")
+            if name not in PNG_CHUNKS:
+                raise DamagedImageError(f"an unknown chunk {name.decode()}")
+            is_late = b"IDAT" in names and names[-1] != b"IDAT"  # ignored, as libpng does
+            if name != b"IEND" and not is_late and (name == b"IDAT" or b"IDAT" not in names):
+                kept[name].append(data[start : end - 4])
+        elif name == b"eXIf" and orientation == 1 and b"IDAT" not in names:
+            orientation = exif_orientation(data, start)
+        if name != names[-1]:
+            names.append(name)
+        place = end
+    header = kept[b"IHDR"][0]
+    palette = _png_palette(header, kept[b"PLTE"])
+    pixels = _inflated(b"".join(kept[b"IDAT"]), _png_data_size(header))
+    chunks = [(b"IHDR", header), *palette, (b"IDAT", zlib.compress(pixels, 0)), (b"IEND", b"")]
+    written = [
+        part
+        for name, one in chunks
+        for part in (len(one).to_bytes(4, "big"), name, one, zlib.crc32(one, zlib.crc32(name)).to_bytes(4, "big"))
+    ]
+    return PNG_SIGNATURE + b"".join(written), orientation
+
+
+def _png_palette(header: bytes, palettes: list[bytes]) -> list[tuple[bytes, bytes]]:
+    is_grey, is_palette = header[9:10] in (b"\0", b"\4"), header[9:10] == b"\3"
+    if not is_grey and (len(palettes) > 1 or b"" in palettes):
+        raise DamagedImageError("a palette that is empty or there twice")
+    if not is_palette:
+        return []
+    if not palettes or len(palettes[0]) % 3 or len(palettes[0]) > 768:
+        raise DamagedImageError("without a palette")
+    return [(b"PLTE", palettes[0])]
+
+
+def _png_data_size(header: bytes) -> int:
+    """Bytes of the rows of a PNG image, each with its filter."""
+    if len(header) != 13:
+        raise DamagedImageError("a header of another size")
+    width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
+    depth, kind, compression, filters, interlace = header[8:]
+    if depth not in _PNG_DEPTHS.get(kind, ()) or compression or filters or interlace > 1 or not 0 < width < 2**31 or not 0 < height < 2**31:
+        raise DamagedImageError("a header that no PNG file has")
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
+    passes = _ADAM7 if interlace else ((0, 0, 1, 1),)
+    sizes = ((-(-(width - x) // step_x), -(-(height - y) // step_y)) for x, y, step_x, step_y in passes)
+    return sum(rows * (1 + (columns * bits + 7) // 8) for columns, rows in sizes if rows > 0 and columns > 0)
+
+
+def _inflated(data: bytes, size: int) -> bytes:
+    """The first `size` bytes of a zlib stream, as libpng reads it: more are ignored, fewer are an error."""
+    stream = zlib.decompressobj()
+    try:
+        pixels = stream.decompress(data, size)
+    except zlib.error as error:
+        raise DamagedImageError(str(error)) from None
+    if len(pixels) < size:
+        raise DamagedImageError("cut short")
+    spare = 0
+    try:
+        while not stream.eof and spare <= size:
+            more = stream.decompress(stream.unconsumed_tail, 2**16 if spare else 1)  # the first by itself: the check may follow it
+            if not more and not stream.eof and not stream.unconsumed_tail:
+                raise DamagedImageError("cut short")
+            spare += len(more)
+    except zlib.error as error:
+        if not spare:
+            raise DamagedImageError(str(error)) from None
+    return pixels
+
+
+def png_size(data: bytes) -> tuple[int, int]:
+    """(width, height) in the header of a PNG file."""
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """(width, height) in the first chunk of a WebP file."""
+    first = data[12:16]
+    if first == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if first == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if first == b"VP8 ":
+        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+    raise DamagedImageError("without an image")
+
+
+def exif_orientation(data: bytes, start: int) -> int:
+    """Value of tag 0x0112 in the first directory of the TIFF structure at `start`; 1 if there is none, or no valid one."""
+    order = "little" if data[start : start + 2] == b"II" else "big"
+
+    def number(offset: int, size: int) -> int:
+        return int.from_bytes(data[offset : offset + size].ljust(size, b"\0"), order)  # type: ignore[arg-type]
+
+    directory = start + number(start + 4, 4)
+    for entry in range(directory + 2, directory + 2 + 12 * min(number(directory, 2), MAX_MARKERS // 2), 12):
+        if number(entry, 2) == 0x0112:
+            value = number(entry + 8, 2)
+            return value if 1 <= value <= 8 else 1
+    return 1

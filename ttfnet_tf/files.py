@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.json_text import json_text
 
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.part(\.[A-Za-z0-9]+)?")
 _swept: set[tuple[int, str]] = set()  # (process, folder) whose left-over files were removed
@@ -29,7 +29,7 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         UserError: the folder cannot be made or written to.
     """
-    write_text(path, json.dumps(content, ensure_ascii=False))
+    write_text(path, json_text(content))
 
 
 def write_text(path: Path, text: str) -> None:

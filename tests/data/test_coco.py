@@ -222,7 +222,7 @@ def test_missing_or_unreadable_file(tmp_path):
         load_coco(tmp_path, tmp_path, training=True)
     image = tmp_path / "image.jpg"
     image.write_bytes(b"\xff\xd8\xff\xe0")
-    with pytest.raises(UserError, match=r"image\.jpg: is not JSON text; name a COCO instances JSON$"):
+    with pytest.raises(UserError, match=r"image\.jpg: is not UTF-8 text; name a COCO instances JSON$"):
         load_coco(image, tmp_path, training=True)
 
 

@@ -13,6 +13,7 @@ from ttfnet_tf.doctor.findings import Settings
 from ttfnet_tf.doctor.fix import changes_path, refuse_existing, write_fixed
 from ttfnet_tf.doctor.kinds import KINDS
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.json_text import with_text
 
 SETTINGS = Settings(image_size=planted.IMAGE_SIZE)
 ALL = {**planted.PLANTS, **planted.WHOLE}
@@ -55,7 +56,7 @@ def undone(content, changes):
 
 
 def original(content):
-    return {name: Counter(json.dumps(one) for one in content[name]) for name in ("images", "annotations", "categories")}
+    return {name: Counter(json.dumps(with_text(one)) for one in content[name]) for name in ("images", "annotations", "categories")}
 
 
 @pytest.mark.parametrize("code", ALL)

@@ -65,7 +65,7 @@ def conformance_matrix(
         threads, repeats, runtime: see `timing.time_in_turn`.
 
     Returns:
-        For `json.dumps`: annotations, images, image_size, compared_from, machine, threads, repeats, runtime; rows: [{name, AP, AP50,
+        For `json_text`: annotations, images, image_size, compared_from, machine, threads, repeats, runtime; rows: [{name, AP, AP50,
         AP75, megabytes, milliseconds: [10th percentile, median, 90th]}], the checkpoint first; the other rows also have compared,
         matched, corners and scores of `box_differences.Differences`.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from pycocotools.coco import COCO
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.json_text import NotJson, is_integer, is_number, read_json, short_json
 
 
 def read_coco(path: str | Path) -> COCO:
@@ -37,13 +37,11 @@ def read_coco(path: str | Path) -> COCO:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); name a COCO instances JSON") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is not JSON text; name a COCO instances JSON") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: is not JSON ({error.msg} at line {error.lineno}); name a COCO instances JSON") from None
+    except NotJson as error:
+        raise UserError(f"{path}: {error}; name a COCO instances JSON") from None
 
 
 def _check_content(content: Any, path: Path) -> None:
@@ -67,7 +65,7 @@ def _check_content(content: Any, path: Path) -> None:
             raise UserError(f"{path}: image id {image['id']} is negative; ids must be 0 or more")
         if not isinstance(image.get("file_name"), str) or not image["file_name"]:
             raise UserError(f"{path}: image id {image['id']} has no file_name")
-        if not all(_is_number(image.get(side)) and image[side] >= 1 for side in ("width", "height")):
+        if not all(is_number(image.get(side)) and image[side] >= 1 for side in ("width", "height")):
             raise UserError(f"{path}: image id {image['id']} ({image['file_name']}) has no width and height in pixels")
     for annotation in content["annotations"]:
         _check_annotation(annotation, image_ids, categories, path)
@@ -76,15 +74,15 @@ def _check_content(content: Any, path: Path) -> None:
 def _check_annotation(annotation: dict, image_ids: set[int], categories: set[int], path: Path) -> None:
     where = f"{path}: annotation id {annotation['id']}"
     image, category, box = (annotation.get(key) for key in ("image_id", "category_id", "bbox"))
-    if not _is_integer(image) or image not in image_ids:
+    if not is_integer(image) or image not in image_ids:
         raise UserError(f"{where} belongs to image id {image}, which is not in 'images'")
-    if not _is_integer(category) or category not in categories:
+    if not is_integer(category) or category not in categories:
         raise UserError(f"{where} has category id {category}, which is not in 'categories' (known: {_some(categories)})")
-    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(side) for side in box):
-        raise UserError(f"{where} has bbox {json.dumps(box)}, which is not four finite numbers x, y, width, height")
+    if not isinstance(box, list) or len(box) != 4 or not all(is_number(side) for side in box):
+        raise UserError(f"{where} has bbox {short_json(box)}, which is not four finite numbers x, y, width, height")
     area = annotation.get("area")
-    if area is not None and not _is_number(area):
-        raise UserError(f"{where} has area {json.dumps(area)}, which is not a finite number")
+    if area is not None and not is_number(area):
+        raise UserError(f"{where} has area {short_json(area)}, which is not a finite number")
 
 
 def _checked_ids(entries: list, kind: str, path: Path) -> set[int]:
@@ -92,22 +90,14 @@ def _checked_ids(entries: list, kind: str, path: Path) -> set[int]:
     ids: set[int] = set()
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict):
-            raise UserError(f"{path}: {kind} number {position} (from 0) is not an object: {json.dumps(entry)[:60]}")
+            raise UserError(f"{path}: {kind} number {position} (from 0) is not an object: {short_json(entry)}")
         identity: Any = entry.get("id")
-        if not _is_integer(identity):
-            raise UserError(f"{path}: {kind} number {position} (from 0) has id {json.dumps(identity)}, which is not an integer")
+        if not is_integer(identity):
+            raise UserError(f"{path}: {kind} number {position} (from 0) has id {short_json(identity)}, which is not an integer")
         if identity in ids:
             raise UserError(f"{path}: {kind} id {identity} is given twice")
         ids.add(identity)
     return ids
-
-
-def _is_integer(value: Any) -> bool:
-    return type(value) is int  # as JSON gives it; True is no id
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 2**53  # neither NaN nor infinite
 
 
 def _some(ids: Iterable[int], limit: int = 5) -> str:

@@ -7,7 +7,6 @@ same bytes.
 from __future__ import annotations
 
 import colorsys
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import cv2
 import numpy as np
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.json_text import json_text
 
 # Category id and hue (0..1) of each class; the ids have gaps, as COCO's do.
 CLASSES = {"circle": (1, 0.0), "square": (3, 0.33), "triangle": (4, 0.62), "cross": (7, 0.15)}
@@ -73,7 +73,7 @@ def draw_shapes(
         for part, (split, count, before) in enumerate((("train", train, 0), ("val", val, train))):
             (out / split).mkdir()
             content = _draw_split(out / split, count, size, (seed, part), lambda done, before=before: report(before + done))
-            (out / "annotations" / f"{split}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            (out / "annotations" / f"{split}.json").write_text(json_text(content, indent=1, ascii_only=True) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{error.filename or out}: cannot be written ({error.strerror})") from None
 

@@ -6,7 +6,6 @@ annotations take about a second.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ttfnet_tf.doctor.ids_and_names import check_categories, check_image_entries
 from ttfnet_tf.doctor.inventory import Inventory
 from ttfnet_tf.doctor.usage import check_classes, check_empty_images, check_image_use
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.json_text import NotJson, read_json
 
 
 def read_annotations(path: str | Path, findings: Findings) -> Any:
@@ -26,16 +26,11 @@ def read_annotations(path: str | Path, findings: Findings) -> Any:
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); name a COCO instances JSON") from None
-    except UnicodeDecodeError:
-        findings.add("not-json", detail="is not UTF-8 text")
-    except RecursionError:
-        findings.add("not-json", detail="is nested too deep")
-    except ValueError as error:
-        place = f" at line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        findings.add("not-json", detail=f"{getattr(error, 'msg', error)}{place}")
+    except NotJson as error:
+        findings.add("not-json", detail=str(error))
     return None
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from ttfnet_tf.boxes import STRIDE
 from ttfnet_tf.data.box_rules import geometry_fault
 from ttfnet_tf.doctor.findings import Findings, Settings
-from ttfnet_tf.doctor.inventory import Inventory, SoundBox, short_json
+from ttfnet_tf.doctor.inventory import Inventory, SoundBox
+from ttfnet_tf.json_text import short_json
 
 OUTSIDE = 0.5  # px beyond the border that are accepted: annotators round
 ASPECT = 50  # longer over shorter side

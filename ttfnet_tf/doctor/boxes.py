@@ -9,7 +9,8 @@ import numpy as np
 from ttfnet_tf.doctor.box_geometry import OUTSIDE, check_geometry
 from ttfnet_tf.doctor.findings import Findings, Settings
 from ttfnet_tf.doctor.ids_and_names import entries_with_id
-from ttfnet_tf.doctor.inventory import ImageEntry, Inventory, SoundBox, is_finite_number, short_json
+from ttfnet_tf.doctor.inventory import ImageEntry, Inventory, SoundBox
+from ttfnet_tf.json_text import is_number, short_json
 
 
 def check_boxes(
@@ -72,10 +73,10 @@ def _faults(annotation: dict, is_known_image: bool, category_id: object, categor
     box = annotation.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(type(side) in (int, float) for side in box):
         faults.append(("box-malformed", f"bbox {short_json(box)}"))
-    elif not all(is_finite_number(side) for side in box):
+    elif not all(is_number(side) for side in box):
         faults.append(("box-not-finite", f"bbox {short_json(box)}"))
     area = annotation.get("area")
-    if area is not None and not is_finite_number(area):
+    if area is not None and not is_number(area):
         faults.append(("area-malformed", f"area {short_json(area)}"))
     return faults
 

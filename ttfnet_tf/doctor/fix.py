@@ -7,7 +7,6 @@ full, so that nothing is lost.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from ttfnet_tf.doctor.fix_draft import Draft
 from ttfnet_tf.doctor.fix_rules import ANNOTATION_RULES, IMAGE_RULES
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_json, write_text
+from ttfnet_tf.json_text import json_text, with_text
 
 _ROUNDS = 4  # fixing one fault may reveal another, such as a box that is a repeat only after clipping
 _HOPELESS = ("not-json", "not-coco", "section-missing", "section-empty")
@@ -77,7 +77,7 @@ def write_fixed(split: Split, out: str | Path, settings: Settings) -> Fixed:
         if finding.severity == "error":
             _refuse(split, finding)
     fixed = Fixed(Path(out), changes_path(out), Counter((one["action"], one["section"], one["code"]) for one in draft.log), remaining)
-    write_text(fixed.changes, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in draft.log))
+    write_text(fixed.changes, "".join(json_text(with_text(one)) + "\n" for one in draft.log))
     write_json(fixed.out, draft.content)
     return fixed
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ttfnet_tf.doctor.check import Split
 from ttfnet_tf.doctor.findings import Findings, Place
 from ttfnet_tf.doctor.image_files import ImageFacts
+from ttfnet_tf.json_text import json_text
 
 
 class Draft:
@@ -83,14 +83,14 @@ class Draft:
             index = self._index[key] = {}
             for position, annotation in enumerate(self.content["annotations"]):
                 if isinstance(annotation, dict):
-                    index.setdefault(json.dumps(annotation.get(key)), []).append(position)
-        return [position for position in self._index[key].get(json.dumps(identity), []) if self.exists("annotations", position)]
+                    index.setdefault(json_text(annotation.get(key)), []).append(position)
+        return [position for position in self._index[key].get(json_text(identity), []) if self.exists("annotations", position)]
 
     def size_of(self, annotation: dict) -> tuple[float, float]:
         """(height, width) of the image of an annotation, as stated."""
         if "sizes" not in self._index:
-            self._index["sizes"] = {json.dumps(one["id"]): [one["height"], one["width"]] for one in self.content["images"]}
-        height, width = self._index["sizes"][json.dumps(annotation["image_id"])]
+            self._index["sizes"] = {json_text(one["id"]): [one["height"], one["width"]] for one in self.content["images"]}
+        height, width = self._index["sizes"][json_text(annotation["image_id"])]
         return height, width
 
     def facts_of(self, place: Place) -> ImageFacts:

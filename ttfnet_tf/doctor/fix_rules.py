@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import Any
 
@@ -10,6 +9,7 @@ from ttfnet_tf.doctor.findings import Place
 from ttfnet_tf.doctor.fix_draft import Draft, Rules
 from ttfnet_tf.doctor.fix_moves import fit_to_file, is_box, rotate_boxes
 from ttfnet_tf.doctor.image_files import inspect_image
+from ttfnet_tf.json_text import json_text
 
 
 def _remove(draft: Draft, place: Place) -> None:
@@ -66,7 +66,7 @@ def _exact_copy(draft: Draft, place: Place) -> None:
 
     def boxes(image):
         annotations = (draft.content["annotations"][position] for position in draft.annotations_of("image_id", image.get("id")))
-        return Counter(json.dumps([one.get("bbox"), one.get("category_id"), one.get("iscrowd")]) for one in annotations)
+        return Counter(json_text([one.get("bbox"), one.get("category_id"), one.get("iscrowd")]) for one in annotations)
 
     first = draft.content["images"][place.other]
     if draft.exists("images", place.other) and boxes(first) == boxes(draft.entry(place)):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ttfnet_tf.doctor.findings import Findings
-from ttfnet_tf.doctor.inventory import ImageEntry, is_finite_number, short_json, text_or_empty
+from ttfnet_tf.doctor.inventory import ImageEntry, text_or_empty
+from ttfnet_tf.json_text import is_number, short_json
 
 
 def entries_with_id(section: list, name: str, kind: str, findings: Findings) -> Iterator[tuple[int, dict, bool]]:
@@ -69,7 +70,7 @@ def check_image_entries(section: list, findings: Findings) -> dict[int, ImageEnt
         images[identity] = None
         height, width = image.get("height"), image.get("width")
         has_name = isinstance(name, str) and name != ""
-        has_size = all(is_finite_number(side) and side >= 1 for side in (height, width))
+        has_size = all(is_number(side) and side >= 1 for side in (height, width))
         if identity < 0:
             findings.add("image-id-negative", "images", position, **about)
         if not has_name:

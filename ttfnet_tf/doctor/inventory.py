@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-
-_LARGEST = 2**53  # `data.coco_file` refuses numbers from here on as not finite
 
 
 @dataclass
@@ -53,17 +49,6 @@ class Inventory:
     annotations: int = 0
     declared: Counter = field(default_factory=Counter)  # category id -> annotations of every kind
     boxes: Counter = field(default_factory=Counter)  # category id -> usable boxes
-
-
-def is_finite_number(value: Any) -> bool:
-    """Whether `data.coco_file` accepts a value as a number."""
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) < _LARGEST
-
-
-def short_json(value: Any) -> str:
-    """A value as it stands in the file, shortened to 60 letters."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def text_or_empty(value: Any) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ttfnet_tf.inference.exported_model import CARD
+from ttfnet_tf.json_text import json_text, read_json
 from ttfnet_tf.runs.checkpoint import LoadedRun
 from ttfnet_tf.runs.run_folder import read_metrics
 
@@ -27,7 +27,7 @@ _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 def model_card(
     run: LoadedRun, *, name: str, kind: str, inputs: dict[str, str], version: int | None = None, precision: str = "float32"
 ) -> dict[str, Any]:
-    """Describes an exported model, for `json.dumps`.
+    """Describes an exported model, for `json_text`.
 
     Args:
         run: what is exported, with the settings that the graph was built with.
@@ -138,10 +138,10 @@ def texts(card: dict[str, Any]) -> dict[str, str]:
     """File name -> content: the card as JSON and Markdown, and the labels as text, one per line in the heatmap's order, and as JSON."""
     labels = {"class_names": [one["name"] for one in card["classes"]], "category_ids": [one["category_id"] for one in card["classes"]]}
     return {
-        CARD: json.dumps(card, ensure_ascii=False, indent=1),
+        CARD: json_text(card, indent=1),
         PAGE: markdown(card),
         LABELS: "".join(f"{name}\n" for name in labels["class_names"]),
-        LABELS_JSON: json.dumps(labels, ensure_ascii=False),
+        LABELS_JSON: json_text(labels),
     }
 
 
@@ -155,7 +155,7 @@ def _results(run: LoadedRun) -> dict[str, float] | None:
 
 def _environment(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+        return read_json(folder / "environment.json")
     except (OSError, ValueError):
         return {}
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from ttfnet_tf.formats.records import Category, DataSet, Split, tidy
+from ttfnet_tf.json_text import json_text
 
 
 def coco_files(data: DataSet, description: str) -> dict[str, str]:
     """Text by file name: `annotations/<split>.json`."""
-    return {
-        f"annotations/{split.name}.json": json.dumps(coco_content(split, data.categories, description), ensure_ascii=False)
-        for split in data.splits
-    }
+    return {f"annotations/{split.name}.json": json_text(coco_content(split, data.categories, description)) for split in data.splits}
 
 
 def coco_content(split: Split, categories: Sequence[Category], description: str) -> dict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import cannot_write, write_json, write_text
 from ttfnet_tf.formats.records import Progress
+from ttfnet_tf.json_text import read_json
 
 RECORD = "converted.json"  # what was written, and the ids that YOLO has no place for
 _WRITER = "ttfnet data convert"
@@ -28,7 +28,7 @@ def check_output_folder(out: Path, overwrite: bool) -> list[Path]:
     if not found:
         return []
     try:
-        record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        record = read_json(out / RECORD)
         ours = {out / name for name in record["files"] if record["written_by"] == _WRITER} | {out / RECORD}
     except (OSError, ValueError, KeyError, TypeError):
         ours = set()

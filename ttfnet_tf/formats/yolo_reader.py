@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from ttfnet_tf.formats.source_files import common_folder, find_images, read_text
 from ttfnet_tf.formats.split_names import USUAL, split_name
 from ttfnet_tf.formats.yolo_labels import LabelReader
 from ttfnet_tf.formats.yolo_layout import images_of_folder, images_of_yaml, label_file
+from ttfnet_tf.json_text import integer, read_json
 
 _CLASS_FILES = ("classes.txt", "obj.names", "_darknet.labels", "classes.names")
 
@@ -110,9 +110,9 @@ def _recorded_ids(folder: Path, names: dict[int, str], images: Iterable[Path]) -
     if not record.is_file():
         return {}, None
     try:
-        ids = json.loads(record.read_text(encoding="utf-8"))["ids"]
-        category_ids = {number: int(identity) for number, identity in enumerate(ids["categories"])}
-        image_ids = {folder / name: int(identity) for name, identity in ids["images"].items()}
+        ids = read_json(record)["ids"]
+        category_ids = {number: integer(identity) for number, identity in enumerate(ids["categories"])}
+        image_ids = {folder / name: integer(identity) for name, identity in ids["images"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{record}: is damaged; delete it to number images and classes again") from None
     if category_ids.keys() != names.keys():  # classes were added since

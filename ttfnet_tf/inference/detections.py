@@ -54,5 +54,5 @@ class Detections:
         ]
 
     def to_json(self) -> list[dict]:
-        """As lists and numbers for `json.dumps`: box [x1, y1, x2, y2], score, class_id, class_name."""
+        """As lists and numbers for `json_text`: box [x1, y1, x2, y2], score, class_id, class_name."""
         return [{"box": list(one.box), "score": one.score, "class_id": one.class_id, "class_name": one.class_name} for one in self]

@@ -6,7 +6,6 @@ A dictionary: "images", a list of {"file", "height", "width", "detections"} with
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_json
 from ttfnet_tf.inference.detections import Detections
 from ttfnet_tf.inference.image_files import Failure
+from ttfnet_tf.json_text import read_json
 
 JSON_NAME = "detections.json"
 
@@ -76,6 +76,6 @@ def read_own(folder: Path, command: str, read: Callable[[Any], Any]) -> Any:
     if not file.exists():
         return None
     try:
-        return read(json.loads(file.read_text(encoding="utf-8")))
+        return read(read_json(file))
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{file}: exists and was not written by {command}; name another folder with --out") from None

@@ -5,13 +5,14 @@ TensorFlow is imported when a model is loaded, so that a command can look for a 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.card import checked_card
+from ttfnet_tf.json_text import read_json
 
 CARD = "model_card.json"  # among the assets of a SavedModel
 
@@ -95,11 +96,8 @@ def read_card(file: Path) -> dict[str, Any]:
         UserError: the file is missing or is no card.
     """
     try:
-        card = json.loads(file.read_text(encoding="utf-8"))
-        if {"classes", "image_size", "top_k", "score_threshold", "config", "training"} - set(card):
-            raise ValueError
-        return card
-    except (OSError, ValueError, TypeError):
+        return checked_card(read_json(file))
+    except (OSError, ValueError):
         raise UserError(f"{file}: is missing or is no model card; export the run again") from None
 
 

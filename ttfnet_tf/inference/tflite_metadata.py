@@ -7,7 +7,6 @@ They are a zip archive appended to the model, as TFLite's own metadata tools wri
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +14,11 @@ from typing import Any
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_bytes
+from ttfnet_tf.inference.card import checked_card
+from ttfnet_tf.json_text import parse_json
 
 CARD = "model_card.json"  # see `export.model_card.texts`
+_LARGEST = 2**26  # bytes of all text files
 _STAMP = (1980, 1, 1, 0, 0, 0)  # date of every file, so that equal models are equal files
 
 
@@ -58,11 +60,13 @@ def read_files(path: str | Path) -> dict[str, str]:
         UserError: there is no such file, or it has none.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            if sum(one.file_size for one in archive.infolist()) > _LARGEST:
+                raise ValueError("texts of many megabytes")
             return {name: archive.read(name).decode("utf-8") for name in archive.namelist()}
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (zipfile.BadZipFile, UnicodeDecodeError):
+    except Exception:  # zipfile and zlib raise a dozen classes for damaged and encrypted files
         raise UserError(f"{path}: has no labels; name a .tflite file that this package has exported") from None
 
 
@@ -73,9 +77,6 @@ def read_card(path: str | Path) -> dict[str, Any]:
         UserError: there is no such file, or it has no card.
     """
     try:
-        card = json.loads(read_files(path)[CARD])
-        if {"classes", "image_size"} - set(card):
-            raise ValueError
-        return card
-    except (KeyError, ValueError, TypeError):
+        return checked_card(parse_json(read_files(path)[CARD]))
+    except (KeyError, ValueError):
         raise UserError(f"{path}: has no {CARD}; name a .tflite file that this package has exported") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,12 @@ import numpy as np
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.evaluate_run import evaluation_folder, evaluation_settings
+from ttfnet_tf.json_text import integer, is_integer, is_number, read_json
 from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.runs.run_folder import flatten, read_labels, read_metrics, work_directory
 
 _REQUIRED_METRICS = ("AP", "AP50", "AP75")
+_ENVIRONMENT = {"command": list, "devices": list, "packages": dict, "platform": str}  # what is of another type is left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +175,7 @@ def read_detections(folder: Path | None) -> tuple[list[dict], dict[str, Any]] | 
     contents = []
     for name, check in (("detections.json", _are_detections), ("metrics.json", _are_metrics)):
         try:
-            content = json.loads((folder / name).read_text(encoding="utf-8"))
+            content = read_json(folder / name)
         except (OSError, ValueError):
             content = None
         if not check(content):
@@ -184,12 +185,20 @@ def read_detections(folder: Path | None) -> tuple[list[dict], dict[str, Any]] | 
 
 
 def _are_detections(content: Any) -> bool:
-    keys = {"image_id", "category_id", "bbox", "score"}
-    return isinstance(content, list) and all(isinstance(one, dict) and keys <= set(one) for one in content)
+    return isinstance(content, list) and all(isinstance(one, dict) and _is_detection(one) for one in content)
+
+
+def _is_detection(one: Mapping[str, Any]) -> bool:
+    box = one.get("bbox")
+    is_box = isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
+    return is_box and is_integer(one.get("image_id")) and is_integer(one.get("category_id")) and is_number(one.get("score"))
 
 
 def _are_metrics(content: Any) -> bool:
-    return isinstance(content, dict) and isinstance(content.get("metrics"), dict) and set(_REQUIRED_METRICS) <= set(content["metrics"])
+    if not isinstance(content, dict) or not all(isinstance(content.get(key, {}), dict) for key in ("metrics", "per_class")):
+        return False
+    metrics, per_class = content.get("metrics", {}), content.get("per_class", {})
+    return set(_REQUIRED_METRICS) <= set(metrics) and all(map(is_number, [*metrics.values(), *per_class.values()]))
 
 
 def _step(run: Path, folder: Path, evaluations: Sequence[Mapping[str, Any]]) -> int | None:
@@ -200,7 +209,7 @@ def _step(run: Path, folder: Path, evaluations: Sequence[Mapping[str, Any]]) -> 
     record = folder / "checkpoints" / "best.json"
     if record.is_file():
         try:
-            return int(json.loads(record.read_text(encoding="utf-8"))["step"])
+            return integer(read_json(record)["step"])
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{record}: is damaged; delete it to use the latest checkpoint") from None
     stored = [int(path.name) for path in (folder / "eval").glob("*") if path.name.isdecimal()]
@@ -210,7 +219,9 @@ def _step(run: Path, folder: Path, evaluations: Sequence[Mapping[str, Any]]) -> 
 def _read_environment(folder: Path) -> dict[str, Any]:
     """The content of environment.json; empty if there is none."""
     try:
-        content = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+        content = read_json(folder / "environment.json")
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return {key: value for key, value in content.items() if isinstance(value, _ENVIRONMENT.get(key, object))}

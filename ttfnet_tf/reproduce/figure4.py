@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import yaml
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.json_text import number, read_json
 from ttfnet_tf.reproduce.cells import Published
 
 TABLES = ("table6", "repository")  # of TTFNet itself
@@ -42,13 +42,13 @@ def own_points(folder: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         points = []
         for cell in content["cells"] if content["comparable"] else ():
-            hours = [run["hours"] for run in cell["runs"] if run["state"] == "done" and run["hours"] is not None]
+            hours = [number(run["hours"]) for run in cell["runs"] if run["state"] == "done" and run["hours"] is not None]
             if cell["AP"] is not None and hours:
-                points.append({"name": cell["name"], "AP": float(cell["AP"]), "hours": sum(hours) / len(hours)})
-    except (OSError, ValueError, KeyError, TypeError):
+                points.append({"name": str(cell["name"]), "AP": number(cell["AP"]), "hours": sum(hours) / len(hours)})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{file}: is damaged; delete it and write it again with --collect") from None
     return points
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from ttfnet_tf.config import Config, config_of
 from ttfnet_tf.errors import DivergenceError, UserError
 from ttfnet_tf.files import write_json
+from ttfnet_tf.json_text import read_json
 from ttfnet_tf.reproduce.plan import Run
 from ttfnet_tf.runs.run_folder import read_metrics
 
@@ -75,7 +75,9 @@ def read_result(run: Run) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
+        if not isinstance(content["config"], dict) or not isinstance(content["failure"], (str, type(None))):
+            raise ValueError
         return {"config": content["config"], "failure": content["failure"]}
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{file}: is damaged; delete it, and the run is checked again") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 import sys
 from collections import Counter
@@ -17,6 +17,7 @@ from ttfnet_tf import build
 from ttfnet_tf.config import Config
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import remove, temporary_path, write_json
+from ttfnet_tf.json_text import integer, number, read_json
 from ttfnet_tf.keras2 import keras
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.runs import checkpoint_files
@@ -202,12 +203,12 @@ def _locate(path: Path) -> tuple[Path, Path]:
 
 def _read_best(record: Path) -> dict[str, float]:
     try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-        best = {"step": int(content["step"]), "AP": float(content["AP"])}
+        content = read_json(record)
+        best = {"step": integer(content["step"]), "AP": number(content["AP"])}
         if best["step"] < 0 or not -1 <= best["AP"] <= 1:
             raise ValueError
         return best
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{record}: is damaged; delete it to use the latest checkpoint instead") from None
 
 
@@ -226,7 +227,9 @@ def _restore(checkpoint: tf.train.Checkpoint, prefix: Path, model: keras.Model, 
                 f"{_shapes(expected, name)} in the model; restore the settings that it was trained with"
             )
         checkpoint.read(str(prefix)).assert_existing_objects_matched().expect_partial()
-    except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:  # IndexError: a file that was cut short
+    except UserError:
+        raise
+    except Exception as error:  # TensorFlow, protobuf and Python raise a dozen classes for files that are cut short or changed
         raise UserError(f"{prefix}: is damaged ({_reason(error)}); delete its files and use an earlier checkpoint") from None
 
 
@@ -234,6 +237,9 @@ def _stored_weights(prefix: Path) -> Counter[tuple[str, tuple[int, ...]]]:
     """Lasting name and shape of every variable of the model in a checkpoint."""
     reader = tf.train.load_checkpoint(str(prefix))
     shapes = reader.get_variable_to_shape_map()
+    data_size = sum(file.stat().st_size for file in prefix.parent.glob(f"{prefix.name}.data-*"))
+    if sum(math.prod(shape) for shape in shapes.values()) > data_size:  # before TensorFlow takes memory for them
+        raise ValueError("its data are shorter than its shapes say")
     nodes = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")).nodes
     found: Counter[tuple[str, tuple[int, ...]]] = Counter()
     seen: set[int] = set()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import socket
 import threading
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.json_text import json_text, parse_json
 
 try:
     import fcntl
@@ -81,7 +81,7 @@ class RunLock:
             self._close()  # the last holder has just deleted it
         content = {"host": socket.gethostname(), "process": os.getpid(), "boot": _boot(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps(content).encode(), 0)
+        os.pwrite(self._descriptor, json_text(content).encode(), 0)
         os.fsync(self._descriptor)
         if not is_locked:
             time.sleep(SETTLES_IN)
@@ -129,7 +129,7 @@ class RunLock:
     def _holder(self) -> dict[str, Any]:
         """What the file says about its holder; empty if nothing."""
         try:
-            content = json.loads(os.pread(self._descriptor, 4096, 0))
+            content = parse_json(os.pread(self._descriptor, 4096, 0))
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}

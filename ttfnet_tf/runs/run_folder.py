@@ -4,7 +4,7 @@ config.yaml         settings, resolved
 data.json           {"train": {"sha256": of the training annotations}}, to know a data set that has moved
 labels.json         {"class_names": [...], "category_ids": [...]}, in the order of the heatmap's channels
 environment.json    versions, devices, command and commit of the latest start
-metrics.jsonl       one JSON object a line
+metrics.jsonl       one JSON object a line; a number that is not finite is null
 checkpoints/        the latest ones, and best/ by AP
 train/ eval/ time/  events for TensorBoard; eval/<step>/ holds detections.json
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
+import math
 import os
 import re
 import shlex
@@ -23,6 +23,7 @@ from typing import Any
 from ttfnet_tf.config import Config, dump_config, load_stored
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import cannot_write, remove, remove_left_over, sync_file, write_json, write_text
+from ttfnet_tf.json_text import is_integer, is_number, json_text, parse_json, read_json, short_json
 from ttfnet_tf.runs.environment import environment
 
 _MARK = "# Written by ttfnet: the complete settings of this run."
@@ -59,8 +60,8 @@ class RunFolder:
             return
         make_work_directory(self.path)
         _write_config(self.path / "config.yaml", dump_config(config))
-        write_text(self.path / "labels.json", json.dumps(dataclasses.asdict(labels), ensure_ascii=False, indent=1))
-        write_text(self.path / "environment.json", json.dumps(environment(), indent=1))
+        write_text(self.path / "labels.json", json_text(dataclasses.asdict(labels), indent=1))
+        write_text(self.path / "environment.json", json_text(environment(), indent=1))
         if fingerprint is not None and fingerprint != stored_fingerprint(self.path):
             write_json(self.path / "data.json", {"train": {"sha256": fingerprint}})
 
@@ -98,7 +99,7 @@ class RunFolder:
         if self.writes:
             try:
                 with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
+                    file.write(json_text(line, ascii_only=True) + "\n")
             except OSError as error:
                 raise cannot_write(self.path / "metrics.jsonl", error) from None
 
@@ -111,17 +112,17 @@ class RunFolder:
         file = self.path / "metrics.jsonl"
         if self.writes and file.exists():
             try:
-                kept = [line for line in _whole_lines(file) if json.loads(line)["step"] <= step]
-            except (ValueError, KeyError, TypeError):
+                kept = [line for line in _whole_lines(file) if _metrics_of(line)["step"] <= step]
+            except ValueError:
                 raise UserError(f"{file}: holds a line that training has not written; fix it or move the file away") from None
             write_text(file, "".join(kept))
 
     def texts(self) -> dict[str, str]:
         """The definition of the run, to be read: "config", "environment" and "command"."""
-        start = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        start = read_json(self.path / "environment.json")
         command = shlex.join(start.pop("command"))
         config = (self.path / "config.yaml").read_text(encoding="utf-8")
-        return {"config": config, "environment": json.dumps(start, indent=1), "command": command}
+        return {"config": config, "environment": json_text(start, indent=1), "command": command}
 
     def evaluation(self, step: int) -> Path:
         """Folder of the evaluation at `step`, which may not exist yet."""
@@ -176,7 +177,7 @@ def data_fingerprint(annotations: str | Path) -> str | None:
 def stored_fingerprint(path: Path) -> str | None:
     """The fingerprint of the training annotations that data.json of a work directory holds; None if there is none."""
     try:
-        return str(json.loads((path / "data.json").read_text(encoding="utf-8"))["train"]["sha256"])
+        return str(read_json(path / "data.json")["train"]["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -204,10 +205,23 @@ def read_labels(path: Path) -> Labels:
     """
     file = path / "labels.json"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return Labels(tuple(content["class_names"]), tuple(content["category_ids"]))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return labels_of(read_json(file))
+    except (OSError, ValueError):
         raise UserError(f"{file}: is missing or broken; name a work directory that training has written") from None
+
+
+def labels_of(content: Any) -> Labels:
+    """Labels from the content of a labels.json: names that are texts, and as many different ids.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    names, ids = (content.get(key) if isinstance(content, dict) else None for key in ("class_names", "category_ids"))
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("has no list class_names of texts")
+    if not isinstance(ids, list) or len(ids) != len(names) or not all(is_integer(one) for one in ids) or len(set(ids)) < len(ids):
+        raise ValueError("has no list category_ids of as many different numbers")
+    return Labels(tuple(names), tuple(ids))
 
 
 def read_config(path: Path) -> Config:
@@ -224,6 +238,8 @@ def read_config(path: Path) -> Config:
 def read_metrics(run: str | Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics.jsonl; a last line that a kill cut short is skipped. Empty where there is no such file.
 
+    A number that was not finite is null in the file, or NaN in older ones; here it is NaN.
+
     Raises:
         UserError: the file holds something else.
     """
@@ -231,7 +247,7 @@ def read_metrics(run: str | Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     try:
-        return [json.loads(line) for line in _whole_lines(file)]
+        return [_metrics_of(line) for line in _whole_lines(file)]
     except ValueError:
         raise UserError(f"{file}: holds a line that training has not written; fix it or move the file away") from None
 
@@ -242,6 +258,23 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
     return flat
+
+
+def _metrics_of(line: str) -> dict[str, Any]:
+    """One line of metrics.jsonl.
+
+    Raises:
+        ValueError: training does not write such a line.
+    """
+    content = parse_json(line)
+    if not isinstance(content, dict) or not is_integer(content.get("step")):
+        raise ValueError("has no step")
+    found = {key: math.nan if value is None else value for key, value in content.items()}
+    of_type = {"divergence": str, "per_class": dict}
+    for key, value in found.items():
+        if not (isinstance(value, of_type[key]) if key in of_type else isinstance(value, float) or is_number(value)):
+            raise ValueError(f"{key} is {short_json(value)}")
+    return found
 
 
 def _whole_lines(file: Path) -> list[str]:

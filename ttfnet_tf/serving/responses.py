@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,8 @@ from PIL import Image
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.detections import Detections
+from ttfnet_tf.json_text import read_json
+from ttfnet_tf.runs.run_folder import labels_of
 from ttfnet_tf.serving.errors import one_line
 from ttfnet_tf.serving.signature import OUTPUTS
 from ttfnet_tf.serving.target import Target
@@ -84,9 +85,9 @@ def read_class_names(file: Path) -> dict[int, str]:
         UserError: the file is missing or is no labels.json.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return {int(number): str(name) for number, name in zip(content["category_ids"], content["class_names"])}
-    except (OSError, ValueError, KeyError, TypeError):
+        labels = labels_of(read_json(file))
+        return dict(zip(labels.category_ids, labels.class_names))
+    except (OSError, ValueError):
         raise UserError(
             f"{file}: is missing or is no labels.json; name that of a work directory or of an exported model's assets/"
         ) from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import http.client
-import json
 import threading
 from collections.abc import Sequence
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from urllib.parse import quote
 import numpy as np
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.json_text import json_text, parse_json
 from ttfnet_tf.serving.errors import OVERLOADED, request_error
 from ttfnet_tf.serving.responses import check_outputs
 from ttfnet_tf.serving.signature import SIGNATURE, Reply
@@ -44,7 +44,7 @@ def request_path(target: Target) -> str:
 def request_body(contents: Sequence[bytes]) -> bytes:
     """The JSON of a request for image files, each given as its bytes."""
     instances = [{"b64": base64.b64encode(content).decode("ascii")} for content in contents]
-    return json.dumps({"signature_name": SIGNATURE, "instances": instances}).encode("ascii")
+    return json_text({"signature_name": SIGNATURE, "instances": instances}).encode("ascii")
 
 
 def outputs_of(body: bytes) -> dict[str, np.ndarray]:
@@ -53,7 +53,7 @@ def outputs_of(body: bytes) -> dict[str, np.ndarray]:
     Raises:
         ValueError: it is no answer in row format with several outputs.
     """
-    rows = json.loads(body)["predictions"]
+    rows = parse_json(body)["predictions"]
     return {name: np.array([row[name] for row in rows], np.float32) for name in rows[0]}
 
 
@@ -111,6 +111,6 @@ def _error_of(body: bytes) -> str:
     """The message in {"error": message}; the whole body if that is no JSON, since the server escapes as C does."""
     text = body.decode("utf-8", "replace")
     try:
-        return str(json.loads(text)["error"])
+        return str(parse_json(text)["error"])
     except (ValueError, KeyError, TypeError):
         return text

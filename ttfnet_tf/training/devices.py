@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.json_text import parse_json, short_json
 
 
 def build_strategy(kind: str, devices: Sequence[str]) -> tf.distribute.Strategy:
@@ -47,16 +47,18 @@ def _cpu():
 def _multi_worker() -> tf.distribute.Strategy:
     hint = "train.strategy=multi_worker needs TF_CONFIG"
     try:
-        cluster = json.loads(os.environ["TF_CONFIG"])
+        cluster = parse_json(os.environ["TF_CONFIG"])
         workers, task = cluster["cluster"]["worker"], cluster["task"]
         index = int(task["index"])
+        if not isinstance(workers, list) or not isinstance(task, dict):
+            raise TypeError
     except KeyError as error:
         raise UserError(f"{hint}: {error} is not set; see docs/distributed.md") from None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise UserError(f"{hint} as JSON with cluster.worker and task.index; see docs/distributed.md") from None
     for address in workers:
         if not isinstance(address, str) or not address.rpartition(":")[2].isdigit():
-            raise UserError(f"{hint} with workers as host:port, found {json.dumps(address)}; see docs/distributed.md")
+            raise UserError(f"{hint} with workers as host:port, found {short_json(address)}; see docs/distributed.md")
     if task.get("type") != "worker" or not 0 <= index < len(workers):
         raise UserError(f"{hint}: task {task} is not one of the {len(workers)} workers")
     _refuse_used_port(workers[index], f"{hint}: worker {index}, this process, cannot listen at {workers[index]}")

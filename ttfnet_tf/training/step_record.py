@@ -10,10 +10,7 @@ report.json         what training saw, and what `inspect_step` found; numbers th
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import shlex
-import zipfile
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,16 +22,19 @@ import tensorflow as tf
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import new_folder, remove, write_json, write_text
+from ttfnet_tf.json_text import integer, number, read_json, with_text
 from ttfnet_tf.keras2 import keras
 from ttfnet_tf.runs.checkpoint import write_weights
 from ttfnet_tf.runs.run_folder import Labels
 from ttfnet_tf.training.divergence import BadStep
 from ttfnet_tf.training.step_inspection import suspects
+from ttfnet_tf.weights.npz import read_npz
 
 REPORT = "report.json"
 MOST_RECORDS = 5  # of a run; later bad steps have a message only
 _RECENT = 20  # good steps before the bad one in a record
 _NAMED = 8  # image ids in a message
+_LARGEST_BATCH = 2**34  # bytes of a batch with its target maps
 
 
 @dataclass
@@ -130,7 +130,7 @@ class StepRecorder:
             write_weights(model, aside / "weights")
             write_text(aside / "config.yaml", self.config_yaml)
             write_json(aside / "labels.json", dataclasses.asdict(self.labels))
-            write_json(aside / REPORT, _plain(report))
+            write_json(aside / REPORT, with_text(report))
             remove(folder)
 
 
@@ -142,8 +142,8 @@ def read_report(folder: str | Path) -> dict[str, Any]:
     """
     file = Path(folder) / REPORT
     try:
-        report = _numbers(json.loads(file.read_text(encoding="utf-8")))
-        report["replicas"], report["loss_scale"], report["found"]["layers"]
+        report = _numbers(read_json(file))
+        integer(report["replicas"]), number(report["loss_scale"]), report["found"]["layers"]
         return report
     except FileNotFoundError:
         raise UserError(f"{folder}: holds no {REPORT}; name a folder such as RUN/divergence/step-12 that training has written") from None
@@ -159,9 +159,8 @@ def read_batch(folder: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(folder) / "batch.npz"
     try:
-        with np.load(path) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile):
+        return read_npz(path, largest_compressed=_LARGEST_BATCH)
+    except (OSError, ValueError):
         raise UserError(f"{path}: is missing or damaged; the step cannot be replayed without it") from None
 
 
@@ -171,17 +170,8 @@ def _listed(image_ids: Sequence[int]) -> str:
     return f"image id{'s' if len(image_ids) > 1 else ''} {shown}{more}"
 
 
-def _plain(tree):
-    """For JSON, which has no numbers that are not finite."""
-    if isinstance(tree, Mapping):
-        return {key: _plain(value) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [_plain(value) for value in tree]
-    return str(tree) if isinstance(tree, float) and not math.isfinite(tree) else tree
-
-
 def _numbers(tree):
-    """The inverse of `_plain`."""
+    """The inverse of `with_text`."""
     if isinstance(tree, dict):
         return {key: _numbers(value) for key, value in tree.items()}
     if isinstance(tree, list):

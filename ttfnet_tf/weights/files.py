@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import safetensors.numpy
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import cannot_write
+from ttfnet_tf.weights.npz import NotArrays, read_npz
 
 WRITABLE = (".npz", ".safetensors", ".pth")
 _TORCH = (".pth", ".pt", ".tar")
@@ -64,10 +64,8 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
             f"{path}: has an unknown file type; use an .npz, .safetensors, .pth, .weights or .conv.74 file, or timm/<model> to download one"
         )
     try:
-        with open(path, "rb") as file:
-            if suffix == ".npz":
-                return _read_npz(path, file)
-        return _read_safetensors(path) if suffix == ".safetensors" else _read_torch(path)
+        open(path, "rb").close()  # a missing file is said before PyTorch is
+        return {".npz": _read_npz, ".safetensors": _read_safetensors}.get(suffix, _read_torch)(path)
     except OSError as error:
         raise _cannot_read(path, error) from None
 
@@ -123,7 +121,11 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], *, class_
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         tensors = safetensors.deserialize(path.read_bytes())
-    except safetensors.SafetensorError as error:
+    except OSError:
+        raise
+    except BaseException as error:  # the file is not trusted; a panic of its library is no Exception
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
         reason = " ".join(str(error).removeprefix("Error while deserializing: ").split())
         raise UserError(f"{path}: is not a complete safetensors file ({reason[:200]}); download it again") from None
     arrays = {}
@@ -142,14 +144,17 @@ def _contiguous(name: str, array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array).reshape(array.shape)  # the former makes vectors of scalars
 
 
-def _read_npz(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        archive = np.load(file, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise UserError(f"{path}: holds a single array; it must be an .npz file of named arrays")
-        return dict(archive)
-    except (ValueError, EOFError, zipfile.BadZipFile):
-        raise UserError(f"{path}: is not an .npz file of plain arrays; save one with numpy.savez(path, **arrays)") from None
+        arrays = read_npz(path)
+    except NotArrays as error:
+        raise UserError(f"{path}: {error}; save one with numpy.savez(path, **arrays)") from None
+    wrong = next((name for name, array in arrays.items() if array.dtype.kind not in "biufc"), None)
+    if wrong is not None:
+        raise UserError(
+            f"{path}: {wrong} holds {arrays[wrong].dtype}, not numbers; save the weights alone with numpy.savez(path, **arrays)"
+        )
+    return arrays
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
@@ -177,6 +182,8 @@ def _state_of(content: Any) -> Mapping[str, Any]:
 
 def _to_numpy(torch: Any, tensor: Any) -> np.ndarray:
     tensor = tensor.detach()
+    if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ValueError("a tensor that is larger than its values")  # one number, repeated without end
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 

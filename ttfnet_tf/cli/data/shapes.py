@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from ttfnet_tf.cli.parser import add_verb
@@ -42,5 +41,7 @@ def run(args: argparse.Namespace) -> None:
             overwrite=args.overwrite,
             on_image=meter.update,
         )
-    boxes = len(json.loads((Path(args.out) / "annotations/train.json").read_text(encoding="utf-8"))["annotations"])
+    from ttfnet_tf.json_text import read_json
+
+    boxes = len(read_json(Path(args.out) / "annotations/train.json")["annotations"])
     print(f"{args.out}: drew {args.train} training images with {boxes} objects and {args.val} validation images")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.draw import class_colour, draw_boxes, draw_caption
 from ttfnet_tf.inference.video.source import Frame, VideoSource
+from ttfnet_tf.json_text import json_text, parse_json
 
 _SPEED_FRAMES = 30  # frames over which the speeds in the caption are averaged
 
@@ -99,7 +99,7 @@ class VideoWriter:
     def _write_record(self, frame: Frame, detections) -> None:
         line = {"frame": frame.index, "time": round(frame.seconds, 4), "detections": detections.to_json()}
         try:
-            self._record.write(json.dumps(line) + "\n")
+            self._record.write(json_text(line) + "\n")
         except OSError as error:
             raise UserError(f"{self._record.name}: cannot be written ({error.strerror}); free some space or name another --out") from None
         self.frames += 1
@@ -137,6 +137,6 @@ def _is_ours(record: Path) -> bool:
     try:
         with open(record, encoding="utf-8") as file:
             line = file.readline()
-        return {"frame", "time", "detections"} <= set(json.loads(line))
+        return {"frame", "time", "detections"} <= set(parse_json(line))
     except (OSError, ValueError, TypeError):
         return False

@@ -21,9 +21,9 @@ __all__ = ["Detector", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "Detector":
-        if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0":  # somebody wants to see everything
-            from ttfnet_tf.quiet_import import import_quietly
+        from ttfnet_tf.quiet_import import import_quietly, wants_everything
 
+        if not wants_everything():
             import_quietly()
         from ttfnet_tf.inference.detector import Detector
 

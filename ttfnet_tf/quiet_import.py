@@ -18,6 +18,11 @@ def import_quietly() -> None:
         sys.meta_path.insert(0, _QuietImport())
 
 
+def wants_everything() -> bool:
+    """Whether somebody asked to see all that TensorFlow prints: --debug, or the variable that it sets."""
+    return os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"
+
+
 class _QuietImport(MetaPathFinder):
     """First in `sys.meta_path`, it wraps the next import of TensorFlow."""
 

@@ -185,7 +185,7 @@ def test_places_that_cannot_be_written(tmp_path):
     with pytest.raises(UserError) as caught:
         draw_shapes(tmp_path / "file")
     assert str(caught.value) == f"{tmp_path}/file: is a file; name a new or empty folder"
-    with pytest.raises(UserError, match=r"file/inner/annotations: cannot be written \(Not a directory\)$"):
+    with pytest.raises(UserError, match=r"file/inner/README\.txt: cannot be written \(Not a directory\); name another folder$"):
         draw_shapes(tmp_path / "file" / "inner")
 
 

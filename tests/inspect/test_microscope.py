@@ -145,4 +145,4 @@ def test_pages_need_a_folder_that_can_be_made(capsys, shapes, tmp_path):
     (tmp_path / "file").write_text("")
     code, _, err = _show(capsys, shapes, "--count", 1, "--out", tmp_path / "file" / "x")
     assert code == 2
-    assert "name another folder with --out" in err
+    assert "name another folder" in err

@@ -121,6 +121,7 @@ def test_a_written_file_has_the_layout_of_the_format(tmp_path, extra):
     length = struct.unpack("<Q", content[:8])[0]
     assert length % 8 == 0
     assert json.loads(content[8 : 8 + length]) == {
+        "__metadata__": {"written_by": "ttfnet weights"},
         "a": {"dtype": "I64", "shape": [1, 2], "data_offsets": [0, 16]},
         name: {"dtype": "F32", "shape": [1], "data_offsets": [16, 20]},
     }

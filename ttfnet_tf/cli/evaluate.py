@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ttfnet_tf.cli.options import RUN_HELP, positive
+from ttfnet_tf.cli.options import RUN_HELP, add_overwrite, positive
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.evaluation.evaluate_run import evaluate_run
 
@@ -25,12 +25,15 @@ def add_to(verbs) -> None:
     )
     verb.add_argument("run", metavar="RUN", help=RUN_HELP)
     verb.add_argument("--out", metavar="DIR", help="for detections.json; default RUN/eval/<step>")
+    add_overwrite(verb)
     verb.add_argument("--batch-size", type=int, default=8, metavar="N", help="images of one call; does not change the result; default 8")
 
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates, and prints the figures."""
-    evaluation = evaluate_run(args.run, args.rest, batch_size=positive(args.batch_size, "--batch-size"), out=args.out)
+    evaluation = evaluate_run(
+        args.run, args.rest, batch_size=positive(args.batch_size, "--batch-size"), out=args.out, overwrite=args.overwrite
+    )
     skipped = f", {evaluation.skipped} of them skipped" if evaluation.skipped else ""
     print(f"{args.run}, step {evaluation.step}, on {evaluation.split.annotations} ({evaluation.result.num_images} images{skipped})")
     print(evaluation.result.table())

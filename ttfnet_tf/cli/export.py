@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from ttfnet_tf.cli.options import positive, refuse_other_keys
+from ttfnet_tf.cli.options import add_overwrite, positive, refuse_other_keys
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.config import load_stored
+from ttfnet_tf.errors import UserError
 from ttfnet_tf.export.forms import FORMATS, PRECISIONS
+from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.inference.tflite_predictor import RUNTIMES
+from ttfnet_tf.json_text import read_json
+from ttfnet_tf.outputs import refuse_to_overwrite
 from ttfnet_tf.runs.run_folder import work_directory
 
 # Settings that may differ from those of the run.
@@ -39,6 +44,7 @@ def add_to(verbs) -> None:
     verb.add_argument("--format", nargs="+", choices=FORMATS, help="default saved_model; with --matrix both")
     verb.add_argument("--name", metavar="NAME", help="of the model; default the name of the work directory")
     verb.add_argument("--version", type=int, metavar="N", help="of the SavedModel; default the next free number")
+    add_overwrite(verb)
     verb.add_argument("--precision", nargs="+", choices=PRECISIONS, help="one TFLite file for each; default fp32, with --matrix all")
     matrix = verb.add_argument_group("matrix", "AP, boxes, time and size of each exported form, as a table and in the model cards")
     matrix.add_argument("--matrix", action="store_true", help="compare the exported models with the checkpoint, on data.val")
@@ -61,6 +67,8 @@ def run(args: argparse.Namespace) -> None:
     name, out = args.name or folder.resolve().name, Path(args.out)
     formats = args.format or (FORMATS if args.matrix else FORMATS[:1])
     precisions = args.precision or (PRECISIONS if args.matrix else PRECISIONS[:1])
+    files = [f"model_{precision}.tflite" for precision in precisions] if "tflite" in formats else []
+    _check_output(out / name, [*files, *(("matrix.json", "matrix.md") if args.matrix else ())], args.overwrite)
 
     from ttfnet_tf.progress import working
 
@@ -82,6 +90,30 @@ def run(args: argparse.Namespace) -> None:
     page = write_matrix(matrix, out / name, models)
     print(page.read_text(encoding="utf-8"), end="")
     print(f"written: {page}, matrix.json beside it, and the model cards")
+
+
+def _check_output(folder: Path, names: Sequence[str], overwrite: bool) -> None:
+    """Raises UserError if a file would be replaced that is no model or table of ours; a SavedModel never replaces anything."""
+
+    hint = "name another folder with --out, or add --overwrite"
+    for name in names:
+        is_own = _is_model if name.endswith(".tflite") else _is_beside_matrix
+        refuse_to_overwrite(folder / name, "ttfnet export", overwrite=overwrite, is_own=is_own, hint=hint)
+
+
+def _is_model(file: Path) -> bool:
+    try:
+        return find_exported(file) is not None
+    except UserError:
+        return False
+
+
+def _is_beside_matrix(file: Path) -> bool:
+    try:
+        content = read_json(file.with_name("matrix.json"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"rows", "compared_from"} <= set(content)
 
 
 def _export(loaded, args, name, out, formats, precisions) -> dict[str, Path]:

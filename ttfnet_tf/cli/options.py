@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
 
 RUN_HELP = "work directory, one checkpoint such as runs/x/checkpoints/step-370, an exported SavedModel or a .tflite file"
 CONFIG_HELP = "YAML file with settings; default the built-in ones"
+
+
+def add_overwrite(verb: argparse.ArgumentParser) -> None:
+    """Adds --overwrite to a verb that writes files."""
+    verb.add_argument("--overwrite", action="store_true", help="also replace files that this command has not written")
 
 
 def positive(value: int, option: str) -> int:

@@ -6,10 +6,13 @@ import argparse
 import re
 from pathlib import Path
 
-from ttfnet_tf.cli.options import positive, threshold
+from ttfnet_tf.cli.options import add_overwrite, positive, threshold
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.evaluate_run import evaluation_settings
+from ttfnet_tf.outputs import refuse_to_overwrite
+
+COMPARISON = "comparison.html"  # of several runs, in the current folder
 
 
 def add_to(verbs) -> None:
@@ -26,6 +29,7 @@ def add_to(verbs) -> None:
     )
     verb.add_argument("runs", metavar="RUN", nargs="+", help="work directory, checkpoint or exported model; several are compared")
     verb.add_argument("--out", metavar="FILE", help="the page; default RUN/report.html, for several runs comparison.html")
+    add_overwrite(verb)
     verb.add_argument(
         "--score-threshold", type=float, default=0.3, metavar="S", help="for confusion matrix and images, not for AP; default 0.3"
     )
@@ -44,8 +48,10 @@ def run(args: argparse.Namespace) -> None:
     if args.images < 0:
         raise UserError(f"--images {args.images} must be 0 or more")
     batch_size = positive(args.batch_size, "--batch-size")
-    for one in runs:
-        evaluation_settings(one, overrides)  # checks them before TensorFlow starts
+    configs = [evaluation_settings(one, overrides)[0] for one in runs]  # checks them before TensorFlow starts
+    if args.out or len(runs) > 1:
+        inputs = [path for config in configs for path in (config.data.train.annotations, config.data.val.annotations)]
+        refuse_to_overwrite(args.out or COMPARISON, "ttfnet report", inputs=inputs, overwrite=args.overwrite)
 
     from ttfnet_tf.progress import working
 

@@ -6,8 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ttfnet_tf.cli.options import add_overwrite
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.outputs import refuse_to_overwrite
 from ttfnet_tf.reproduce import figure4, plots, tables
 from ttfnet_tf.reproduce.cells import Cell, Published, Table, read_published, select
 from ttfnet_tf.reproduce.plan import Run, check_data, data_folder, plan
@@ -41,6 +43,7 @@ def add_to(verbs) -> None:
     verb.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each cell, with seeds 0 to N - 1; default 1")
     verb.add_argument("--out", default="runs/reproduce", metavar="DIR", help="runs go to DIR/TABLE/CELL/seed<k>; default runs/reproduce")
     verb.add_argument("--own", metavar="FILE", help="for figure4: YAML list of {name, AP, hours, fps} to draw beside the published points")
+    add_overwrite(verb)
     verb.add_argument("--no-plot", action="store_true", help="draw no plot; matplotlib is not needed")
 
 
@@ -70,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     is_published_set = folder is None or folder.is_coco
     about = tables.Conditions(is_published_set and args.scale is None, args.data, args.scale, tuple(overrides))
+    _check_output(Path(args.out) / table.name, tables.RESULTS, args)
     if not args.no_plot:
         plots.require_matplotlib()
     finished = args.collect or _train(runs)
@@ -88,6 +92,19 @@ def _train(runs: Sequence[Run]) -> bool:
     from ttfnet_tf.training.run import run_training
 
     return run_all(runs, run_training)
+
+
+def _check_output(folder: Path, names: Sequence[str], args: argparse.Namespace) -> None:
+    """Raises UserError if results would replace files of others; those of earlier versions are known by results.json."""
+    for name in names:
+        refuse_to_overwrite(
+            folder / name,
+            tables.WRITER,
+            inputs=[args.own],
+            overwrite=args.overwrite,
+            is_own=lambda file: tables.is_result(file.with_name("results.json")),
+            hint="name another folder with --out, or add --overwrite",
+        )
 
 
 def _table(published: Published, name: str) -> Table:
@@ -128,6 +145,7 @@ def _figure4(args: argparse.Namespace, published: Published, names: Sequence[str
         print(f"{family:10} {name:22} " + "  ".join(f"{key} {figures[key]:g}" for key in ("AP", "hours", "fps") if key in figures))
     if not args.list and not args.no_plot:
         file = Path(args.out) / _FIGURE4 / "results.png"
+        _check_output(file.parent, [file.name], args)
         plots.trade_offs(file, points)
         print(f"written: {file}")
     return 0

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ttfnet_tf.cli.options import positive
+from ttfnet_tf.cli.options import add_overwrite, positive
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_text
+from ttfnet_tf.outputs import refuse_to_overwrite, written_by
 from ttfnet_tf.progress import working
 
+_WRITER = "ttfnet weights"
 _SUFFIXES = (".npz", ".safetensors", ".pth")
 
 
@@ -38,6 +40,7 @@ def add_to(verbs) -> None:
     verb.add_argument("--labels", metavar="JSON", help="annotations that name the classes, for a work directory; default COCO's 80")
     verb.add_argument("--partial", action="store_true", help="use what fits: missing, unused and misshapen tensors are no errors")
     verb.add_argument("--report", metavar="FILE", help="write one line about every tensor there")
+    add_overwrite(verb)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -54,6 +57,7 @@ def _to_official(args: argparse.Namespace) -> None:
             raise UserError(f"--{option} does not go with --to official, which takes all settings from the run")
     if not args.out.endswith(_SUFFIXES):
         raise UserError(f"--out {args.out} must end in {', '.join(_SUFFIXES)}; the official code reads .pth")
+    refuse_to_overwrite(args.out, _WRITER, inputs=[args.source], overwrite=args.overwrite)
     with working(f"converting {args.source}"):
         from ttfnet_tf.weights.convert import export_official
 
@@ -67,11 +71,16 @@ def _to_ours(args: argparse.Namespace) -> None:
     if args.classes is not None:
         positive(args.classes, "--classes")
     config = load_config(args.config, getattr(args, "rest", ()))
+    inputs = [args.source, args.config, args.labels]
+    if args.out.endswith(_SUFFIXES):
+        refuse_to_overwrite(args.out, _WRITER, inputs=inputs, overwrite=args.overwrite)
+    if args.report is not None:
+        refuse_to_overwrite(args.report, _WRITER, inputs=[*inputs, args.out], overwrite=args.overwrite)
     from ttfnet_tf.weights.convert import convert_weights
 
     report = convert_weights(args.source, config, args.out, num_classes=args.classes, labels=args.labels, partial=args.partial)
     print(report)
     if args.report is not None:
-        write_text(Path(args.report), "\n".join(report.lines()) + "\n")
+        write_text(Path(args.report), "\n".join([f"# {written_by(_WRITER)}", *report.lines()]) + "\n")
         print(f"every tensor: {args.report}")
     print(f"written: {args.out}")

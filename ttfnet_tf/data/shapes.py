@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import remove_left_over, sync_tree, write_text
 from ttfnet_tf.json_text import json_text
 
 # Category id and hue (0..1) of each class; the ids have gaps, as COCO's do.
@@ -26,6 +27,7 @@ MAX_OBJECTS = 6
 MIN_VISIBLE = 0.6  # fraction of an object's pixels that stays uncovered
 MIN_SIDE = 6  # px
 _README = "Synthetic shapes in COCO format, drawn by `ttfnet data shapes`. Draw them again with --overwrite, or delete the folder.\n"
+_UNFINISHED = "Being drawn by `ttfnet data shapes`, or left by a call that was stopped; the same command draws all of it.\n"
 _MARKER = "README.txt"
 
 
@@ -68,12 +70,14 @@ def draw_shapes(
     out, report = Path(out), on_image or (lambda done: None)
     try:
         _make_room(out, overwrite)
-        (out / "annotations").mkdir(parents=True)
-        (out / _MARKER).write_text(_README, encoding="utf-8")
+        write_text(out / _MARKER, _UNFINISHED)
+        (out / "annotations").mkdir()
         for part, (split, count, before) in enumerate((("train", train, 0), ("val", val, train))):
             (out / split).mkdir()
             content = _draw_split(out / split, count, size, (seed, part), lambda done, before=before: report(before + done))
-            (out / "annotations" / f"{split}.json").write_text(json_text(content, indent=1, ascii_only=True) + "\n", encoding="utf-8")
+            write_text(out / "annotations" / f"{split}.json", json_text(content, indent=1, ascii_only=True) + "\n")
+        sync_tree(out)
+        write_text(out / _MARKER, _README)
     except OSError as error:
         raise UserError(f"{error.filename or out}: cannot be written ({error.strerror})") from None
 
@@ -178,15 +182,18 @@ def _make_room(out: Path, overwrite: bool) -> None:
     """Clears `out` of the shapes of an earlier call, or refuses."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; name a new or empty folder")
+    if out.exists():
+        remove_left_over(out, again=True)
     found = sorted(path.name for path in out.iterdir()) if out.exists() else []
     if not found:
         return
     marker = out / _MARKER
-    is_ours = marker.is_file() and marker.read_text(encoding="utf-8", errors="replace") == _README
+    text = marker.read_text(encoding="utf-8", errors="replace") if marker.is_file() else ""
+    is_ours = text in (_README, _UNFINISHED)
     others = [name for name in found if name not in (_MARKER, "annotations", "train", "val")]
     if not is_ours or others:
         raise UserError(f"{out}: holds other files ({(others or found)[0]}); name a new or empty folder")
-    if not overwrite:
+    if text == _README and not overwrite:  # a call that was killed is repeated
         raise UserError(f"{out}: holds drawn shapes already; name another folder or add --overwrite")
     for name in ("annotations", "train", "val"):
         shutil.rmtree(out / name, ignore_errors=True)

@@ -11,9 +11,10 @@ from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.coco_metrics import METRIC_NAMES, coco_evaluation, coco_results, metrics_of
 from ttfnet_tf.evaluation.matches import Matches, match
-from ttfnet_tf.files import write_json
+from ttfnet_tf.files import remove, write_json
 from ttfnet_tf.inference.predictor import to_original
 from ttfnet_tf.methods import decode
+from ttfnet_tf.outputs import marked
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ class EvaluationResult:
             UserError: the folder cannot be written to.
         """
         folder = Path(folder)
-        write_json(folder / "metrics.json", {"metrics": self.metrics, "per_class": self.per_class, "images": self.num_images})
+        figures = {"metrics": self.metrics, "per_class": self.per_class, "images": self.num_images}
+        remove(folder / "detections.json")  # those of before do not belong to the new figures
+        write_json(folder / "metrics.json", marked("ttfnet evaluate", figures))
         write_json(folder / "detections.json", self.detections)
         return folder / "detections.json"
 

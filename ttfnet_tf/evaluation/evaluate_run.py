@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from ttfnet_tf.config import Config, config_of, load_stored
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.exported_model import ExportedModel, find_exported
+from ttfnet_tf.json_text import read_json
+from ttfnet_tf.outputs import refuse_to_overwrite, says
 from ttfnet_tf.runs.run_folder import work_directory
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 # Keys that may be changed for an evaluation; the others define the trained network.
 _KEYS = ("data.", "decode.")
+WRITER = "ttfnet evaluate"
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,14 @@ def evaluation_settings(run: str | Path, overrides: Sequence[str] = ()) -> tuple
     return load_stored(work_directory(run) / "config.yaml", overrides), None
 
 
-def evaluate_run(run: str | Path, overrides: Sequence[str] = (), *, batch_size: int = 8, out: str | Path | None = None) -> RunEvaluation:
+def evaluate_run(
+    run: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    batch_size: int = 8,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+) -> RunEvaluation:
     """Evaluates on the validation images and writes detections.json and metrics.json; shows progress.
 
     Args:
@@ -57,11 +67,14 @@ def evaluate_run(run: str | Path, overrides: Sequence[str] = (), *, batch_size: 
         overrides: key=value of `data` and `decode`.
         batch_size: images per call; does not change the result.
         out: folder for the files; by default RUN/eval/<step>, and eval/<name> beside an exported model.
+        overwrite: also replaces files in `out` that no evaluation has written.
 
     Raises:
         UserError: something is wrong with the run, the overrides or the data.
     """
     config, exported = evaluation_settings(run, overrides)
+    if out is not None:
+        _check_output(Path(out), config, overwrite)
 
     from ttfnet_tf.progress import ProgressMeter, working
 
@@ -86,6 +99,30 @@ def evaluate_run(run: str | Path, overrides: Sequence[str] = (), *, batch_size: 
         for line in notes.new_lines():
             meter.message(f"ttfnet: {line}")
     return RunEvaluation(result, split, step, result.write(out or folder), len(notes.broken))
+
+
+def _check_output(out: Path, config: Config, overwrite: bool) -> None:
+    """Raises UserError if a file in `out` is an input, or was not written by an evaluation."""
+    record = out / "metrics.json"
+    is_ours = not record.exists() or says(record, WRITER) or _is_former(record)
+    for file in (record, out / "detections.json"):
+        refuse_to_overwrite(
+            file,
+            WRITER,
+            inputs=[config.data.val.annotations],
+            overwrite=overwrite,
+            is_own=lambda _: record.exists() and is_ours,  # detections.json is a bare list, as COCO wants it
+            hint="name another folder with --out, or add --overwrite",
+        )
+
+
+def _is_former(record: Path) -> bool:
+    """Whether a metrics.json is from an earlier version, which did not say so."""
+    try:
+        content = read_json(record)
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and set(content) == {"metrics", "per_class", "images"}
 
 
 def evaluation_folder(exported: ExportedModel) -> Path:

@@ -8,9 +8,7 @@ gets its name in one step when it is complete, so a server that watches `<out>/<
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +21,7 @@ from ttfnet_tf import build
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.export import model_card, warmup
 from ttfnet_tf.export.signatures import serving_functions
-from ttfnet_tf.files import cannot_write
+from ttfnet_tf.files import new_folder
 from ttfnet_tf.keras2 import keras
 from ttfnet_tf.runs.checkpoint import LoadedRun
 
@@ -65,17 +63,12 @@ def export_saved_model(run: LoadedRun, out: Path, *, name: str, version: int | N
         max_pixels=settings.export.max_pixels,
     )
     about = model_card.model_card(run, name=name, version=version, kind="saved_model", inputs=_inputs(size, settings.export.max_pixels))
-    partial = folder / f".{version}.partial-{os.getpid()}"
     try:
-        _save(partial, run.model, functions, model_card.texts(about))
-        warmup.write_warmup(partial / warmup.FILE, name, _warmup_requests(size))
-        os.rename(partial, target)
+        with new_folder(target) as partial:
+            _save(partial, run.model, functions, model_card.texts(about))
+            warmup.write_warmup(partial / warmup.FILE, name, _warmup_requests(size))
     except tf.errors.OpError as error:
         raise UserError(f"{target}: cannot be written ({error.message.splitlines()[0]}); name another folder with --out") from None
-    except OSError as error:
-        raise cannot_write(target, error) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return target
 
 

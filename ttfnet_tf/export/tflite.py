@@ -28,7 +28,7 @@ from ttfnet_tf.export.forms import PRECISIONS
 from ttfnet_tf.export.signatures import detection_outputs
 from ttfnet_tf.export.task_metadata import LABELS_BY_ID, labels_by_id, with_task_metadata
 from ttfnet_tf.export.tflite_int8 import Images, calibration_images, convert_int8
-from ttfnet_tf.files import cannot_write
+from ttfnet_tf.files import write_bytes
 from ttfnet_tf.inference.tflite_metadata import with_files
 from ttfnet_tf.keras2 import keras
 from ttfnet_tf.layers.deform_conv import DeformableConv2D
@@ -80,11 +80,7 @@ def export_tflite(run: LoadedRun, folder: Path, *, precision: str = "fp32", repr
     if labels := labels_by_id(card):
         texts[LABELS_BY_ID] = labels
     path = Path(folder) / f"model_{precision}.tflite"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(with_files(with_task_metadata(content, card), texts))
-    except OSError as error:
-        raise cannot_write(path, error) from None
+    write_bytes(path, with_files(with_task_metadata(content, card), texts))
     return path
 
 

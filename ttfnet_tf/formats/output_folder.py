@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.files import cannot_write, write_json, write_text
+from ttfnet_tf.files import cannot_write, remove_left_over, sync_tree, write_json, write_text
 from ttfnet_tf.formats.records import Progress
 from ttfnet_tf.json_text import read_json
 
@@ -24,18 +24,21 @@ def check_output_folder(out: Path, overwrite: bool) -> list[Path]:
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; name a new or empty folder")
+    for folder in [out, *(path for path in out.rglob("*") if path.is_dir() and not path.is_symlink())] if out.is_dir() else ():
+        remove_left_over(folder, again=True)
     found = sorted(Path(parent, name) for parent, folders, names in os.walk(out) for name in [*names, *_links(parent, folders)])
     if not found:
         return []
     try:
         record = read_json(out / RECORD)
         ours = {out / name for name in record["files"] if record["written_by"] == _WRITER} | {out / RECORD}
-    except (OSError, ValueError, KeyError, TypeError):
-        ours = set()
+        is_complete = record.get("complete", True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        ours, is_complete = set(), True
     others = [path for path in found if path not in ours]
     if others or not ours:
         raise UserError(f"{out}: holds other files ({others[0].relative_to(out)}); name a new or empty folder")
-    if not overwrite:
+    if is_complete and not overwrite:  # one that was killed may go on
         raise UserError(f"{out}: holds a converted data set already; name another folder or add --overwrite")
     return found
 
@@ -65,21 +68,26 @@ def write_output(
         UserError: a file cannot be written.
     """
     record = {"written_by": _WRITER, **about, "files": [*texts, *(name for name, _ in images)]}
+    old_names = [path.relative_to(out).as_posix() for path in old_files]
+    # First, so that the files of an interrupted call can be replaced, by the same command too.
+    write_json(out / RECORD, {**record, "complete": False, "files": sorted({*record["files"], *old_names})})
     try:
         for path in old_files:
-            path.unlink()
-        write_json(out / RECORD, record)  # first, so that the files of an interrupted call can be replaced
+            if path != out / RECORD:
+                path.unlink()
         for folder in {(out / name).parent for name in record["files"]}:
             folder.mkdir(parents=True, exist_ok=True)
         for name, text in progress("writing", list(texts.items())):
             if name.endswith(".json"):
                 write_text(out / name, text)
-            else:
+            else:  # many small ones; the record says when all are there
                 (out / name).write_text(text, encoding="utf-8")
         for name, image in progress("images", images):
             place_image(out / name, image, copy)
     except OSError as error:
         raise cannot_write(Path(error.filename or out), error) from None
+    sync_tree(out)
+    write_json(out / RECORD, record)
 
 
 def place_image(path: Path, image: Path, copy: bool) -> None:

@@ -13,8 +13,12 @@ from ttfnet_tf import build
 from ttfnet_tf.config import Config, SplitConfig
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import write_bytes
 from ttfnet_tf.inspect.microscope import Microscope, choose_images
+from ttfnet_tf.outputs import marked_png, refuse_to_overwrite
 from ttfnet_tf.tensorboard.events import EventLog
+
+_WRITER = "ttfnet data show"
 
 
 def microscope_of(config: Config, split) -> Microscope | None:
@@ -42,6 +46,7 @@ def show_targets(
     epochs: Sequence[int],
     out: str | Path | None,
     log_dir: str | Path | None,
+    overwrite: bool = False,
 ) -> list[str]:
     """Draws the pages; returns the lines to print.
 
@@ -51,8 +56,9 @@ def show_targets(
         ids: image ids, or None for `count` images spread over the file.
         count: see `ids`.
         epochs: to show the augmentation of.
-        out: folder of the pages <image id>.png, if wanted; pages of the same name are replaced.
+        out: folder of the pages <image id>.png, if wanted; pages of an earlier call are replaced.
         log_dir: folder for TensorBoard, if wanted: a page of each image, and its augmented views with the epoch as step.
+        overwrite: also replaces files that are no such pages.
 
     Raises:
         UserError: the data cannot be read, an id is not in it, or a folder cannot be written.
@@ -65,13 +71,24 @@ def show_targets(
         raise UserError(f"model.method={config.model.method} has targets of another kind, which the microscope cannot show")
     settings = {"method": config.model.method, **build.method_of(config, split.num_classes).target_settings}
     note = ", ".join(f"{key} {value}" for key, value in settings.items()) + f"; seed {config.train.seed}"
+    chosen = choose_images(split, ids, count)
+    pages = {index: Path(out) / f"{split.images[index].id}.png" for index in chosen} if out else {}
+    for index, file in pages.items():
+        refuse_to_overwrite(
+            file,
+            _WRITER,
+            inputs=[split.images[index].path],
+            overwrite=overwrite,
+            hint="name another folder with --out, or add --overwrite",
+        )
     log = EventLog(Path(log_dir)) if log_dir else None
     lines = [split.summary()]
-    for index in choose_images(split, ids, count):
+    for index in chosen:
         image = split.images[index]
         page = microscope.page(index, epochs, note)
         if out:
-            lines.append(f"written: {_write_png(Path(out) / f'{image.id}.png', page)}")
+            write_bytes(pages[index], marked_png(_WRITER, cv2.imencode(".png", np.ascontiguousarray(page[..., ::-1]))[1].tobytes()))
+            lines.append(f"written: {pages[index]}")
         if log is not None:
             log.images(0, {f"microscope/image_{image.id}": page})
             pixels = microscope.read(index)
@@ -82,12 +99,3 @@ def show_targets(
         log.close()
         lines.append(f"written: {log_dir}; view it with: tensorboard --logdir {log_dir}")
     return lines
-
-
-def _write_png(path: Path, image: np.ndarray) -> Path:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); name another folder with --out") from None
-    return path

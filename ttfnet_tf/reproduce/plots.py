@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import new_file
+from ttfnet_tf.outputs import written_by
 from ttfnet_tf.runs.run_folder import read_metrics
 
 Curve = Sequence[tuple[float, float]]  # (epoch, AP)
@@ -131,5 +133,5 @@ def _finish(figure, panels, out):
     for panel in panels:
         panel.grid(alpha=0.3)
     figure.tight_layout()
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out)
+    with new_file(Path(out)) as file:
+        figure.savefig(file, format="png", metadata={"Software": f"{written_by('ttfnet reproduce')}\n"})

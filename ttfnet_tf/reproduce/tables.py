@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttfnet_tf.files import write_json, write_text
+from ttfnet_tf.json_text import read_json
+from ttfnet_tf.outputs import marked, written_by
 from ttfnet_tf.reproduce import plots
 from ttfnet_tf.reproduce.cells import FIGURES, Table
 from ttfnet_tf.reproduce.results import CellResult, trend
 
+WRITER = "ttfnet reproduce"
+RESULTS = ("results.md", "results.json", "results.png")
 _TITLE_LENGTH = 110  # characters of the second line over a plot
 
 
@@ -39,8 +43,8 @@ def write_results(table: Table, results: Sequence[CellResult], about: Conditions
         UserError: they cannot be written, or matplotlib is missing.
     """
     files = [folder / "results.md", folder / "results.json"]
-    write_text(files[0], as_markdown(table, results, about))
-    write_json(files[1], _as_json(table, results, about))
+    write_text(files[0], f"{as_markdown(table, results, about)}\n<!-- {written_by(WRITER)} -->\n")
+    write_json(files[1], marked(WRITER, _as_json(table, results, about)))
     if plot:
         files.append(folder / "results.png")
         shown = [result for result in results if any(run.curve for run in result.runs)]
@@ -52,6 +56,15 @@ def write_results(table: Table, results: Sequence[CellResult], about: Conditions
             {result.cell.name: result.cell.published["AP"] for result in shown if "AP" in result.cell.published},
         )
     return files
+
+
+def is_result(file: Path) -> bool:
+    """Whether a file is a results.json, of this or an earlier version."""
+    try:
+        content = read_json(file)
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"table", "comparable", "cells"} <= set(content)
 
 
 def as_markdown(table: Table, results: Sequence[CellResult], about: Conditions) -> str:

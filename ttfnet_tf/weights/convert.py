@@ -11,6 +11,7 @@ from ttfnet_tf.config import Config
 from ttfnet_tf.data import coco_classes
 from ttfnet_tf.data.coco_file import read_coco
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import new_folder
 from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.runs.checkpoint import CheckpointStore, load_run
 from ttfnet_tf.runs.run_folder import Labels, RunFolder
@@ -120,5 +121,6 @@ def _refuse_used(folder: Path) -> None:
 def _write_run(folder: Path, config: Config, labels: Labels, model) -> None:
     # These weights have no moving averages.
     config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, ema_decay=0.0))
-    RunFolder(folder, config, labels)
-    CheckpointStore(folder / "checkpoints", {"model": model}, keep=1).save(0)
+    with new_folder(folder) as aside:
+        RunFolder(aside, config, labels)
+        CheckpointStore(aside / "checkpoints", {"model": model}, keep=1).save(0)

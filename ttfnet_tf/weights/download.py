@@ -8,7 +8,6 @@ huggingface_hub is not used: it does not compare the SHA-256 of what it download
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Optional
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.files import cannot_write, write_text
+from ttfnet_tf.files import new_file, write_text
 
 
 @dataclass(frozen=True)
@@ -116,27 +115,17 @@ def _stated_sha256(name: str, address: str) -> str:
 
 def _download(name: str, address: str, file: Path, expected: str) -> str:
     """Downloads to `file` if the content has the expected SHA-256, which is returned."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     digest = hashlib.sha256()
     try:
-        try:
-            answer = urllib.request.urlopen(address, timeout=_TIMEOUT)
-        except (OSError, HTTPException) as error:
-            raise _cannot_download(name, error) from None
-        with answer:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as target:
-                while chunk := _read_chunk(name, answer):
-                    digest.update(chunk)
-                    target.write(chunk)
+        answer = urllib.request.urlopen(address, timeout=_TIMEOUT)
+    except (OSError, HTTPException) as error:
+        raise _cannot_download(name, error) from None
+    with answer, new_file(file) as target:
+        while chunk := _read_chunk(name, answer):
+            digest.update(chunk)
+            target.write(chunk)
         if digest.hexdigest() != expected:
             raise UserError(f"{name}: {address} sent a file with the SHA-256 {digest.hexdigest()}, expected {expected}; it was deleted")
-        os.replace(temporary, file)
-    except OSError as error:
-        raise cannot_write(file, error) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
     return digest.hexdigest()
 
 

@@ -6,23 +6,25 @@ No file is trusted: nothing is unpickled, and `.pth` files are only ever read by
 
 from __future__ import annotations
 
-import contextlib
-import os
+import io
 import re
+import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.files import cannot_write
+from ttfnet_tf.files import new_file, write_bytes
+from ttfnet_tf.outputs import written_by
 from ttfnet_tf.weights.npz import NotArrays, read_npz
 
+WRITER = "ttfnet weights"
 WRITABLE = (".npz", ".safetensors", ".pth")
 _TORCH = (".pth", ".pt", ".tar")
 # The first release whose weights_only is safe (CVE-2025-32434).
@@ -106,14 +108,19 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], *, class_
     """
     path = Path(path)
     if path.suffix == ".npz":
-        _write(path, lambda file: np.savez(file, **tensors))
+        buffer = io.BytesIO()
+        np.savez(buffer, **tensors)
+        with zipfile.ZipFile(buffer, "a") as archive:
+            archive.comment = written_by(WRITER).encode()
+        write_bytes(path, buffer.getvalue())
     elif path.suffix == ".safetensors":
-        content = safetensors.numpy.save({name: _contiguous(name, array) for name, array in tensors.items()})
-        _write(path, lambda file: file.write(content))
+        content = {name: _contiguous(name, array) for name, array in tensors.items()}
+        write_bytes(path, safetensors.numpy.save(content, metadata={"written_by": WRITER}))
     elif path.suffix == ".pth":
         torch = _import_torch(path)
         state = OrderedDict((name, torch.tensor(array)) for name, array in tensors.items())
-        _write(path, lambda file: torch.save({"meta": {"CLASSES": tuple(class_names)}, "state_dict": state}, file))
+        with new_file(path) as file:
+            torch.save({"meta": {"written_by": WRITER, "CLASSES": tuple(class_names)}, "state_dict": state}, file)
     else:
         raise ValueError(f"path must have one of the suffixes {WRITABLE}, received {path}")
 
@@ -207,20 +214,6 @@ def _import_torch(path: Path) -> Any:
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < _OLDEST_TORCH:
         raise UserError(f"{path}: needs PyTorch 2.6 or newer, found {torch.__version__}, which does not read such files safely")
     return torch
-
-
-def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise cannot_write(path, error) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _cannot_read(path: Path, error: OSError) -> UserError:

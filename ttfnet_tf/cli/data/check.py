@@ -6,12 +6,14 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from ttfnet_tf.cli.options import CONFIG_HELP, load_settings, refuse_other_keys
+from ttfnet_tf.cli.options import CONFIG_HELP, add_overwrite, load_settings, refuse_other_keys
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.outputs import marked, refuse_to_overwrite
 
 # Settings that decide how training treats the findings.
 _KEYS = ("data.", "model.box_per_class")
+_WRITER = "ttfnet data check"
 
 
 def add_to(verbs) -> None:
@@ -35,6 +37,7 @@ def add_to(verbs) -> None:
     verb.add_argument("--config", metavar="CONFIG", help=CONFIG_HELP)
     verb.add_argument("--fix", metavar="OUT", help="write cleaned training annotations there, and a list of every change beside them")
     verb.add_argument("--json", metavar="FILE", help="also write the findings there")
+    add_overwrite(verb)
     verb.add_argument("--no-images", action="store_true", help="check the annotations only")
     verb.add_argument("--strict", action="store_true", help="exit code 2 for warnings too")
     verb.add_argument("--workers", type=int, default=0, metavar="N", help="images decoded at a time; default one for each processor")
@@ -49,12 +52,17 @@ def run(args: argparse.Namespace) -> int:
 
     from ttfnet_tf.doctor.check import check_data
     from ttfnet_tf.doctor.findings import Settings
-    from ttfnet_tf.doctor.fix import refuse_existing, write_fixed
+    from ttfnet_tf.doctor.fix import changes_path, refuse_existing, write_fixed
     from ttfnet_tf.doctor.report import report_lines
     from ttfnet_tf.files import write_json
     from ttfnet_tf.progress import ProgressMeter
 
+    inputs = [args.annotations, args.config, *(args.val or ())[:1]]
+    if args.json:
+        refuse_to_overwrite(args.json, _WRITER, inputs=inputs, overwrite=args.overwrite)
     if args.fix:
+        if args.json and Path(args.json).resolve() in (Path(args.fix).resolve(), changes_path(args.fix).resolve()):
+            raise UserError(f"--json {args.json} and --fix {args.fix} write the same file; name two")
         refuse_existing(args.fix)
     data = config.data
     settings = Settings(
@@ -79,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         )
     print("\n".join(report_lines(report)))
     if args.json:
-        write_json(Path(args.json), report.to_json())
+        write_json(Path(args.json), marked(_WRITER, report.to_json()))
         print(f"written: {args.json}")
     if args.fix:
         print("\n".join(write_fixed(report.splits[0], args.fix, settings).lines()))

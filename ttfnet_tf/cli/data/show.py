@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Sequence
 
-from ttfnet_tf.cli.options import CONFIG_HELP, load_settings, positive, refuse_other_keys
+from ttfnet_tf.cli.options import CONFIG_HELP, add_overwrite, load_settings, positive, refuse_other_keys
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
 
@@ -34,6 +34,7 @@ def add_to(verbs) -> None:
     verb.add_argument("images", metavar="IMAGES", help="folder of its images")
     verb.add_argument("--out", metavar="DIR", help="write a page <image id>.png for each image there")
     verb.add_argument("--tensorboard", metavar="LOGDIR", help="also, or only, write them for TensorBoard")
+    add_overwrite(verb)
     verb.add_argument("--ids", nargs="+", metavar="ID", help="ids of the images to show")
     verb.add_argument("--count", type=int, default=4, metavar="N", help="without --ids: images, spread evenly over the file; default 4")
     verb.add_argument("--epochs", nargs="+", default=list("01234"), metavar="E", help="epochs whose augmentation is shown; default 0 to 4")
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
         epochs=epochs,
         out=args.out,
         log_dir=args.tensorboard,
+        overwrite=args.overwrite,
     )
     print("\n".join(lines))
 

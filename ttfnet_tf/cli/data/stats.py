@@ -6,13 +6,15 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from ttfnet_tf.cli.options import CONFIG_HELP, load_settings, refuse_other_keys
+from ttfnet_tf.cli.options import CONFIG_HELP, add_overwrite, load_settings, refuse_other_keys
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.catalog import METHODS
+from ttfnet_tf.outputs import marked, refuse_to_overwrite
 
 # Settings that change the figures.
 _KEYS = ("data.", "targets.", "model.box_per_class", "decode.")
+_WRITER = "ttfnet data stats"
 
 
 def add_to(verbs) -> None:
@@ -32,12 +34,15 @@ def add_to(verbs) -> None:
     verb.add_argument("--stride", type=int, default=4, metavar="N", help="input pixels per cell; default 4, as in the network")
     verb.add_argument("--ceiling", action="store_true", help="also measure the AP that the targets themselves reach")
     verb.add_argument("--json", metavar="FILE", help="also write the figures there")
+    add_overwrite(verb)
 
 
 def run(args: argparse.Namespace) -> None:
     """Measures the targets, and prints the figures."""
     config = _settings(args)
     height, width = image_size = config.data.size
+    if args.json:
+        refuse_to_overwrite(args.json, _WRITER, inputs=[args.annotations, args.config], overwrite=args.overwrite)
 
     from ttfnet_tf.data.coco import load_coco
     from ttfnet_tf.files import write_json
@@ -75,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
         content["ceiling"] = ceiling
         print(f"{'ceiling':20} " + "  ".join(f"{name} {ceiling[name]:.3f}" for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")))
     if args.json:
-        write_json(Path(args.json), content)
+        write_json(Path(args.json), marked(_WRITER, content))
         print(f"written: {args.json}")
 
 

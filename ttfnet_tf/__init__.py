@@ -21,6 +21,10 @@ __all__ = ["Detector", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "Detector":
+        from ttfnet_tf.quiet_import import import_quietly, wants_everything
+
+        if not wants_everything():
+            import_quietly()
         from ttfnet_tf.inference.detector import Detector
 
         return Detector

@@ -2,8 +2,10 @@
 
 import functools
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image
 
 from ttfnet_tf import cli
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.inference.image_files import find_images
+from ttfnet_tf.inference.image_files import Sources, find_images
 from ttfnet_tf.inference.predict_images import drawing_path, prepare_output
 
 
@@ -184,30 +186,78 @@ def _names(found, folder):
 
 
 def test_sources_are_files_folders_and_patterns_each_image_once(photos):
-    assert _names(find_images([str(photos)])[0], photos) == ["a.PNG", "b.jpg"]
-    assert _names(find_images([str(photos / "inner" / "b.jpg"), f"{photos}/**/*.jpg"])[0], photos) == [
+    assert _names(find_images([str(photos)]).images, photos) == ["a.PNG", "b.jpg"]
+    assert _names(find_images([str(photos / "inner" / "b.jpg"), f"{photos}/**/*.jpg"]).images, photos) == [
         "inner/b.jpg",
         "b.jpg",
         "inner/c.jpg",
     ]
-    assert find_images([str(photos), str(photos / "b.jpg")])[1] == []
+    assert find_images([str(photos), str(photos / "b.jpg")]).failures == []
 
 
 def test_a_file_may_have_any_name_and_brackets_in_it(photos):
     odd = photos / "x[1].data"
     odd.write_bytes((photos / "b.jpg").read_bytes())
-    assert find_images([str(odd)]) == ([odd], [])
+    assert find_images([str(odd)]) == Sources(images=[odd])
 
 
 def test_sources_without_an_image_are_reported(photos, tmp_path):
     (tmp_path / "empty").mkdir()
-    found, failures = find_images([str(tmp_path / "empty"), str(tmp_path / "gone.jpg"), f"{photos}/*.bmp"])
-    assert found == []
-    assert [failure.reason.split(": ", 1)[1].split(" (")[0] for failure in failures] == [
+    found = find_images([str(tmp_path / "empty"), str(tmp_path / "gone.jpg"), f"{photos}/*.bmp"])
+    assert found.images == []
+    assert [failure.reason.split(": ", 1)[1].split(" (")[0] for failure in found.failures] == [
         "no image in this folder",
         "no such file",
         "no image matches",
     ]
+
+
+def test_the_content_of_a_file_decides_whether_a_folder_gives_it(photos):
+    image = (photos / "b.jpg").read_bytes()
+    taken = {"c.jfif": image, "no_suffix": image, "as.txt": image, "broken.jpg": b"", "text.png": b"text"}
+    for kind in ("PPM", "TGA", "GIF", "TIFF", "WEBP", "BMP"):
+        Image.new("RGB", (64, 64)).save(photos / f"{kind}.data", kind)
+        taken[f"{kind}.data"] = None
+    heic = b"\0\0\0\x18ftypheic" + bytes(500)
+    others = {
+        "d.heic": heic,
+        "e.HEIC": heic,
+        "f.jp2": b"\0\0\0\x0cjP  \r\n" + bytes(500),
+        "Thumbs.db": b"\xd0\xcf\x11\xe0",
+        "._b.jpg": b"\0\5\x16\7",
+    }
+    others |= {"g.mp4": b"\0\0\0\x18ftypisom" + bytes(500), "h": b"text"}
+    for name, content in (taken | others).items():
+        if content is not None:
+            (photos / name).write_bytes(content)
+    found = find_images([str(photos)])
+    assert _names(found.images, photos) == sorted(["a.PNG", "b.jpg", *taken])
+    skipped = "1 .db file, 1 .txt file, 2 HEIC images, 1 JPEG 2000 image, 1 hidden file, 1 other file, 1 video"
+    assert found == Sources(images=found.images, notes=[f"{photos}: skipped {skipped}; convert such images to JPEG or PNG"])
+
+
+def test_a_folder_or_pattern_of_videos(photos):
+    for name, content in {"z.m4v": b"\0\0\0\x18ftypM4V ", "y.data": b"\0\0\1\xba", "x.ts": (b"G" + bytes(187)) * 4}.items():
+        (photos / "inner" / name).write_bytes(content)
+    found = find_images([f"{photos}/inner/[xyz]*", f"{photos}/inner/*.jpg"])
+    assert _names(found.videos, photos / "inner") == ["x.ts", "y.data", "z.m4v"]
+    assert len(found.images) == 2
+    assert found.failures == found.notes == []
+
+
+@pytest.mark.parametrize("source", ["data.image_size=[256,256]", "decode.score_threshold=.5"])
+def test_a_setting_is_no_source(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        find_images([source])
+    assert str(caught.value) == f"{source}: no such file, and settings are not taken here; name images or videos"
+    Image.new("RGB", (64, 64)).save(tmp_path / source, "PNG")
+    assert find_images([source]).images == [Path(source)]
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(photos):
+    os.mkfifo(photos / "pipe.fifo")
+    assert _names(find_images([str(photos)]).images, photos) == ["a.PNG", "b.jpg"]
 
 
 def test_drawings_keep_the_name_or_get_a_number(tmp_path):

@@ -169,7 +169,7 @@ WRONG_FILES = {
     ),
     "no image": (
         _content(annotations=[{"id": 4, "category_id": 3, "bbox": [1, 2, 3, 4]}]),
-        "{path}: annotation id 4 belongs to image id None, which is not in 'images'",
+        "{path}: annotation id 4 belongs to image id null, which is not in 'images'",
     ),
     "unknown category": (
         _content(annotations=[_box(4, category=1)]),

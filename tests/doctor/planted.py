@@ -262,6 +262,7 @@ WHOLE = {
     "categories-differ": _other_name,
     "category-without-name": in_both(lambda one, free: one["categories"][2].update(name="")),
     "category-name-twice": in_both(lambda one, free: one["categories"][2].update(name="dog")),
+    "category-name-unprintable": in_both(lambda one, free: one["categories"][2].update(name="red\nfox")),
 }
 PLANTS = {
     "entry-malformed": _append("images", 3),
@@ -270,6 +271,7 @@ PLANTS = {
     "image-id-twice": lambda data, k, free: data.train["images"].append(dict(data.image(k))),
     "annotation-id-twice": lambda data, k, free: data.boxes(k)[1].update(id=data.boxes(k)[0]["id"]),
     "image-id-negative": _negative,
+    "reference-not-integer": box(category_id="1"),
     "image-id-unknown": lambda data, k, free: data.boxes(k)[0].update(image_id=free),
     "category-id-unknown": box(category_id=77),
     "annotation-id-zero": box(id=0),
@@ -279,6 +281,7 @@ PLANTS = {
     "image-small": lambda data, k, free: data.add_image(data.train, free, boxes=([2, 2, 14, 16],), size=(24, 40)),
     "image-without-boxes": _without_boxes,
     "image-without-usable-box": _crowds,
+    "box-in-another-form": box(bbox=["30", "20", "20", "15"]),
     "box-malformed": box(bbox=[1, 2, 3]),
     "box-not-finite": box(bbox=[1, 2, 3, float("nan")]),
     "area-malformed": box(area="12"),
@@ -301,6 +304,7 @@ PLANTS = {
     "box-ignore": box(ignore=1),
     "category-unused": in_both(_unused),
     "image-missing": image(file_name="gone.png"),
+    "image-misnamed": lambda data, k, free: data.image(k).update(file_name=data.image(k)["file_name"].upper()),
     "image-empty": file(".png", lambda path, _: path.write_bytes(b"")),
     "image-truncated": file(".jpg", _cut),
     "image-broken": file(".png", lambda path, _: path.write_bytes(b"<html>not found</html>")),

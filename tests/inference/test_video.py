@@ -3,6 +3,7 @@
 import functools
 import json
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from ttfnet_tf.config import Config, dump_config
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.video import writer
 from ttfnet_tf.inference.video.annotate import annotate_video
-from ttfnet_tf.inference.video.source import VideoSource, camera_number, quiet_opencv
+from ttfnet_tf.inference.video.source import VideoSource, camera_number, is_video, quiet_opencv
 from ttfnet_tf.inference.video.threads import BackgroundWorker, Prefetcher
 
 FPS, FRAMES = 10, 10
@@ -344,3 +345,71 @@ def test_opencv_is_quiet_for_a_while_only():
     with quiet_opencv():
         assert cv2.getLogLevel() == 0
     assert cv2.getLogLevel() == before
+
+
+# Rotation, formats and folders.
+
+
+def _turned(data, degrees):
+    """An .mp4 whose display matrix turns its frames clockwise, as phones write it."""
+    place = data.index(b"tkhd") + 4
+    matrix = place + (40 if data[place] == 0 else 52)
+    turns = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
+    a, b, c, d = (int(one) << 16 for one in turns)
+    return data[:matrix] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 0x40000000) + data[matrix + 36 :]
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_frames_are_turned_as_the_video_says(tmp_path, frames, degrees):
+    stored = [np.rot90(frame, degrees // 90) for frame in frames[:3]]  # anticlockwise
+    _write(tmp_path / "stored.mp4", stored)
+    (tmp_path / "turned.mp4").write_bytes(_turned((tmp_path / "stored.mp4").read_bytes(), degrees))
+    source = VideoSource(str(tmp_path / "turned.mp4"))
+    read = [frame.image for frame in source]
+    source.close()
+    assert source.size == frames[0].shape[:2]
+    assert [image.shape for image in read] == [frame.shape for frame in frames[:3]]
+    expected, _ = _read(tmp_path / "stored.mp4")
+    np.testing.assert_array_equal(read[0], np.rot90(expected[0], -degrees // 90))
+
+
+@pytest.mark.parametrize("name", ["a.m4v", "a.MPG", "a.wmv", "a.ts", "a.3gp", "a.mts", "a", "a.data", "a.jpg"])
+def test_a_video_is_recognised_by_its_content(predict, film, tmp_path, name):
+    copy = tmp_path / "in" / name
+    copy.write_bytes(film.read_bytes())
+    assert "10 frames, 15 detections" in predict(copy).out
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mpg", "PIM1"), (".wmv", "WMV2"), (".ts", "mp4v"), (".3gp", "mp4v"), (".m4v", "mp4v"), (".mkv", "mp4v")]
+)
+def test_videos_of_many_kinds_are_read(tmp_path, frames, suffix, codec):
+    path = tmp_path / f"film{suffix}"
+    _write(path, frames, fps=25, codec=codec)
+    assert is_video(str(path))
+    path.rename(tmp_path / "film")
+    assert is_video(str(tmp_path / "film"))
+    source = VideoSource(str(tmp_path / "film"))
+    assert source.size == frames[0].shape[:2]
+    assert sum(1 for _ in source) >= FRAMES - 1
+    source.close()
+
+
+def test_an_image_with_the_name_of_a_video_is_an_image(tmp_path, frames):
+    cv2.imwrite(str(tmp_path / "a.png"), frames[0])
+    (tmp_path / "a.png").rename(tmp_path / "a.ts")
+    assert not is_video(str(tmp_path / "a.ts"))
+
+
+def test_a_folder_of_videos(predict, film, tmp_path):
+    (film.parent / "film2.m4v").write_bytes(film.read_bytes())
+    (film.parent / "._film.avi").write_bytes(b"\0\5\x16\7")
+    printed = predict(film.parent)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["film.jsonl", "film.mp4", "film2.jsonl", "film2.mp4"]
+    assert printed.err == f"ttfnet: {film.parent}: skipped 1 hidden file\n"
+
+
+def test_a_list_of_addresses_is_never_opened(predict, tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: pytest.fail("opened"))
+    (tmp_path / "list.ts").write_text("#EXTM3U\n#EXTINF:1\nhttp://127.0.0.1:9/a.ts\n")
+    assert "list.ts: is broken, empty or of a codec" in predict(tmp_path / "list.ts", code=2).err

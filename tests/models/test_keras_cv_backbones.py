@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ttfnet_tf.config import config_of
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.keras2 import keras
 from ttfnet_tf.layers.batch_norm import MOMENTUM
@@ -24,6 +25,7 @@ from ttfnet_tf.models.detector import freeze
 from ttfnet_tf.models.parameters import named_buffers, named_parameters
 from ttfnet_tf.runs.moving_average import MovingAverage
 from ttfnet_tf.training.sgd import ReferenceSGD
+from ttfnet_tf.weights.pretrained import load_pretrained_of
 
 pytestmark = [
     pytest.mark.skipif(find_spec("keras_cv") is None, reason="needs keras-cv"),
@@ -182,6 +184,34 @@ def test_preset_gives_what_keras_cv_gives_on_raw_pixels(mobilenet, original, mon
         np.testing.assert_allclose(a, b, atol=1e-4 * float(np.abs(b).max()))
 
 
+def test_a_preset_in_a_folder_is_read_without_a_download(mobilenet, original, tmp_path, monkeypatch):
+    from keras_cv.src.utils import preset_utils
+
+    folder = tmp_path / "mobilenet.v3"  # a dot in its name makes it no file
+    preset_utils.save_to_preset(original, str(folder))
+    monkeypatch.setattr(preset_utils, "kagglehub", None)
+    config = config_of({"model": {"backbone": MOBILENET, "pretrained": str(folder)}}, source="test")
+    assert load_pretrained_of(config, mobilenet).startswith(f"{folder}: 201 tensors of keras-cv loaded into {MOBILENET}")
+    ours = keras.Model(mobilenet.input, mobilenet.get_layer(f"backbone.{LEVELS[-1]}").get_output_at(0))
+    theirs = keras.Model(original.input, original.get_layer(LEVELS[-1].partition(".")[2]).output)
+    a, b = ours(_images()), theirs(_images())
+    np.testing.assert_allclose(a, b, atol=1e-4 * float(np.abs(b).max()))
+
+
+def test_a_folder_without_a_preset_is_one_line(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=rf"^model.pretrained={tmp_path}: model.weights.h5 missing in this folder; "):
+        load_preset(None, str(tmp_path), backbone=MOBILENET)
+
+
+def test_a_folder_of_something_else_is_one_line(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.weights.h5").write_bytes(b"")
+    with pytest.raises(UserError, match=rf"^model.pretrained={tmp_path}: keras-cv cannot read it as weights of {MOBILENET} ") as caught:
+        load_preset(None, str(tmp_path), backbone=MOBILENET)
+    assert "\n" not in str(caught.value)
+
+
 def test_preset_of_another_form_changes_nothing(csp, monkeypatch):
     family = module._family(module._NETWORKS["csp_darknet_s"])
     other = family(stackwise_channels=[16, 32, 64, 128], stackwise_depth=[1, 3, 3, 1], include_rescaling=True)
@@ -231,7 +261,7 @@ def test_no_network_is_one_line(mobilenet, tmp_path, monkeypatch):
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
     with pytest.raises(
-        UserError, match=r"^model.pretrained=mobilenet_v3_small_imagenet: keras-cv cannot download it \(.*network.*$"
+        UserError, match=r"^model.pretrained=mobilenet_v3_small_imagenet: keras-cv cannot download it \(.*network.* name a folder .*$"
     ) as caught:
         load_preset(mobilenet, "mobilenet_v3_small_imagenet", backbone=MOBILENET)
     assert "\n" not in str(caught.value)

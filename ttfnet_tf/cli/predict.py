@@ -7,7 +7,7 @@ import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ttfnet_tf.cli.options import RUN_HELP, positive, threshold
 from ttfnet_tf.cli.parser import add_verb
@@ -15,6 +15,9 @@ from ttfnet_tf.config import load_stored
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.runs.run_folder import work_directory
+
+if TYPE_CHECKING:
+    from ttfnet_tf.inference.image_files import Sources
 
 
 def add_to(verbs) -> None:
@@ -55,26 +58,30 @@ def run(args: argparse.Namespace) -> None:
     }
     sources = [*args.sources, *args.rest]
 
+    from ttfnet_tf.inference.image_files import find_images
     from ttfnet_tf.inference.video.source import is_video
 
     videos = [source for source in sources if is_video(source)]
+    found = find_images([source for source in sources if source not in videos])
+    for note in found.notes:
+        print(f"ttfnet: {note}", file=sys.stderr)
+    videos += map(str, found.videos)
     if not videos:
         if args.show:
             raise UserError("--show is for videos and cameras; drawings of images are in --out")
-        _on_images(args, sources, batch_size or 8, thresholds)
-    elif len(videos) < len(sources):
-        other = next(source for source in sources if source not in videos)
+        _on_images(args, found, batch_size or 8, thresholds)
+    elif found.images or found.failures:
+        other = found.images[0] if found.images else found.failures[0].source
         raise UserError(f"{videos[0]} is a video and {other} is not; run predict on images and on videos separately")
     else:
         _on_videos(args, videos, batch_size or 1, thresholds)
 
 
-def _on_images(args: argparse.Namespace, sources: Sequence[str], batch_size: int, thresholds: dict[str, Any]) -> None:
-    from ttfnet_tf.inference.image_files import find_images
+def _on_images(args: argparse.Namespace, found: Sources, batch_size: int, thresholds: dict[str, Any]) -> None:
     from ttfnet_tf.inference.predict_images import predict_images, prepare_output
     from ttfnet_tf.progress import ProgressMeter
 
-    images, failures = find_images(sources)
+    images, failures = found.images, found.failures
     if not images:
         others = f", and nothing in {len(failures) - 1} more" if len(failures) > 1 else ""
         raise UserError(f"{failures[0].reason}{others}; name an image, a folder of images or a quoted pattern")

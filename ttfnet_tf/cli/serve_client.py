@@ -105,10 +105,13 @@ def _images(args: argparse.Namespace):
     """The image files, and the sources without any."""
     from ttfnet_tf.inference.image_files import find_images
 
-    images, missing = find_images([*args.sources, *args.rest])
-    if not images:
-        raise UserError(f"{missing[0].reason}; name an image, a folder of images or a quoted pattern")
-    return images, missing
+    found = find_images([*args.sources, *args.rest])
+    for note in found.notes:
+        print(f"ttfnet: {note}", file=sys.stderr)
+    if not found.images:
+        problem = found.failures[0].reason if found.failures else f"{found.videos[0]}: is a video"
+        raise UserError(f"{problem}; name an image, a folder of images or a quoted pattern")
+    return found.images, found.failures
 
 
 def _prepare_output(out: str | None) -> None:

@@ -8,6 +8,7 @@ Reference: mmdetection 1.0 `CocoDataset._parse_ann_info`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 _GEOMETRY_REASONS = {
     "negative": "boxes without area",
@@ -16,6 +17,11 @@ _GEOMETRY_REASONS = {
     "small": "boxes below min_box_size",
     "outside": "boxes outside their image",
 }
+
+
+def is_flag(value: Any) -> bool:
+    """Whether a value of "iscrowd" or "ignore" is 0, 1, true, false or not given; any other text or number is read as true by some."""
+    return value is None or (type(value) in (bool, int, float) and value in (0, 1))
 
 
 def reason_to_drop(annotation: dict, size: tuple[float, float], *, crowd: str, min_box_size: float) -> str | None:

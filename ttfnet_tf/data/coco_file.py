@@ -10,8 +10,12 @@ from typing import Any
 
 from pycocotools.coco import COCO
 
+from ttfnet_tf.data.box_rules import is_flag
+from ttfnet_tf.data.file_names import file_name_fault
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.json_text import NotJson, is_integer, is_number, read_json, short_json
+
+_LARGEST_CATEGORY = 2**31 - 1  # detections hold category ids as int32
 
 
 def read_coco(path: str | Path) -> COCO:
@@ -58,6 +62,8 @@ def _check_content(content: Any, path: Path) -> None:
             raise UserError(f"{path}: its list '{key}' is empty")
 
     for category in content["categories"]:
+        if abs(category["id"]) > _LARGEST_CATEGORY:
+            raise UserError(f"{path}: category id {category['id']} has more than 31 bits; give it a smaller one")
         if not isinstance(category.get("name"), str) or not category["name"]:
             raise UserError(f"{path}: category id {category['id']} has no name")
     for image in content["images"]:
@@ -65,6 +71,8 @@ def _check_content(content: Any, path: Path) -> None:
             raise UserError(f"{path}: image id {image['id']} is negative; ids must be 0 or more")
         if not isinstance(image.get("file_name"), str) or not image["file_name"]:
             raise UserError(f"{path}: image id {image['id']} has no file_name")
+        if fault := file_name_fault(image["file_name"]):
+            raise UserError(f"{path}: image id {image['id']} has a file_name that {fault}: {short_json(image['file_name'])}")
         if not all(is_number(image.get(side)) and image[side] >= 1 for side in ("width", "height")):
             raise UserError(f"{path}: image id {image['id']} ({image['file_name']}) has no width and height in pixels")
     for annotation in content["annotations"]:
@@ -75,14 +83,17 @@ def _check_annotation(annotation: dict, image_ids: set[int], categories: set[int
     where = f"{path}: annotation id {annotation['id']}"
     image, category, box = (annotation.get(key) for key in ("image_id", "category_id", "bbox"))
     if not is_integer(image) or image not in image_ids:
-        raise UserError(f"{where} belongs to image id {image}, which is not in 'images'")
+        raise UserError(f"{where} belongs to image id {short_json(image)}, which is not in 'images'")
     if not is_integer(category) or category not in categories:
-        raise UserError(f"{where} has category id {category}, which is not in 'categories' (known: {_some(categories)})")
+        raise UserError(f"{where} has category id {short_json(category)}, which is not in 'categories' (known: {_some(categories)})")
     if not isinstance(box, list) or len(box) != 4 or not all(is_number(side) for side in box):
         raise UserError(f"{where} has bbox {short_json(box)}, which is not four finite numbers x, y, width, height")
     area = annotation.get("area")
     if area is not None and not is_number(area):
         raise UserError(f"{where} has area {short_json(area)}, which is not a finite number")
+    for key in ("iscrowd", "ignore"):
+        if not is_flag(annotation.get(key)):
+            raise UserError(f"{where} has {key} {short_json(annotation[key])}, which is neither 0 nor 1")
 
 
 def _checked_ids(entries: list, kind: str, path: Path) -> set[int]:

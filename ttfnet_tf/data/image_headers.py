@@ -47,6 +47,17 @@ _OTHERS = (
     ("a Windows icon", b"\0\0\1\0"),
     ("a ZIP archive", b"PK\x03\x04"),
 )
+_MOVIE_ATOMS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
+_VIDEO_STARTS = (  # Matroska and WebM, MPEG, MPEG of cameras, Windows Media, Flash, Ogg, raw H.264
+    b"\x1a\x45\xdf\xa3",
+    b"\0\0\1\xba",
+    b"\0\0\1\xb3",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+    b"FLV\1",
+    b"OggS",
+    b"\0\0\0\1\x67",
+    b"YUV4MPEG2",
+)
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _AVIF_BRANDS = (b"avif", b"avis")
 
@@ -77,9 +88,13 @@ def image_format(data: bytes) -> str | None:
 
 
 def foreign_format(data: bytes) -> str | None:
-    """The name of a known format that cannot be read, with its article; None for anything else."""
-    if data[4:8] == b"ftyp":
-        return "a HEIC image" if data[8:12] in _HEIF_BRANDS else "a video"
+    """The name of a known format that is no image that can be read, with its article, such as "a video"; None for anything else."""
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return "a HEIC image"
+    if data[4:8] in _MOVIE_ATOMS or data.startswith(_VIDEO_STARTS) or (data[:4] == b"RIFF" and data[8:12] == b"AVI "):
+        return "a video"
+    if any(data[place : place + 377 : 188] == b"GGG" for place in (0, 4)) or data[4:389:192] == b"GGG":  # transport streams: .ts, .mts
+        return "a video"
     return next((name for name, start in _OTHERS if data.startswith(start)), None)
 
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ttfnet_tf.data.box_rules import is_flag
 from ttfnet_tf.doctor.box_geometry import OUTSIDE, check_geometry
 from ttfnet_tf.doctor.findings import Findings, Settings
 from ttfnet_tf.doctor.ids_and_names import entries_with_id
 from ttfnet_tf.doctor.inventory import ImageEntry, Inventory, SoundBox
+from ttfnet_tf.doctor.single_answers import box_of, whole_number
 from ttfnet_tf.json_text import is_number, short_json
 
 
@@ -30,14 +32,13 @@ def check_boxes(
         box = _check_annotation(position, annotation, images, inventory, findings)
         if box is not None and _is_object(box, findings, settings):
             sound.append(box)
-    misread = _other_format(sound)
-    if misread is None:
-        check_geometry(sound, inventory, findings, settings)
-        return
-    for box in sound:
+    misread, wrong = _other_format(sound)
+    for box in wrong:
         findings.add(misread, "annotations", box.position, **box.about, detail=f"bbox {short_json(box.annotation['bbox'])}")
         box.image.faulty = True
-    inventory.boxes.update(box.annotation["category_id"] for box in sound)
+    inventory.boxes.update(box.annotation["category_id"] for box in wrong)
+    positions = {box.position for box in wrong}
+    check_geometry([box for box in sound if box.position not in positions], inventory, findings, settings)
 
 
 def _check_annotation(
@@ -45,36 +46,43 @@ def _check_annotation(
 ) -> SoundBox | None:
     """The annotation if it can be read and its image is sound."""
     image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
-    is_known = type(image_id) is int and image_id in images
-    image = images[image_id] if is_known else None
+    image = images.get(whole_number(image_id))
     about = {"file": image.file if image else "", "image_id": image_id, "annotation_id": annotation["id"]}
     if annotation["id"] == 0:
         findings.add("annotation-id-zero", "annotations", position, **about)
-    faults = _faults(annotation, is_known, category_id, inventory.categories)
+    faults = _faults(annotation, image, images, category_id, inventory.categories)
     for code, detail in faults:
         findings.add(code, "annotations", position, **about, detail=detail)
     if image is None:
         return None
     image.annotations += 1
-    inventory.declared[category_id if type(category_id) is int else None] += 1
+    inventory.declared[whole_number(category_id)] += 1
     if faults:
         image.faulty = True
         return None
     return SoundBox(position, annotation, image)
 
 
-def _faults(annotation: dict, is_known_image: bool, category_id: object, categories: Mapping[int, str]) -> list[tuple[str, str]]:
+def _faults(
+    annotation: dict,
+    image: ImageEntry | None,
+    images: Mapping[int, ImageEntry | None],
+    category_id: object,
+    categories: Mapping[int, str],
+) -> list[tuple[str, str]]:
     """Faults that stop training: (code, detail)."""
     faults = []
-    if not is_known_image:
-        faults.append(("image-id-unknown", f"image id {short_json(annotation.get('image_id'))}"))
-    if type(category_id) is not int or category_id not in categories:
-        faults.append(("category-id-unknown", f"category id {short_json(category_id)}"))
+    for key, value, known in (("image", annotation.get("image_id"), images), ("category", category_id, categories)):
+        if type(value) is not int or value not in known:
+            is_meant = type(value) is not int and whole_number(value) in known
+            code = "reference-not-integer" if is_meant else f"{key}-id-unknown"
+            faults.append((code, f"{key} id {short_json(value)}"))
     box = annotation.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(type(side) in (int, float) for side in box):
-        faults.append(("box-malformed", f"bbox {short_json(box)}"))
-    elif not all(is_number(side) for side in box):
-        faults.append(("box-not-finite", f"bbox {short_json(box)}"))
+    if not isinstance(box, list) or len(box) != 4 or not all(is_number(side) for side in box):
+        size = image.size if image else None
+        is_number_of_json = isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)
+        code = "box-not-finite" if is_number_of_json else "box-malformed"
+        faults.append((code if box_of(annotation, size) is None else "box-in-another-form", f"bbox {short_json(box)}"))
     area = annotation.get("area")
     if area is not None and not is_number(area):
         faults.append(("area-malformed", f"area {short_json(area)}"))
@@ -88,9 +96,11 @@ def _is_object(box: SoundBox, findings: Findings, settings: Settings) -> bool:
         findings.add(code, "annotations", box.position, **box.about, detail=detail)
 
     crowd = box.annotation.get("iscrowd")
-    if crowd and (type(crowd) not in (int, bool) or crowd != 1):
-        add("crowd-malformed", f"iscrowd is {short_json(crowd)}")
-        return False
+    for key in ("iscrowd", "ignore"):
+        if not is_flag(box.annotation.get(key)):
+            add("crowd-malformed", f"{key} is {short_json(box.annotation[key])}")
+            box.image.faulty = True
+            return False
     if box.annotation.get("area") is None:
         add("area-missing")
     if box.annotation.get("ignore"):
@@ -102,15 +112,16 @@ def _is_object(box: SoundBox, findings: Findings, settings: Settings) -> bool:
     return True
 
 
-def _other_format(sound: Sequence[SoundBox]) -> str | None:
-    """The code for a file whose boxes are all of another format than COCO's."""
+def _other_format(sound: Sequence[SoundBox]) -> tuple[str, Sequence[SoundBox]]:
+    """The boxes of another format than COCO's, with the code for it: those inside the first pixel of their image, or all of the file."""
     if not sound:
-        return None
+        return "", ()
     boxes = np.array([box.annotation["bbox"] for box in sound], np.float64)
     limit = np.array([box.image.size[::-1] for box in sound], np.float64)  # [N, 2] width, height
     first, second = boxes[:, :2], boxes[:, 2:]
-    if (boxes >= 0).all() and (first + second <= 1.001).all() and (second > 0).all() and (boxes % 1 != 0).any():
-        return "boxes-relative"
+    in_first_pixel = (boxes >= 0).all(axis=1) & (first + second <= 1.001).all(axis=1) & (second > 0).all(axis=1)
+    if (boxes[in_first_pixel] % 1 != 0).any():
+        return "boxes-relative", [box for box, is_inside in zip(sound, in_first_pixel) if is_inside]
     is_outside = (first + second > limit + OUTSIDE).any(axis=1)
     fits_as_corners = (boxes >= 0).all() and (second > first).all() and (second <= limit + OUTSIDE).all()
-    return "boxes-as-corners" if len(boxes) >= 3 and is_outside.mean() >= 0.3 and fits_as_corners else None
+    return ("boxes-as-corners", sound) if len(boxes) >= 3 and is_outside.mean() >= 0.3 and fits_as_corners else ("", ())

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ttfnet_tf.doctor.annotations import check_annotations, read_annotations
 from ttfnet_tf.doctor.duplicate_images import check_duplicates, check_leaks
 from ttfnet_tf.doctor.findings import Finding, Findings, Settings
-from ttfnet_tf.doctor.image_files import ImageFacts, check_image_files, inspect_images
+from ttfnet_tf.doctor.image_files import ImageFacts, check_image_files, inspect_images, look_for_missing
 from ttfnet_tf.doctor.inventory import Inventory
 from ttfnet_tf.errors import UserError
 
@@ -27,6 +28,9 @@ class Split:
     content: Any  # the parsed file
     inventory: Inventory  # what is sound in it
     facts: list[ImageFacts]  # of `inventory.images`; empty if no image was opened
+    settings: Settings = field(default_factory=Settings)
+    with_images: bool = False  # whether the image files are opened
+    other: Split | None = None  # of a training set: the validation set that it was compared with
 
     def summary(self) -> str:
         """One line: what was checked."""
@@ -103,12 +107,45 @@ def check_data(
             on_start(len(flat))
         facts = inspect_images(flat, workers=workers or os.cpu_count() or 1, on_image=on_image)
         for split, part in zip(splits, paths):
-            split.facts, facts = facts[: len(part)], facts[len(part) :]
+            names = [entry.file for entry in split.inventory.images]
+            split.facts, facts = look_for_missing(facts[: len(part)], names, split.images), facts[len(part) :]
             check_image_files(split.inventory.images, split.facts, split.findings)
             check_duplicates(split.inventory.images, split.facts, split.findings)
     if len(splits) == 2:
         _compare(*splits)
+        splits[0].other = splits[1]
     return Report(splits)
+
+
+def check_again(split: Split, content: Any) -> tuple[Findings, dict[int, ImageFacts]]:
+    """Checks other annotations for the same images, and opens the files that were not opened before.
+
+    Args:
+        split: checked.
+        content: the annotations.
+
+    Returns:
+        The findings, and what the image files hold by their position in 'images'; nothing where `split` was checked without images.
+    """
+    findings = Findings(split.name, split.settings)
+    inventory = check_annotations(content, findings, split.settings, training=split.name == "train")
+    if not split.with_images:
+        return findings, {}
+    known = {entry.file: one for entry, one in zip(split.inventory.images, split.facts)}
+    new = [entry for entry in inventory.images if entry.file not in known]
+    opened = inspect_images([split.images / entry.file for entry in new], workers=os.cpu_count() or 1)
+    known.update((entry.file, one) for entry, one in zip(new, look_for_missing(opened, [entry.file for entry in new], split.images)))
+    facts = [known[entry.file] for entry in inventory.images]
+    check_image_files(inventory.images, facts, findings)
+    check_duplicates(inventory.images, facts, findings)
+    if split.other is not None:
+        _compare(Split(split.name, split.annotations, split.images, findings, content, inventory, facts), _copy_of(split.other))
+    return findings, {entry.position: one for entry, one in zip(inventory.images, facts)}
+
+
+def _copy_of(split: Split) -> Split:
+    """The split with findings of its own, to compare it with another one again."""
+    return dataclasses.replace(split, findings=Findings(split.name, split.settings))
 
 
 def _read(name: str, files: tuple[str | Path, str | Path], settings: Settings, with_images: bool) -> Split:
@@ -118,9 +155,9 @@ def _read(name: str, files: tuple[str | Path, str | Path], settings: Settings, w
     if with_images and not images.is_dir():
         raise UserError(f"{images}: is not a folder; name the folder of the images of {annotations}")
     if "not-json" in findings.codes():
-        return Split(name, annotations, images, findings, content, Inventory(), [])
+        return Split(name, annotations, images, findings, content, Inventory(), [], settings, with_images)
     inventory = check_annotations(content, findings, settings, training=name == "train")
-    return Split(name, annotations, images, findings, content, inventory, [])
+    return Split(name, annotations, images, findings, content, inventory, [], settings, with_images)
 
 
 def _compare(train: Split, val: Split) -> None:

@@ -1,8 +1,9 @@
 """`--fix`: writes a cleaned copy of an annotation file, and a list of every entry that was removed or changed.
 
-Only faults with one sensible answer are fixed; `fix_rules` has the rule for each kind of finding. Where training would be wrong and the
-answer is unknown, the image is dropped with its annotations; everything else stays and is reported. The list holds removed entries in
-full, so that nothing is lost.
+Only faults with one sensible answer are fixed; `fix_rules` has the rule for each kind of finding. What can be read is read: numbers from
+text, boxes from polygons and masks, sizes and names from the image files. Where training would be wrong and the answer is unknown, the
+image is dropped with its annotations; everything else stays and is reported. The list holds removed entries in full, so that nothing is
+lost.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttfnet_tf.doctor.annotations import check_annotations
-from ttfnet_tf.doctor.check import Split
+from ttfnet_tf.doctor.check import Split, check_again
 from ttfnet_tf.doctor.findings import Finding, Findings, Settings
 from ttfnet_tf.doctor.fix_draft import Draft
-from ttfnet_tf.doctor.fix_rules import ANNOTATION_RULES, IMAGE_RULES
+from ttfnet_tf.doctor.fix_rules import ANNOTATION_RULES, ENTRY_RULES, IMAGE_RULES, OBJECTS_LOST
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_json, write_text
 from ttfnet_tf.json_text import json_text, with_text
@@ -38,6 +39,9 @@ class Fixed:
         lines = [f"  {action:8} {section:12} {count:7}  {code}" for (action, section, code), count in sorted(self.counts.items())]
         total = sum(self.counts.values())
         lines.append(f"written: {self.out}, and the {total} removed or changed entries to {self.changes}")
+        lost = {code: count for (action, section, code), count in self.counts.items() if (action, section) == ("removed", "annotations")}
+        if objects := sum(lost.get(code, 0) for code in OBJECTS_LOST):
+            lines.append(f"{objects} annotations that give no box are removed: if they were objects, these are background now")
         remaining = ", ".join(f"{len(one.places)} {one.code}" for one in self.remaining if one.severity == "warning")
         return [*lines, f"not fixed, for you to check: {remaining}"] if remaining else lines
 
@@ -71,11 +75,15 @@ def write_fixed(split: Split, out: str | Path, settings: Settings) -> Fixed:
         if finding.code in _HOPELESS:
             _refuse(split, finding)
     draft = Draft(split)
-    draft.apply_all(IMAGE_RULES, split.findings)
+    for rules in ENTRY_RULES:
+        draft.apply_all(rules, _check(draft, split, settings))
+    for rules in IMAGE_RULES:
+        findings, draft.facts = check_again(split, draft.content)
+        draft.apply_all(rules, findings)
     remaining = _apply_in_rounds(draft, split, settings)
     for finding in remaining:
         if finding.severity == "error":
-            _refuse(split, finding)
+            _refuse(split, finding, draft)
     fixed = Fixed(Path(out), changes_path(out), Counter((one["action"], one["section"], one["code"]) for one in draft.log), remaining)
     write_text(fixed.changes, "".join(json_text(with_text(one)) + "\n" for one in draft.log))
     write_json(fixed.out, draft.content)
@@ -100,6 +108,15 @@ def _check(draft: Draft, split: Split, settings: Settings) -> Findings:
     return findings
 
 
-def _refuse(split: Split, finding: Finding) -> None:
+def _refuse(split: Split, finding: Finding, draft: Draft | None = None) -> None:
     detail = f" ({finding.places[0].detail})" if finding.places[0].detail else ""
+    if draft is not None and finding.code in ("section-empty", "nothing-to-use"):
+        reasons = Counter(one["code"] for one in draft.log if one["action"] == "removed")
+        if reasons:
+            code, count = reasons.most_common(1)[0]
+            example = next((place.detail for one in split.findings if one.code == code for place in one.places if place.detail), "")
+            raise UserError(
+                f"{split.annotations}: nothing to train on is left once {count} entries are removed for {code}"
+                f"{f' ({example})' if example else ''}; fix it by hand (nothing was written)"
+            )
     raise UserError(f"{split.annotations}: {finding.code}{detail} has no single answer; fix it by hand (nothing was written)")

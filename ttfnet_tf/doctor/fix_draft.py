@@ -19,6 +19,7 @@ class Draft:
 
     Attributes:
         content: the annotations as fixed so far.
+        facts: what the image files hold, by position in 'images'; of the content as it was when they were last opened.
         log: one entry for each change: action, code, section, entry (as it was) and, for a changed one, `to`.
     """
 
@@ -31,7 +32,7 @@ class Draft:
         self._index: dict[str, dict[str, list[int]]] = {}
         self._ids: dict[str, set[int]] = {}
         self._highest: dict[str, int] = {}
-        self._facts = {entry.position: one for entry, one in zip(split.inventory.images, split.facts)}
+        self.facts: dict[int, ImageFacts] = {}
 
     def apply_all(self, rules: Rules, findings: Findings) -> None:
         """Runs each rule on all places of its finding where the entry still exists, then `settle`s.
@@ -87,15 +88,19 @@ class Draft:
         return [position for position in self._index[key].get(json_text(identity), []) if self.exists("annotations", position)]
 
     def size_of(self, annotation: dict) -> tuple[float, float]:
-        """(height, width) of the image of an annotation, as stated."""
+        """(height, width) of the image of an annotation, as stated.
+
+        Raises:
+            KeyError: there is no such image.
+        """
         if "sizes" not in self._index:
-            self._index["sizes"] = {json_text(one["id"]): [one["height"], one["width"]] for one in self.content["images"]}
-        height, width = self._index["sizes"][json_text(annotation["image_id"])]
+            self._index["sizes"] = {json_text(one["id"]): [one.get("height"), one.get("width")] for one in self.content["images"]}
+        height, width = self._index["sizes"][json_text(annotation.get("image_id"))]
         return height, width
 
     def facts_of(self, place: Place) -> ImageFacts:
-        """What the file of an image holds. Before the first `settle` only: positions are those of the original file."""
-        return self._facts[place.position]
+        """What the file of an image holds. Before the next `settle` only."""
+        return self.facts[place.position]
 
     def new_id(self, section: str, wanted: int = -1) -> int:
         """`wanted` if it is 0 or more and free, else one above all."""

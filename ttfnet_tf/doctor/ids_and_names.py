@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ttfnet_tf.data.file_names import file_name_fault
 from ttfnet_tf.doctor.findings import Findings
 from ttfnet_tf.doctor.inventory import ImageEntry, text_or_empty
 from ttfnet_tf.json_text import is_number, short_json
+from ttfnet_tf.plain_text import printable
 
 
 def entries_with_id(section: list, name: str, kind: str, findings: Findings) -> Iterator[tuple[int, dict, bool]]:
@@ -46,7 +48,10 @@ def check_categories(section: list, findings: Findings) -> dict[int, str]:
         categories[identity] = text_or_empty(name)
         if not isinstance(name, str) or not name:
             findings.add("category-without-name", "categories", position, detail=f"category id {identity} has name {short_json(name)}")
-        elif name in names:
+            continue
+        if printable(name) != name:
+            findings.add("category-name-unprintable", "categories", position, detail=f"category id {identity} has name {short_json(name)}")
+        if name in names:
             findings.add("category-name-twice", "categories", position, detail=f"'{name}' is category id {names[name]} and {identity}")
         else:
             names[name] = identity
@@ -69,7 +74,7 @@ def check_image_entries(section: list, findings: Findings) -> dict[int, ImageEnt
         about = {"file": text_or_empty(name), "image_id": identity}
         images[identity] = None
         height, width = image.get("height"), image.get("width")
-        has_name = isinstance(name, str) and name != ""
+        has_name = isinstance(name, str) and name != "" and file_name_fault(name) is None
         has_size = all(is_number(side) and side >= 1 for side in (height, width))
         if identity < 0:
             findings.add("image-id-negative", "images", position, **about)

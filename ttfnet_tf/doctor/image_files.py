@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ttfnet_tf.data.file_names import FolderIndex
 from ttfnet_tf.data.images import ImageHeader, read_image_file, read_with_header
 from ttfnet_tf.doctor.findings import Findings
 from ttfnet_tf.doctor.inventory import ImageEntry
@@ -43,15 +45,16 @@ class ImageFacts:
     traits: tuple[tuple[str, str], ...] = ()  # (code, detail) of notes
     digest: bytes = b""  # of the file's bytes
     thumbnail: np.ndarray | None = None  # uint8 [32, 32] grey
+    found_as: str = ""  # of a missing file: the name, relative to the folder, of the one that must be meant
 
 
 def inspect_image(path: Path) -> ImageFacts:
     """Reads and decodes one file; what is wrong with it is its `problem`, nothing is raised."""
     try:
-        path.stat()  # named apart: a name that differs in case is a hint
+        path.stat()
         data = read_image_file(path, path.name)
     except (OSError, ValueError) as error:
-        return ImageFacts(path, ("image-missing", _why_missing(path, error)))
+        return ImageFacts(path, ("image-missing", _why_missing(error)))
     except UserError as error:
         return ImageFacts(path, ("image-broken", str(error).removeprefix(f"{path.name}: ")))
     if not data:
@@ -86,6 +89,23 @@ def inspect_images(paths: Sequence[Path], *, workers: int, on_image: Callable[[i
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return facts
+
+
+def look_for_missing(facts: Sequence[ImageFacts], names: Sequence[str], folder: Path) -> list[ImageFacts]:
+    """The facts; of a missing file, with the one in the folder that its name must mean, if there is one.
+
+    Args:
+        facts: of files.
+        names: of the same, as annotated.
+        folder: that they are relative to.
+    """
+    index, looked = FolderIndex(folder), []
+    for one, name in zip(facts, names):
+        if one.problem and one.problem[0] == "image-missing" and (found := index.find(name)):
+            detail = f"{one.problem[1]}, but there is {found[0]}: {found[1]}"
+            one = dataclasses.replace(one, problem=("image-misnamed", detail), found_as=found[0])
+        looked.append(one)
+    return looked
 
 
 def check_image_files(entries: Sequence[ImageEntry], facts: Sequence[ImageFacts], findings: Findings) -> None:
@@ -142,8 +162,5 @@ def _is_truncated(data: bytes, reason: str) -> bool:
     return not has_end and data.startswith((b"\xff\xd8", b"\x89PNG"))
 
 
-def _why_missing(path: Path, error: Exception) -> str:
-    if "\\" in str(path) and Path(str(path).replace("\\", "/")).exists():
-        return "no such file; its name has \\ where this system has /"
-    same = [one.name for one in path.parent.glob("*") if one.name.lower() == path.name.lower()] if path.parent.is_dir() else []
-    return f"no such file, but there is {same[0]}" if same else (getattr(error, "strerror", None) or str(error)).lower()
+def _why_missing(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()

@@ -71,6 +71,9 @@ _IDS = {
     "image-id-twice": Kind("error", "repeated image ids", _STOPS, "--fix removes repeats, and both images if their files differ"),
     "annotation-id-twice": Kind("error", "repeated annotation ids", _STOPS, "--fix gives them new ids"),
     "image-id-negative": Kind("error", "negative image ids", _STOPS, "--fix gives them new ids"),
+    "reference-not-integer": Kind(
+        "error", 'annotations whose image or category id is text or decimal, such as "4" and 4.0', _STOPS, "--fix makes them integers"
+    ),
     "image-id-unknown": Kind("error", "annotations of an image that is not in 'images'", _STOPS, "add the image, or let --fix remove them"),
     "category-id-unknown": Kind(
         "error", "annotations of a category that is not in 'categories'", _STOPS, "add the category, or let --fix remove them"
@@ -78,6 +81,12 @@ _IDS = {
     "annotation-id-zero": Kind("note", "annotations with id 0", "get another id in memory, because COCOeval reads 0 as 'no match'"),
     "category-ids-gap": Kind("note", "gaps between category ids", "none: class k is the k-th id in ascending order"),
     "category-without-name": Kind("error", "categories without a name", _STOPS, "name them; --fix names them 'category <id>'"),
+    "category-name-unprintable": Kind(
+        "warning",
+        "category names with line breaks or other control characters",
+        "shown with blanks in their place, in labels.txt, too",
+        "--fix puts blanks in their place",
+    ),
     "category-name-twice": Kind(
         "warning", "repeated category names", "each id is a class of its own", "merge the categories, or rename one of them"
     ),
@@ -112,18 +121,24 @@ _IMAGE_ENTRIES = {
     ),
 }
 _BOXES = {
+    "box-in-another-form": Kind(
+        "error",
+        "annotations whose box is text, or stands in their polygon or mask only",
+        _STOPS,
+        "--fix writes it as four numbers: those of the text, or the extent of the polygon or mask",
+    ),
     "box-malformed": Kind("error", "boxes that are not four numbers", _STOPS, _REDRAW),
     "box-not-finite": Kind("error", "boxes with NaN or infinite numbers", _STOPS, _REDRAW),
     "area-malformed": Kind("error", "areas that are not finite numbers", _STOPS, "--fix sets them to width x height"),
     "crowd-malformed": Kind(
         "error",
-        "values of iscrowd other than 0, 1, true or false",
-        "read as crowd unless 0, false, null or empty: even the text '0' is crowd",
-        "--fix reads texts such as '0' and 'true', and removes the other boxes",
+        "values of iscrowd and ignore other than 0, 1, true or false",
+        _STOPS,
+        "--fix reads texts such as '0' and 'true', and takes other values for 1: what such boxes hold is not trained on",
     ),
     "boxes-relative": Kind(
         "error",
-        "boxes as fractions of the image instead of pixels",
+        "boxes as fractions of the image instead of pixels: all of their file, or those inside its first pixel",
         "read as pixels: too small, so they are dropped, and training stops if no box is left",
         "--fix converts them to pixels",
     ),
@@ -255,6 +270,13 @@ _IMAGE_FILES = {
         "missing image files",
         _STOPS_AT_START,
         "check the folder of the images, let --fix drop these images, or set data.broken_images=skip",
+        under={("broken_images", "skip"): ("warning", "skipped and counted (data.broken_images=skip), unless all are missing")},
+    ),
+    "image-misnamed": Kind(
+        "error",
+        "image files that lie there under nearly the same name",
+        _STOPS_AT_START,
+        "--fix writes the names of the files",
         under={("broken_images", "skip"): ("warning", "skipped and counted (data.broken_images=skip), unless all are missing")},
     ),
     "image-empty": Kind("error", "image files of 0 bytes", _STOPS_LATER, _REPLACE_FILE, under=_SKIPPED),

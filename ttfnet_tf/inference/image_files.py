@@ -1,13 +1,22 @@
-"""Finds the image files behind names, folders and patterns of a command line."""
+"""Finds the images and videos behind names, folders and patterns of a command line, by what the files hold."""
 
 from __future__ import annotations
 
 import glob
+import os
+import re
+import stat
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ttfnet_tf.data.image_headers import foreign_format, image_format
 from ttfnet_tf.data.images import IMAGE_SUFFIXES
+from ttfnet_tf.errors import UserError
+
+_START, _END = 400, 32  # bytes of a file that say its format
+_SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)+=")
 
 
 @dataclass(frozen=True)
@@ -18,33 +27,85 @@ class Failure:
     reason: str  # one line that names the source
 
 
-def find_images(sources: Sequence[str]) -> tuple[list[Path], list[Failure]]:
+@dataclass
+class Sources:
+    """What the sources of a command line hold."""
+
+    images: list[Path] = field(default_factory=list)  # in the order of the sources, each once, sorted within a folder or pattern
+    videos: list[Path] = field(default_factory=list)  # of folders and patterns that hold no image
+    failures: list[Failure] = field(default_factory=list)  # sources that gave nothing
+    notes: list[str] = field(default_factory=list)  # a line for every folder and pattern of which files were skipped
+
+
+def find_images(sources: Sequence[str]) -> Sources:
     """Finds the files behind names, folders (not their sub-folders) and patterns such as `photos/**/*.jpg`.
 
-    A file that is named in full is taken whatever its suffix.
+    A file that is named in full is taken as it is. In folders and patterns the content decides, so that names do not matter; a file
+    whose name says image is taken even if it is broken, to be reported. Hidden files, such as `._a.jpg` of macOS, are skipped. Everything
+    that is skipped is counted in a note.
 
-    Returns:
-        The files in the order of the sources, each once, sorted within a folder or pattern; and the sources that gave none.
+    Raises:
+        UserError: a source is a setting.
     """
     files: dict[Path, Path] = {}  # resolved -> as named
-    failures = []
+    found = Sources()
     for source in sources:
-        path = Path(source)
+        path, videos = Path(source), len(found.videos)
+        if not os.path.lexists(source.replace("\0", "")) and _SETTING.match(source):
+            raise UserError(f"{source}: no such file, and settings are not taken here; name images or videos")
         if path.is_dir():
-            found = _images_only(path.iterdir())
+            given = _sort(source, path.iterdir(), found)
             problem = f"{source}: no image in this folder (sub-folders: name '{source}/**/*')"
         elif path.exists() or not glob.has_magic(source):
-            found = [path] if path.is_file() else []
+            given = [path] if path.is_file() else []
             problem = f"{source}: no such file"
         else:
-            found = _images_only(Path(name) for name in glob.glob(source, recursive=True))
+            given = _sort(source, (Path(name) for name in glob.glob(source, recursive=True)), found)
             problem = f"{source}: no image matches"
-        if not found:
-            failures.append(Failure(source, problem))
-        for file in found:
+        if not given and len(found.videos) == videos:
+            found.failures.append(Failure(source, problem))
+        for file in given:
             files.setdefault(file.resolve(), file)
-    return list(files.values()), failures
+    found.images = list(files.values())
+    return found
 
 
-def _images_only(paths: Iterable[Path]) -> list[Path]:
-    return sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+def content_of(path: Path) -> str | None:
+    """What a file is by its content: "an image", "a video", another known format such as "a HEIC image", or None."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+        with open(path, "rb") as file:
+            start = file.read(_START)
+            file.seek(max(0, os.path.getsize(path) - _END))
+            end = file.read(_END)
+    except (OSError, ValueError):
+        return None
+    return "an image" if image_format(start if len(start) < _START else start + end) else foreign_format(start)
+
+
+def _sort(source: str, paths: Iterable[Path], found: Sources) -> list[Path]:
+    """The images among some files; notes the others, and takes the videos where there is no image."""
+    images, videos, skipped = [], [], Counter[str]()
+    for path in sorted(paths):
+        if path.is_dir():
+            continue
+        if path.name.startswith("."):
+            skipped["hidden file"] += 1
+            continue
+        content = content_of(path)
+        if content == "an image" or path.suffix.lower() in IMAGE_SUFFIXES:
+            images.append(path)
+        elif content == "a video":
+            videos.append(path)
+        else:
+            skipped[content.split(" ", 1)[1] if content else f"{path.suffix.lower() or 'other'} file"] += 1
+    if not images:
+        found.videos += videos
+    elif videos:
+        skipped["video"] += len(videos)
+    if skipped:
+        counts = ", ".join(f"{count} {what}{'s' if count > 1 else ''}" for what, count in sorted(skipped.items()))
+        advice = "; convert such images to JPEG or PNG" if any(what.endswith("image") for what in skipped) else ""
+        found.notes.append(f"{source}: skipped {counts}{advice}")
+    return images

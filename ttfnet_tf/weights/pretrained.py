@@ -18,6 +18,6 @@ def load_pretrained_of(config: Config, model: keras.Model) -> str:
     """
     source = str(config.model.pretrained)
     of_keras_cv = config.model.backbone.startswith("keras_cv/")
-    if of_keras_cv and not (source.startswith("timm/") or Path(source).suffix):
+    if of_keras_cv and (Path(source).is_dir() or not (source.startswith("timm/") or Path(source).suffix)):
         return load_preset(model, source, backbone=config.model.backbone)
     return str(load_pretrained(model, source))

@@ -15,8 +15,31 @@ import numpy as np
 
 from ttfnet_tf.data.images import OPENCV_LOG
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.image_files import content_of
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
+# Names of videos, for files that are missing or broken; otherwise the content decides.
+VIDEO_SUFFIXES = frozenset(
+    [
+        ".mp4",
+        ".m4v",
+        ".avi",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".mpg",
+        ".mpeg",
+        ".wmv",
+        ".asf",
+        ".ts",
+        ".mts",
+        ".m2ts",
+        ".3gp",
+        ".3g2",
+        ".flv",
+        ".ogv",
+        ".vob",
+    ]
+)
 _CAMERA = "camera:"
 _USUAL_FPS = 25.0  # of a file that does not say, and of the video of a camera
 
@@ -54,8 +77,14 @@ class VideoSource:
         if self.camera is None and not Path(source).is_file():
             wrong = "must be camera: and a number, such as camera:0" if source.startswith(_CAMERA) else "no such file"
             raise UserError(f"{source}: {wrong}; name a video or a camera")
-        self._capture, self._clock = open_capture(source if self.camera is None else self.camera), clock
-        self._first = self._read() if self._capture.isOpened() else None
+        self._clock = clock
+        self._capture: Any = None
+        self._first = None
+        if self.camera is not None or content_of(Path(source)) == "a video":  # FFmpeg would follow a text file that lists addresses
+            self._capture = open_capture(source if self.camera is None else self.camera)
+            if self.camera is None:
+                self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # phones store frames as the sensor lies; off from OpenCV 4.11 on
+            self._first = self._read() if self._capture.isOpened() else None
         if self._first is None:
             self.close()
             if self.camera is not None:
@@ -85,7 +114,8 @@ class VideoSource:
 
     def close(self) -> None:
         """Closes the file or camera."""
-        self._capture.release()
+        if self._capture is not None:
+            self._capture.release()
 
     def _read(self) -> np.ndarray | None:
         try:
@@ -104,8 +134,11 @@ def camera_number(source: str) -> int | None:
 
 
 def is_video(source: str) -> bool:
-    """Whether a source is a camera, or a video file by its name."""
-    return source.startswith(_CAMERA) or camera_number(source) is not None or Path(source).suffix.lower() in VIDEO_SUFFIXES
+    """Whether a source is a camera or a video file: by its content, or by its name if the content says nothing."""
+    if source.startswith(_CAMERA) or camera_number(source) is not None:
+        return True
+    content = content_of(Path(source))
+    return content == "a video" or (content is None and Path(source).suffix.lower() in VIDEO_SUFFIXES and not Path(source).is_dir())
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ttfnet_tf.errors import UserError
@@ -125,11 +126,11 @@ def keras_cv_backbone(inputs, *, network: str, width: int = 64, synchronized: bo
 
 
 def load_preset(model: keras.Model, preset: str, *, backbone: str) -> str:
-    """Downloads one of keras-cv's pretrained backbones and copies its values; only ever called because the user has named it.
+    """Copies the values of one of keras-cv's pretrained backbones; downloads it only where the user has named it by keras-cv's name.
 
     Args:
         model: from `build_model`, of full width.
-        preset: keras-cv's name of the weights, e.g. `resnet50_imagenet`.
+        preset: keras-cv's name of the weights, e.g. `resnet50_imagenet`; or a folder with config.json and model.weights.h5.
         backbone: the model's, e.g. `keras_cv/resnet50`.
 
     Returns:
@@ -140,13 +141,19 @@ def load_preset(model: keras.Model, preset: str, *, backbone: str) -> str:
     """
     description = _NETWORKS[backbone.partition("/")[2]]
     family = _family(description)
-    _check_preset(preset, backbone, description, family)
+    is_folder = Path(preset).is_dir()
+    if is_folder:
+        _check_folder(preset)
+    else:
+        _check_preset(preset, backbone, description, family)
     try:
         source = family.from_preset(preset, load_weights=True)
     except Exception as error:  # the packages in between raise a dozen unrelated classes when a download fails
+        if is_folder:
+            raise UserError(f"model.pretrained={preset}: keras-cv cannot read it as weights of {backbone} ({_one_line(error)})") from error
         raise UserError(
-            f"model.pretrained={preset}: keras-cv cannot download it ({_one_line(error)}); it needs the network once, "
-            "without it leave model.pretrained out"
+            f"model.pretrained={preset}: keras-cv cannot download it ({_one_line(error)}); it needs the network once; "
+            "without it name a folder with its config.json and model.weights.h5, or leave model.pretrained out"
         ) from error
     values = {name: layer.get_weights() for name, layer in _named_layers(source, description).items() if layer.weights}
     targets = {layer.name: layer for layer in model.layers if layer.name.startswith("backbone.") and layer.weights}
@@ -158,6 +165,12 @@ def load_preset(model: keras.Model, preset: str, *, backbone: str) -> str:
     for name, layer in targets.items():
         layer.set_weights(values[name])
     return f"{preset}: {sum(map(len, values.values()))} tensors of keras-cv loaded into {backbone}, trained on pixels from 0 to 1"
+
+
+def _check_folder(folder):
+    missing = [name for name in ("config.json", "model.weights.h5") if not (Path(folder) / name).is_file()]
+    if missing:
+        raise UserError(f"model.pretrained={folder}: {' and '.join(missing)} missing in this folder; keras-cv's weights are both files")
 
 
 def _check_preset(preset, backbone, description, family):

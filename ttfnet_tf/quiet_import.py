@@ -12,8 +12,19 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 
 
-class QuietImport(MetaPathFinder):
-    """Put first in `sys.meta_path`, it makes the next import of TensorFlow quiet. What goes wrong still arrives as an exception."""
+def import_quietly() -> None:
+    """Makes the first import of TensorFlow in this process quiet. What goes wrong still arrives as an exception."""
+    if "tensorflow" not in sys.modules and not any(isinstance(finder, _QuietImport) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _QuietImport())
+
+
+def wants_everything() -> bool:
+    """Whether somebody asked to see all that TensorFlow prints: --debug, or the variable that it sets."""
+    return os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"
+
+
+class _QuietImport(MetaPathFinder):
+    """First in `sys.meta_path`, it wraps the next import of TensorFlow."""
 
     def find_spec(self, fullname, path, target=None) -> ModuleSpec | None:
         if fullname != "tensorflow":

@@ -124,7 +124,7 @@ WRONG_VALUES = [
     ("train.epoch=3", "did you mean 'train.epochs'?"),
     ("lr=0.1", "unknown key 'lr'; did you mean"),
     ("optim.lr.value=3", "optim.lr"),
-    ("optim.lr=fast", "optim.lr: Value 'fast'"),
+    ("optim.lr=fast", "optim.lr=fast must be a number, such as 0.016"),
     ("train.epochs=2.5", "train.epochs"),
     ("train.epochs=null", "train.epochs"),
     ("optim.scale_lr=perhaps", "optim.scale_lr"),

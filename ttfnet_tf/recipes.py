@@ -46,7 +46,7 @@ def recipe_file(name: str | Path) -> Path | None:
 
 def recipe_hint(name: str | Path) -> str:
     """What to do about a `name` that is no file and no recipe, for the end of a message."""
-    nearest = [] if Path(name).is_absolute() else difflib.get_close_matches(Path(name).with_suffix("").name, list(recipes()), n=1)
+    nearest = [] if Path(name).is_absolute() else difflib.get_close_matches(Path(name).stem, list(recipes()), n=1)
     if nearest:
         return f"did you mean '{nearest[0]}'? ttfnet train --list prints the recipes"
     return "name a YAML file, or a recipe that ttfnet train --list prints"

@@ -163,7 +163,7 @@ TABLE = {
     "wrong type": (
         TRAIN,
         text("a.yaml", "train: {epochs: many}"),
-        "{tmp}/a.yaml: train.epochs: Value 'many' of type 'str' could not be converted to Integer",
+        "{tmp}/a.yaml: train.epochs=many must be an integer, such as 12",
     ),
     "no such choice": (
         TRAIN,
@@ -199,7 +199,7 @@ TABLE = {
     "override of a wrong type": (
         f"{TRAIN} optim.lr=fast",
         None,
-        "override 'optim.lr=fast': optim.lr: Value 'fast' of type 'str' could not be converted to Float",
+        "override 'optim.lr=fast': optim.lr=fast must be a number, such as 0.016",
     ),
     "override that is no YAML": (
         f"{TRAIN} data.image_size=[64",

@@ -1,25 +1,25 @@
-"""From YAML files and `key=value` overrides to a checked `Config`, and back. Nothing else in the package knows YAML or omegaconf.
+"""From YAML files and `key=value` overrides to a checked `Config`, and back. Nothing else in the package knows YAML.
 
 A setting that nothing reads, such as `targets.beta` with CenterNet, is refused when it is set in the file that chooses CenterNet, in a
 later file, or on the command line. One that comes from an earlier file goes back to its default, so that the one override
 `optim.schedule=cosine` works with every recipe.
 """
 
-import copy
 import dataclasses
 import difflib
 import functools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union, cast
+from typing import Any, Union
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from ttfnet_tf.config.rules import check_choices, check_values, unread
-from ttfnet_tf.config.schema import Config, list_settings, value_of, with_value
+from ttfnet_tf.config.schema import PATHS, Config, list_settings, value_of, with_value
+from ttfnet_tf.config.values import is_text, read_value
+from ttfnet_tf.config.yaml_tree import MAX_BYTES, Text, read_tree, shown
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.recipes import find_recipe, recipe_file, recipe_hint
 
@@ -51,6 +51,7 @@ def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> Config
     Raises:
         UserError: file missing or not YAML, unknown key, wrong type, impossible combination, or a setting that nothing reads.
     """
+    _check_name(Path(path), "")
     path = find_recipe(path)
     chain = [_Source(str(file), content, rank) for rank, (file, content) in enumerate(_read_with_base(path))]
     return _build(chain, overrides, str(path))
@@ -79,10 +80,10 @@ def dump_config(config: Config) -> str:
 def _build(chain: Sequence[_Source], overrides: Sequence[str], source: str) -> Config:
     """Contents of files, each over the earlier ones, then overrides, checked."""
     sources = [*chain, *(_override(text, len(chain)) for text in overrides)]
-    merged = copy.deepcopy(_schema())
+    config = Config()
     for one in sources:
-        merged = _merge(merged, one.content, one.name)
-    config = cast(Config, OmegaConf.to_object(merged))
+        _refuse_unknown_keys(one.content, Config, "", one.name)
+        config = _merged(config, one.content, "", one.name)
     check_choices(config, source)
     config = _without_unread(config, sources)
     check_values(config, source)
@@ -109,39 +110,46 @@ def _without_unread(config: Config, sources: Sequence[_Source]) -> Config:
 
 
 def _shown(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else shown(value)
 
 
 def _override(text: str, rank: int) -> _Source:
     key, separator, value = text.partition("=")
-    name = f"override '{text}'"
+    name = f"override '{shown(text)}'"
     if not separator or not key or not value:
         raise UserError(f"{name} must have the form key=value, e.g. optim.lr=0.01")
-    assignment = OmegaConf.create()
-    try:
-        OmegaConf.update(assignment, key, yaml.safe_load(value))
-    except yaml.YAMLError as error:
-        raise UserError(f"{name}: its value is not YAML ({_yaml_fault(error)})") from None
-    except OmegaConfBaseException as error:
-        raise UserError(f"{name}: {_first_line(error)}") from None
-    return _Source(name, cast(dict, OmegaConf.to_container(assignment)), rank)
+    kind = _types().get(key)
+    content: Any
+    if kind in (int, float, bool) or (is_text(kind) and not (value[0] in "'\"" and value[-1] == value[0] and len(value) > 1)):
+        content = Text(value)  # as it is: text may look like a number, a date or a comment
+    else:
+        content = read_tree(value, f"{name}: its value")
+    for part in reversed(key.split(".")):
+        content = {part: content}
+    return _Source(name, content, rank)
 
 
 @functools.cache
-def _schema():
-    """Every setting at its default; only copies of it are changed."""
-    schema = OmegaConf.structured(Config)
-    _make_writable(schema)
-    return schema
+def _types() -> dict[str, Any]:
+    """The type of every setting."""
+    return {setting.key: setting.type for setting in list_settings()}
 
 
-def _make_writable(node):
-    """Frozen dataclasses give read-only nodes; merging needs them open."""
-    OmegaConf.set_readonly(node, False)
-    if OmegaConf.is_dict(node):
-        for key in node:
-            if OmegaConf.is_config(node._get_node(key)):
-                _make_writable(node._get_node(key))
+def _merged(section: Any, content: Mapping[str, Any], prefix: str, source: str) -> Any:
+    """A section with content over it, whose keys are known."""
+    changes, types = {}, {one.name: one.type for one in dataclasses.fields(section)}
+    for name, value in content.items():
+        key, old = f"{prefix}{name}", getattr(section, name)
+        if dataclasses.is_dataclass(old):
+            changes[name] = _merged(old, value, f"{key}.", source)
+        else:
+            changes[name] = read_value(value, types[name], _defaults()[key], f"{source}: {key}", is_path=key in PATHS)
+    return dataclasses.replace(section, **changes)
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    return {setting.key: setting.default for setting in list_settings()}
 
 
 def _read_with_base(path: Path) -> list[tuple[Path, dict]]:
@@ -152,27 +160,44 @@ def _read_with_base(path: Path) -> list[tuple[Path, dict]]:
         if any(file.resolve() == seen.resolve() for seen, _ in chain):
             raise UserError(f"{path}: base files form a circle at {file}")
         content = _read_yaml(file, role)
-        base = content.pop("base", None)
+        written = content.pop("base", None)
         chain.insert(0, (file, content))
-        if base is None:
+        if written is None or (isinstance(written, Text) and written.is_null):
             return chain
-        if not isinstance(base, str):
-            raise UserError(f"{file}: base={base} must be the name of one YAML file")
+        if not isinstance(written, Text):
+            raise UserError(f"{file}: base={shown(written)} must be the name of one YAML file")
+        base = read_value(written, str, None, f"{file}: base", is_path=True)
         beside = file.parent / base
+        _check_name(beside, f" (base of {file})")
         file, role = beside if beside.is_file() else recipe_file(base) or beside, f" (base of {file})"
 
 
-def _read_yaml(path: Path, role: str) -> dict:
+def _check_name(path: Path, role: str) -> None:
+    """Refuses what cannot be the name of a file."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # too long, a NUL
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{shown(path, 300)}{role}: cannot be read ({reason})") from None
+
+
+def _read_yaml(path: Path, role: str) -> dict:
+    name = f"{shown(path, 300)}{role}"
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise UserError(f"{name}: is not a regular file; {recipe_hint(path)}")
+        with open(path, "rb") as file:
+            content = read_tree(file.read(4 * MAX_BYTES + 1).decode("utf-8-sig"), str(path))
     except OSError as error:
-        raise UserError(f"{path}{role}: cannot be read ({error.strerror}); {recipe_hint(path)}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not YAML ({_yaml_fault(error)})") from None
+        raise UserError(f"{name}: cannot be read ({error.strerror}); {recipe_hint(path)}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not YAML (not UTF-8 text)") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError(f"{path}: must hold sections such as 'model:', found {type(content).__name__}")
+        raise UserError(f"{path}: must hold sections such as 'model:', found {'list' if isinstance(content, list) else 'text'}")
     return content
 
 
@@ -185,17 +210,6 @@ def _with_new_names(content: Mapping[str, Any], prefix: str = "") -> dict[str, A
     return tree
 
 
-def _merge(settings, content: Any, source: str):
-    """`settings` with `content` over it; the object given must not be used any more."""
-    _refuse_unknown_keys(content, Config, "", source)
-    try:
-        return OmegaConf.unsafe_merge(settings, content)  # without a copy of everything, which is what takes time
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None)
-        where = f"{source}: {key}: " if key else f"{source}: "
-        raise UserError(f"{where}{_first_line(error)}") from None
-
-
 def _refuse_unknown_keys(content: dict, section: type, prefix: str, source: str) -> None:
     fields = {f.name: f.type for f in dataclasses.fields(section)}
     for key, value in content.items():
@@ -203,14 +217,16 @@ def _refuse_unknown_keys(content: dict, section: type, prefix: str, source: str)
         if dotted in RENAMED:
             raise UserError(f"{source}: {dotted} is called {RENAMED[dotted]} now")
         if key not in fields:
-            nearest = difflib.get_close_matches(dotted, list(_all_keys(Config)), n=1, cutoff=0.0)[0]
-            raise UserError(f"{source}: unknown key '{dotted}'; did you mean '{nearest}'?")
+            nearest = difflib.get_close_matches(dotted[:100], list(_all_keys(Config)), n=1, cutoff=0.0)[0]
+            raise UserError(f"{source}: unknown key '{shown(dotted)}'; did you mean '{nearest}'?")
         inner = fields[key]
         if isinstance(inner, type) and dataclasses.is_dataclass(inner):
             if not isinstance(value, dict):
                 example = f"{dotted}.{dataclasses.fields(inner)[0].name}"
-                raise UserError(f"{source}: {dotted}={value} must be a section with keys, e.g. {example}")
+                raise UserError(f"{source}: {dotted}={shown(value)} must be a section with keys, e.g. {example}")
             _refuse_unknown_keys(value, inner, f"{dotted}.", source)
+        elif isinstance(value, dict):
+            raise UserError(f"{source}: {dotted} is a setting, not a section; write {dotted}: VALUE")
 
 
 def _all_keys(section: type, prefix: str = "") -> Iterator[str]:
@@ -227,14 +243,3 @@ def _leaves(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
-
-
-def _yaml_fault(error: Exception) -> str:
-    """Without the excerpt of the file, which takes several lines."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"{error.problem} at line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
-    return _first_line(error)
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split("full_key:")[0].split())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ttfnet_tf.config.schema import Config, list_settings, value_of
+from ttfnet_tf.config.yaml_tree import shown
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.catalog import METHODS, shared_settings
 from ttfnet_tf.models.backbones import BACKBONES
@@ -29,16 +30,23 @@ def check_choices(config: Config, source: str) -> None:
         value = value_of(config, setting.key)
         if setting.choices and value not in setting.choices:
             same = [choice for choice in setting.choices if choice.endswith(f"/{value}")]  # keras_cv/resnet50
-            nearest = (same or difflib.get_close_matches(str(value), setting.choices, n=1, cutoff=0.0))[0]
-            raise UserError(f"{source}: {setting.key}={value} must be one of {', '.join(setting.choices)}; did you mean '{nearest}'?")
+            nearest = (same or difflib.get_close_matches(str(value)[:100], setting.choices, n=1, cutoff=0.0))[0]
+            raise UserError(
+                f"{source}: {setting.key}={shown(value)} must be one of {', '.join(setting.choices)}; did you mean '{nearest}'?"
+            )
 
 
 def check_values(config: Config, source: str) -> None:
     """Refuses values and combinations that no run could use; arguments and error as of `check_choices`."""
+    for key, limit in AT_MOST.items():
+        values = value_of(config, key)
+        for value in values if isinstance(values, list) else [values]:
+            if math.isfinite(value) and value > limit:
+                raise UserError(f"{source}: {key}={shown(values)} must be at most {limit:g}")
     for key, holds, must in _RULES:
         value = value_of(config, key)
         if not holds(value, config):
-            raise UserError(f"{source}: {key}={value} {must}")
+            raise UserError(f"{source}: {key}={shown(value)} {must}")
 
 
 def unread(config: Config) -> Iterator[tuple[str, str]]:
@@ -81,6 +89,45 @@ def _fraction(value, _):
     return 0 <= value <= 1
 
 
+_FLOAT = 3.4e38  # the largest of 32 bits
+_COUNT = 1_000_000_000
+# Far above what any run needs: beyond them numbers overflow, or memory does. What has another upper limit in `_RULES` is not here.
+AT_MOST = {
+    "data.image_size": 8192,
+    "data.min_box_size": _COUNT,
+    "data.min_image_size": _COUNT,
+    "data.workers": 1024,
+    "model.neck_channels": 4096,
+    "model.heatmap_head.width": 4096,
+    "model.heatmap_head.depth": 32,
+    "model.box_head.width": 4096,
+    "model.box_head.depth": 32,
+    "targets.alpha": 10,
+    "targets.beta": 10,
+    "losses.heatmap_weight": _FLOAT,
+    "losses.box_weight": _FLOAT,
+    "losses.offset_weight": _FLOAT,
+    "optim.lr": _FLOAT,
+    "optim.lr_batch_size": _COUNT,
+    "optim.weight_decay": _FLOAT,
+    "optim.bias_weight_decay": _FLOAT,
+    "optim.bias_lr_multiplier": _FLOAT,
+    "optim.clip_norm": _FLOAT,
+    "optim.drop_epochs": _COUNT,
+    "optim.warmup_steps": _COUNT,
+    "train.epochs": 1_000_000,
+    "train.batch_size": 65_536,
+    "train.steps_per_call": 100_000,
+    "train.log_every": _COUNT,
+    "train.checkpoint_every": _COUNT,
+    "train.keep_checkpoints": _COUNT,
+    "train.evaluate_every": _COUNT,
+    "train.summary_images": 1000,
+    "train.profile_steps": _COUNT,
+    "train.explode_factor": _FLOAT,
+    "decode.top_k": 100_000,
+    "export.max_pixels": 2**31 - 1,
+}
 _POSITIVE = "must be above 0"
 _NOT_NEGATIVE = "must be 0 or more"
 _FRACTION = "must lie in 0..1"
@@ -126,7 +173,11 @@ _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
     ("optim.bias_weight_decay", _not_negative, _NOT_NEGATIVE),
     ("optim.bias_lr_multiplier", _not_negative, _NOT_NEGATIVE),
     ("optim.clip_norm", _not_negative, _NOT_NEGATIVE),
-    ("optim.drop_epochs", lambda v, _: v == sorted(v) and all(e > 0 for e in v), "must be ascending epochs above 0"),
+    (
+        "optim.drop_epochs",
+        lambda v, _: all(math.isfinite(e) and e > 0 for e in v) and v == sorted(v),
+        "must be ascending epochs above 0",
+    ),
     (
         "optim.drop_epochs",
         lambda v, c: c.optim.schedule != "step" or all(e < c.train.epochs for e in v),

@@ -30,6 +30,10 @@ def _values(*values: Any) -> Callable[[], list]:
     return lambda: list(values)
 
 
+# Names of files and folders, in which ~ is the home directory.
+PATHS = frozenset({"data.train.annotations", "data.train.images", "data.val.annotations", "data.val.images", "model.pretrained"})
+
+
 @dataclass(frozen=True)
 class SplitConfig:
     """One annotated set of images in COCO format."""

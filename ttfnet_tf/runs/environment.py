@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("tensorflow", "keras", "tf-keras", "numpy", "opencv-python-headless", "pycocotools", "omegaconf", "ttfnet_tf")
+_PACKAGES = ("tensorflow", "keras", "tf-keras", "numpy", "opencv-python-headless", "pycocotools", "ttfnet_tf")
 
 
 def environment() -> dict[str, Any]:

@@ -301,7 +301,7 @@ def test_a_result_cannot_be_its_own_source(tmp_path, small):
         (["{tmp}/voc", "--images", "{tmp}/gone"], "--images {tmp}/gone: is not a folder"),
         (["{tmp}/voc", "--classes", "a,a"], "--classes a,a: must be different names, separated by commas"),
         (["{tmp}/voc", "--split", "a/b"], "--split a/b: must be a plain name such as train"),
-        (["{tmp}/voc", "--from", "csv"], "{tmp}/voc: cannot be read (Is a directory)"),
+        (["{tmp}/voc", "--from", "csv"], "{tmp}/voc: holds no table for train, val or test; name one CSV file as SOURCE"),
         (["{tmp}/voc", "--from", "coco"], "{tmp}/voc: holds no JSON file"),
         (["{tmp}/voc", "--from", "yolo", "--classes", "a"],
          "{tmp}/voc: split 'train' has 1 images and no label file; expected such as {tmp}/voc/a.txt"),

@@ -227,7 +227,7 @@ WRONG_YAML = [
     ("names: a\ntrain: images", ":1: names must be a list, or a map from numbers to names"),
     ("train: images\nnames:\n  a: 0", ":3: names must be a list, or a map from numbers to names"),
     ("train: images\nnc: 3\nnames: [a, b]", ":2: nc is 3, but there are 2 names"),
-    ("names: [a, b]\ntrain: 5", ":2: train must be a folder, a text file or a list of them"),
+    ("names: [a, b]\ntrain: {a: 1}", ":2: train must be a folder, a text file or a list of them"),
     ("names: [a, b]\ntrain: empty", ":2: train has no images in {folder}/empty"),
     ("names: [a, b]\ntrain: gone/x",
      ":2: train is gone/x, but there is no {folder}/gone/x; fix it, or name the folder of the data set with --images"),

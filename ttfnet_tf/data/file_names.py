@@ -16,7 +16,10 @@ def file_name_fault(name: str) -> str | None:
     """Why no file can have this name; None if one can."""
     if "\0" in name:
         return "has a NUL character"
-    data = name.encode("utf-8", "surrogateescape" if name.isprintable() else "replace")
+    try:
+        data = name.encode("utf-8")
+    except UnicodeEncodeError:  # of a file in another encoding
+        return "is not UTF-8 text"
     if len(data) > _LONGEST or any(len(part) > _LONGEST_PART for part in data.split(b"/")):
         return "is longer than a file name can be"
     return None

@@ -10,6 +10,7 @@ from typing import Any
 
 from ttfnet_tf.inference.exported_model import CARD
 from ttfnet_tf.json_text import json_text, read_json
+from ttfnet_tf.plain_text import printable
 from ttfnet_tf.runs.checkpoint import LoadedRun
 from ttfnet_tf.runs.run_folder import read_metrics
 
@@ -140,7 +141,7 @@ def texts(card: dict[str, Any]) -> dict[str, str]:
     return {
         CARD: json_text(card, indent=1),
         PAGE: markdown(card),
-        LABELS: "".join(f"{name}\n" for name in labels["class_names"]),
+        LABELS: "".join(f"{printable(name)}\n" for name in labels["class_names"]),
         LABELS_JSON: json_text(labels),
     }
 

@@ -16,6 +16,8 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
+from ttfnet_tf.plain_text import printable
+
 NAME, IDENTIFIER = "TFLITE_METADATA", b"M001"
 LABELS_BY_ID = "labels_by_id.txt"
 # Our outputs in the order that the Task Library expects of a detector -> its names for them.
@@ -56,7 +58,7 @@ def with_task_metadata(content: bytes, card: dict[str, Any]) -> bytes:
 
 def labels_by_id(card: dict[str, Any]) -> str | None:
     """One class name per line: line k, from 0, is category id k, as in `detection_classes`. None if the ids are too large for that."""
-    names = {one["category_id"]: one["name"] for one in card["classes"]}
+    names = {one["category_id"]: printable(one["name"]) for one in card["classes"]}
     if min(names) < 0 or max(names) >= _LARGEST_TABLE:
         return None
     return "".join(f"{names.get(number, _FILLER)}\n" for number in range(max(names) + 1))

@@ -11,6 +11,7 @@ from pathlib import Path
 from ttfnet_tf.data.coco_file import read_coco
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.formats.records import Box, Category, DataSet, ImageRecord, Problems, Progress, Split, no_progress
+from ttfnet_tf.formats.source_files import actual, files_like, is_file
 from ttfnet_tf.formats.split_names import choose_splits, split_name
 
 _OWN_KEYS = ("id", "image_id", "category_id", "bbox", "area", "segmentation")
@@ -64,7 +65,7 @@ def _image(image: dict, coco, root: Path) -> ImageRecord:
         Box(one["category_id"], tuple(one["bbox"]), {key: value for key, value in one.items() if key not in _OWN_KEYS})
         for one in coco.imgToAnns.get(image["id"], ())
     ]
-    return ImageRecord(root / image["file_name"], (image["height"], image["width"]), boxes, image["id"])
+    return ImageRecord(actual(root / image["file_name"]), (image["height"], image["width"]), boxes, image["id"])
 
 
 def _categories(names: dict[int, str], classes: Sequence[str] | None) -> list[Category]:
@@ -82,7 +83,8 @@ def _find_files(source: Path) -> dict[str, Path]:
         return {_split_of(source): source}
     if not source.is_dir():
         raise UserError(f"{source}: no such file or folder")
-    files = sorted(source.glob("annotations/*.json")) or sorted(source.glob("*/_annotations.coco.json")) or sorted(source.glob("*.json"))
+    patterns = ("annotations/*.json", "*/_annotations.coco.json", "*.json")
+    files = next((files for pattern in patterns if (files := files_like(source, pattern))), [])
     if not files:
         raise UserError(f"{source}: holds no JSON file")
     found: dict[str, Path] = {}
@@ -105,4 +107,4 @@ def _find_root(path: Path, split: str, images: list[dict]) -> Path | None:
     home = path.absolute().parent
     usual = [base / inner for base in (home, home.parent) for inner in (".", split, "images", f"images/{split}", path.stem)]
     names = [image["file_name"] for image in images[:20]]
-    return next((Path(os.path.normpath(folder)) for folder in usual if any((folder / name).is_file() for name in names)), None)
+    return next((Path(os.path.normpath(folder)) for folder in usual if any(is_file(actual(folder / name)) for name in names)), None)

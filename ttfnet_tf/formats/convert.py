@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ttfnet_tf.data.file_names import file_name_fault
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.formats.coco_reader import read_coco_files
 from ttfnet_tf.formats.coco_writer import coco_files
@@ -16,6 +17,8 @@ from ttfnet_tf.formats.records import DataSet, Problems, Progress, no_progress
 from ttfnet_tf.formats.voc_reader import read_voc
 from ttfnet_tf.formats.yolo_reader import read_yolo
 from ttfnet_tf.formats.yolo_writer import DATA_YAML, yolo_files, yolo_ids
+from ttfnet_tf.json_text import short_json
+from ttfnet_tf.plain_text import printable
 
 READERS: dict[str, Callable[..., DataSet]] = {"voc": read_voc, "yolo": read_yolo, "csv": read_csv, "coco": read_coco_files}
 SKIPPED = "skipped.txt"
@@ -73,6 +76,7 @@ def convert(
 
     problems = Problems()
     data = READERS[from_format](source, images=images, split=split, classes=classes, problems=problems, progress=progress)
+    _check_names(data, problems)
     problems.raise_unless(skip_broken)
     _check_data(data, source, problems)
     _note_borders(data)
@@ -104,6 +108,19 @@ def _check_paths(source: Path, out: Path, images: Path | None, from_format: str,
     for path in (source, images):
         if path is not None and path.resolve().is_relative_to(out.resolve()):
             raise UserError(f"{out}: holds {path}, which is the source; name another folder for the result")
+
+
+def _check_names(data: DataSet, problems: Problems) -> None:
+    """Takes out images whose names no file can have, or no JSON."""
+    for split in data.splits:
+        kept = []
+        for image in split.images:
+            fault = file_name_fault(image.path.as_posix())
+            if fault:
+                problems.lines.append(f"{split.root}: an image has a name that {fault}: {short_json(image.path.name)}")
+            else:
+                kept.append(image)
+        split.images = kept
 
 
 def _check_data(data: DataSet, source: Path, problems: Problems) -> None:
@@ -138,7 +155,7 @@ def _summary(out: Path, data: DataSet, problems: Problems, to_format: str, *, ha
         boxes = sum(len(image.boxes) for image in split.images)
         target = f"annotations/{split.name}.json" if to_format == "coco" else f"labels/{split.name}"
         lines.append(f"{out / target}: {len(split.images)} images ({empty} without a box), {boxes} boxes")
-    names = [f"{category.id} {category.name}" for category in data.categories]
+    names = [f"{category.id} {printable(category.name)[:60]}" for category in data.categories]
     lines.append(f"{len(names)} classes: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}")
     lines += [f"{count} {text}" for text, count in data.notes.items() if count]
     if problems.lines:

@@ -15,8 +15,8 @@ from pathlib import Path
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.formats.numbering import number_classes, number_images
 from ttfnet_tf.formats.records import Box, DataSet, ImageRecord, Problems, Progress, Split, no_progress
-from ttfnet_tf.formats.source_files import image_size, parse_number, read_text
-from ttfnet_tf.formats.split_names import USUAL, split_name
+from ttfnet_tf.formats.source_files import actual, files_like, image_size, is_file, parse_number, read_text
+from ttfnet_tf.formats.split_names import USUAL, choose_splits, split_name, split_rank
 
 # Column -> names it goes by, compared without case, spaces, _ and -.
 COLUMNS = {
@@ -31,6 +31,7 @@ COLUMNS = {
 }
 _OPTIONAL = ("width", "height")
 _RETINANET = {"filename": 0, "xmin": 1, "ymin": 2, "xmax": 3, "ymax": 4, "class": 5}
+_USUAL_NAME = re.compile(r"(train|val|test)(?:id|idation|ing)?(?![a-z])")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -43,12 +44,13 @@ def read_csv(
     problems: Problems,
     progress: Progress = no_progress,
 ) -> DataSet:
-    """Reads one table. A line without class and corners is an image without objects.
+    """Reads one table, or those of a folder that `tables_of` finds. A line without class and corners is an image without objects.
 
     Args:
-        source: the file; separated by commas, semicolons or tabs.
-        images: folder that file names are relative to; default that of the file.
-        split: name of the split; default train, val or test if the file name begins so or the folder is called so, else "train".
+        source: the file or folder; tables are separated by commas, semicolons or tabs.
+        images: folder that file names are relative to; default that of each file.
+        split: name of the split of a file; default train, val or test if the file name begins so or the folder is called so, else
+            "train". Of a folder: the split to read; default all.
         classes: their order; default alphabetical.
         problems: gets a line for every mistake; images with mistakes are skipped.
         progress: shows progress over a list.
@@ -56,6 +58,36 @@ def read_csv(
     Raises:
         UserError: the file cannot be read, is not CSV or lacks a column.
     """
+    notes: Counter[str] = Counter()
+    if source.is_dir():
+        tables = choose_splits(tables_of(source), split, source)
+        if not tables:
+            raise UserError(f"{source}: holds no table for train, val or test; name one CSV file as SOURCE")
+    else:
+        tables = {split or _split_of(source): source}
+    splits = [
+        Split(name, _read_table(path, images, classes, problems, progress, notes), images or path.parent) for name, path in tables.items()
+    ]
+    number_images(splits)
+    return DataSet(number_classes(splits, classes), splits, notes)
+
+
+def tables_of(folder: Path) -> dict[str, Path]:
+    """The tables of a folder by their split: train/_annotations.csv as Roboflow writes it, or train_labels.csv and the like."""
+    usual = files_like(folder, "*/_annotations.csv")
+    tables = usual or [path for path in files_like(folder, "*.csv", "*.tsv") if _USUAL_NAME.match(path.stem.lower())]
+    found: dict[str, Path] = {}
+    for path in tables:
+        other = found.setdefault(_split_of(path), path)
+        if other != path:
+            raise UserError(f"{path}: is split '{_split_of(path)}' by its name, as {other} is; name one of them as SOURCE")
+    return dict(sorted(found.items(), key=lambda pair: split_rank(pair[0])))
+
+
+def _read_table(
+    source: Path, images: Path | None, classes: Sequence[str] | None, problems: Problems, progress: Progress, notes: Counter[str]
+) -> list[ImageRecord]:
+    """The images of one table."""
     root = images or source.parent
     rows = _read_rows(source)
     if not rows:
@@ -64,23 +96,20 @@ def read_csv(
     table = _Table(source, columns, len(rows[0][1]), classes, problems)
     for line, row in progress("lines", rows[has_header:]):
         table.add(line, row)
-
-    notes: Counter[str] = Counter()
     records = []
     for name in progress("images", [name for name in table.boxes if name not in table.broken]):
+        path = actual(root / name)
         if name not in table.sizes:
             try:
-                table.sizes[name] = image_size(root / name)
+                table.sizes[name] = image_size(path)
             except UserError as error:
                 hint = "" if images else "; name the folder with --images"
                 problems.add(source, table.first_lines[name], f"has no size, and the image does not give one: {error}{hint}")
                 continue
-        elif not (root / name).is_file():
+        elif not is_file(path):
             notes["images not found; their sizes are those of the table"] += 1
-        records.append(ImageRecord(root / name, table.sizes[name], table.boxes[name]))
-    splits = [Split(split or _split_of(source), records, root)]
-    number_images(splits)
-    return DataSet(number_classes(splits, classes), splits, notes)
+        records.append(ImageRecord(path, table.sizes[name], table.boxes[name]))
+    return records
 
 
 class _Table:
@@ -191,6 +220,6 @@ def _find_columns(first: list[str], path: Path) -> tuple[dict[str, int], bool]:
 
 def _split_of(path: Path) -> str:
     """train_labels.csv is train, valid/_annotations.csv is val."""
-    found = re.match(r"(train|val|test)(?:id|idation|ing)?(?![a-z])", path.stem.lower())
+    found = _USUAL_NAME.match(path.stem.lower())
     folder = split_name(path.absolute().parent.name)
     return found[1] if found else folder if folder in USUAL else "train"

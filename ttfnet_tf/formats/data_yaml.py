@@ -10,10 +10,11 @@ from typing import Any
 import yaml
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.formats.source_files import read_text
+from ttfnet_tf.formats.source_files import files_like, read_text
 from ttfnet_tf.formats.split_names import USUAL
 
 _FILE_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+_LARGEST = 2**22  # letters
 _WRONG_NAMES = "names must be a list, or a map from numbers to names"
 
 
@@ -42,7 +43,7 @@ def find_data_yaml(source: Path) -> Path | None:
             raise UserError(f"{source}: is neither a data.yaml nor the folder of a YOLO data set")
         return source
     named = [source / name for name in _FILE_NAMES if (source / name).is_file()]
-    others = sorted([*source.glob("*.yaml"), *source.glob("*.yml")])
+    others = files_like(source, "*.yaml", "*.yml")
     if not named and len(others) > 1:
         raise UserError(f"{source}: holds {len(others)} YAML files; name the one with the classes, e.g. {others[0]}")
     return next(iter(named or others), None)
@@ -56,20 +57,27 @@ def read_data_yaml(path: Path) -> DataYaml:
     """
     text = read_text(path)
     try:
-        node, content = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+        if len(text) > _LARGEST:
+            raise UserError(f"{path}: is larger than a data.yaml can be")
+        # Texts only: a date, a number of thousands of digits or "no" is of no interest here.
+        node, content = yaml.compose(text, Loader=yaml.SafeLoader), yaml.load(text, Loader=yaml.BaseLoader)
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deep for a data.yaml") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: is not YAML ({getattr(error, 'problem', None) or 'unreadable character'})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: is not a data.yaml; expected keys such as train, val and names")
-    lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}
+    content = {key: None if value in ("", "~", "null", "Null", "NULL") else value for key, value in content.items()}
+    lines = {key.value: key.start_mark.line + 1 for key, _ in node.value if isinstance(key, yaml.ScalarNode)}
     value = next((value for key, value in node.value if key.value == "names"), None)
     if value is None:
         return DataYaml(path, content, lines)
     names = _names(value, path, lines["names"])
-    if isinstance(content.get("nc"), int) and content["nc"] != len(names):
-        raise UserError(f"{path}:{lines['nc']}: nc is {content['nc']}, but there are {len(names)} names")
+    stated = content.get("nc")
+    if isinstance(stated, str) and stated.isascii() and stated.isdigit() and stated.lstrip("0") != str(len(names)):
+        raise UserError(f"{path}:{lines['nc']}: nc is {stated[:20]}, but there are {len(names)} names")
     return DataYaml(path, content, lines, names)
 
 
@@ -101,7 +109,8 @@ def _names(node: yaml.Node, path: Path, line: int) -> dict[int, str]:
     names: dict[int, str] = {}
     for number, value in pairs:
         where = f"{path}:{value.start_mark.line + 1}"
-        if not str(number).isdigit() or not isinstance(value, yaml.ScalarNode) or not value.value:
+        is_class = isinstance(number, (int, str)) and str(number).isascii() and str(number).isdigit() and len(str(number)) < 10
+        if not is_class or not isinstance(value, yaml.ScalarNode) or not value.value:
             raise UserError(f"{where}: {_WRONG_NAMES}")
         if int(number) in names:
             raise UserError(f"{where}: names gives class {number} twice")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ttfnet_tf.formats.records import Category, Split
 
+_LARGEST_CATEGORY_ID = 2**31  # detections hold them as int32
 _LARGEST_ID = 2**53  # larger integers are not exact in every reader of JSON
 
 
@@ -14,7 +15,7 @@ def number_classes(splits: Sequence[Split], classes: Sequence[str] | None) -> li
     """Ids for class names: 1, 2, ... in the order of `classes`, else alphabetically; names that are whole numbers are their own ids."""
     if classes is None:
         names = {str(box.label) for split in splits for image in split.images for box in image.boxes}
-        if names and all(_as_number(name) is not None and str(int(name)) == name for name in names):
+        if names and all(_is_category_id(name) for name in names):
             return [Category(int(name), name, name) for name in sorted(names, key=int)]
         classes = sorted(names)
     return [Category(number, name, name) for number, name in enumerate(classes, start=1)]
@@ -45,7 +46,12 @@ def number_images(splits: Sequence[Split], known: dict[Path, int] | None = None)
             image.id = known[image.path]
 
 
+def _is_category_id(name: str) -> bool:
+    number = _as_number(name)
+    return number is not None and str(number) == name and number < _LARGEST_CATEGORY_ID
+
+
 def _as_number(name: str) -> int | None:
     digits = name.replace("_", "")
-    is_number = digits.isascii() and digits.isdigit() and int(digits[:17]) == int(digits) < _LARGEST_ID
-    return int(digits) if is_number else None
+    is_number = digits.isascii() and digits.isdigit() and len(digits.lstrip("0")) < 17 and len(digits) < 1000
+    return int(digits) if is_number and int(digits) < _LARGEST_ID else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.formats.numbering import number_classes, number_images
 from ttfnet_tf.formats.records import Box, DataSet, ImageRecord, Problems, Progress, Split, no_progress
-from ttfnet_tf.formats.source_files import ImageIndex, common_folder, image_size, parse_number, read_text
+from ttfnet_tf.formats.source_files import ImageIndex, actual, common_folder, files_like, image_size, is_file, parse_number, read_text
 from ttfnet_tf.formats.split_names import USUAL, choose_splits, split_name, split_rank
 from ttfnet_tf.formats.voc_xml import Malformed, Node, parse_xml
 
@@ -80,28 +80,28 @@ def _find_splits(source: Path, split: str | None, problems: Problems) -> dict[st
     years = _years(source)
     lists: dict[str, list[tuple[Path, Path]]] = {}
     for year in years:
-        for path in sorted((year / "ImageSets" / "Main").glob("*.txt")):
+        for path in files_like(year / "ImageSets" / "Main", "*.txt"):
             if all(len(line.split()) <= 1 for line in read_text(path).splitlines()):  # lists of one class have a second column
                 lists.setdefault(split_name(path.stem), []).append((year, path))
     if lists:
         chosen = choose_splits({name: lists[name] for name in sorted(lists, key=split_rank)}, split, source)
         return {name: [xml for year, path in pairs for xml in _read_list(year, path, problems)] for name, pairs in chosen.items()}
     if years:
-        return {split or "train": [path for year in years for path in sorted((year / "Annotations").rglob("*.xml"))]}
+        return {split or "train": [path for year in years for path in files_like(year / "Annotations", "**/*.xml")]}
     folders = {split_name(child.name): child for child in sorted(source.iterdir()) if split_name(child.name.lower()) in USUAL}
-    found = {name: paths for name in USUAL if name in folders and (paths := sorted(folders[name].rglob("*.xml")))}
-    if found and not any(source.glob("*.xml")):
+    found = {name: paths for name in USUAL if name in folders and (paths := files_like(folders[name], "**/*.xml"))}
+    if found and not files_like(source, "*.xml"):
         return choose_splits(found, split, source)
-    return {split or "train": sorted(source.rglob("*.xml"))}
+    return {split or "train": files_like(source, "**/*.xml")}
 
 
 def _read_list(year: Path, path: Path, problems: Problems) -> list[Path]:
     found = []
     for line, name in enumerate(read_text(path).splitlines(), start=1):
-        xml = year / "Annotations" / f"{name.strip()}.xml"
+        xml = actual(year / "Annotations" / f"{name.strip()}.xml")
         if not name.strip():
             continue
-        if xml.is_file():
+        if is_file(xml):
             found.append(xml)
         else:
             problems.add(path, line, f"names {name.strip()}, but there is no {xml}")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from pathlib import Path
 from xml.parsers import expat
 
 from ttfnet_tf.errors import UserError
+
+_OF_LETTERS = ("utf", "ascii", "iso8859", "cp", "koi8", "mac")
+_EAST_ASIA = ("gb2312", "gbk", "gb18030", "big5", "big5hkscs", "cp950", "shift_jis", "cp932", "euc_jp", "euc_kr", "cp949")
 
 
 class Node:
@@ -72,9 +77,21 @@ def parse_xml(path: Path) -> Node:
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, characters
     parser.EntityDeclHandler = entity
     try:
-        parser.Parse(data, True)
+        parser.Parse(_decoded(data), True)
     except expat.ExpatError as error:
         raise Malformed(error.lineno, f"is not well-formed XML ({expat.ErrorString(error.code)})") from None
     except (LookupError, ValueError) as error:  # an encoding that Python lacks
         raise Malformed(1, f"is not readable XML ({error})") from None
     return open_nodes[0].children[0]
+
+
+def _decoded(data: bytes) -> bytes | str:
+    """Text of the encodings of East Asia, which expat does not know; other files as they are."""
+    declared = re.match(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9_.-]{1,40})[\"']", data.removeprefix(b"\xef\xbb\xbf"))
+    try:
+        codec = codecs.lookup(declared[1].decode()).name if declared else "utf-8"
+        if not codec.startswith(_OF_LETTERS) and codec not in _EAST_ASIA:  # Python has others, such as rot13
+            raise ValueError(f"its encoding is {codec}")
+        return data.decode("gb18030" if codec in ("gb2312", "gbk") else codec) if codec in _EAST_ASIA else data
+    except UnicodeDecodeError:
+        raise ValueError(f"is not {codec} as it says") from None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.formats.records import Box, ImageRecord, Problems, tidy
-from ttfnet_tf.formats.source_files import image_size, read_text
+from ttfnet_tf.formats.source_files import image_size, is_file, read_text
 
 _TOLERANCE = 0.01  # fractions this far outside 0..1 are rounding, as other readers of YOLO take them
 
@@ -34,7 +34,7 @@ class LabelReader:
         before = len(self._problems)
         try:
             size = image_size(image)
-            text = read_text(labels) if labels.is_file() else None
+            text = read_text(labels) if is_file(labels) else None
         except UserError as error:
             self._problems.lines.append(str(error))
             return None

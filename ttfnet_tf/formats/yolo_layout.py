@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from pathlib import Path
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.formats.data_yaml import DataYaml
 from ttfnet_tf.formats.records import Problems
-from ttfnet_tf.formats.source_files import find_images, read_text
+from ttfnet_tf.formats.source_files import actual, files_like, find_images, is_file, read_text
 from ttfnet_tf.formats.split_names import USUAL, choose_splits, split_name, split_rank
 
 
-def images_of_yaml(document: DataYaml, images: Path | None, split: str | None, problems: Problems) -> dict[str, list[Path]]:
+def images_of_yaml(
+    document: DataYaml, images: Path | None, split: str | None, problems: Problems, notes: Counter[str]
+) -> dict[str, list[Path]]:
     """Images by split, as a data.yaml names them.
 
     Args:
@@ -19,6 +23,8 @@ def images_of_yaml(document: DataYaml, images: Path | None, split: str | None, p
         images: folder in place of its `path`.
         split: the one to read; None for all.
         problems: gets a line for each image that a list names and that does not exist.
+        notes: counts splits without images, such as the test split that Roboflow names and does not write; the training split and one
+            that is asked for must be there.
 
     Raises:
         UserError: a key is missing or wrong, or a folder does not exist or is empty.
@@ -27,22 +33,46 @@ def images_of_yaml(document: DataYaml, images: Path | None, split: str | None, p
     if stated is not None and not isinstance(stated, str):
         raise UserError(f"{document.where('path')}: path must be the folder of the data set")
     home = document.path.parent
-    bases = [images] if images is not None else [home / (stated or "."), home]
+    # Some programs write the folder of the data set before each of them: proj-1/train/images in proj-1/data.yaml.
+    bases = [images] if images is not None else [home / (stated or "."), home, *([home.parent] if home.name else [])]
     keys = {split_name(key): key for key in content if isinstance(key, str) and split_name(key) in USUAL and content[key]}
     if split in content and split not in keys.values():
         keys[split] = split
     if not keys:
         raise UserError(f"{document.path}: has none of the keys train, val and test")
-    found = {}
+    found, absent = {}, []
     for name, key in choose_splits({name: keys[name] for name in sorted(keys, key=split_rank)}, split, document.path).items():
         where = f"{document.where(key)}: {key}"
-        values = content[key] if isinstance(content[key], list) else [content[key]]
+        values = _listed(content[key])
         if not all(isinstance(value, str) for value in values):
             raise UserError(f"{where} must be a folder, a text file or a list of them")
-        places = [_resolve(value, bases, where) for value in values]
-        found[name] = list(dict.fromkeys(path for place in places for path in _images_at(place, bases, problems)))
-        if not found[name] and not problems:
-            raise UserError(f"{where} has no images in {places[0]}")
+        try:
+            found[name] = _images_of(values, bases, where, problems)
+        except UserError as error:
+            if split is not None or name == "train":
+                raise
+            absent.append((name, str(error)))
+    if not found:
+        raise UserError(absent[0][1])
+    for name, _ in absent:
+        notes[f"split is skipped, because its images are not there: {name} ({', '.join(map(str, _listed(content[keys[name]])))})"] += 1
+    return found
+
+
+def _listed(value) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def _images_of(values: list[str], bases: list[Path], where: str, problems: Problems) -> list[Path]:
+    """The images of one split.
+
+    Raises:
+        UserError: a folder does not exist, or there is no image.
+    """
+    places = [_resolve(value, bases, where) for value in values]
+    found = list(dict.fromkeys(path for place in places for path in _images_at(place, bases, problems)))
+    if not found and not problems:
+        raise UserError(f"{where} has no images in {places[0]}")
     return found
 
 
@@ -54,7 +84,7 @@ def images_of_folder(source: Path, images: Path | None, split: str | None, probl
             name = split_name(child.name.lower())
             if name in USUAL and (child / inner).is_dir() and (paths := find_images(child / inner)):
                 found.setdefault(name, []).extend(paths)
-    for path in () if found else sorted(source.glob("*.txt")):
+    for path in () if found else files_like(source, "*.txt"):
         name = split_name(path.stem.lower())
         if name in USUAL:
             found[name] = list(dict.fromkeys(_images_at(path, [images or source], problems)))
@@ -77,14 +107,14 @@ def label_file(image: Path, apart: tuple[Path, Path] | None) -> Path:
     name = f"{image.stem}.txt"
     if apart is not None:
         inside = apart[0] / image.relative_to(apart[1]).parent / name
-        return inside if inside.is_file() else apart[0] / name
+        return actual(inside) if is_file(actual(inside)) else actual(apart[0] / name)
     parts = list(image.parent.parts)
     if "images" in parts:
         position = len(parts) - 1 - parts[::-1].index("images")
-        other = Path(*parts[:position], "labels", *parts[position + 1 :]) / name
-        if other.is_file() or not image.with_name(name).is_file():
+        other = actual(Path(*parts[:position], "labels", *parts[position + 1 :]) / name)
+        if is_file(other) or not is_file(actual(image.with_name(name))):
             return other
-    return image.with_name(name)
+    return actual(image.with_name(name))
 
 
 def _resolve(value: str, bases: list[Path], where: str) -> Path:
@@ -95,8 +125,9 @@ def _resolve(value: str, bases: list[Path], where: str) -> Path:
         shortened = shortened[3:]
     tried = [base / text for base in bases for text in dict.fromkeys((value, shortened))]
     for path in tried:
-        if path.exists():
-            return path
+        with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+            if path.exists():
+                return path
     raise UserError(f"{where} is {value}, but there is no {tried[0]}; fix it, or name the folder of the data set with --images")
 
 
@@ -109,7 +140,7 @@ def _images_at(place: Path, bases: list[Path], problems: Problems) -> list[Path]
         name = line.strip()
         if not name:
             continue
-        path = next((path for base in (place.parent, *bases) if (path := base / name).is_file()), None)
+        path = next((path for base in (place.parent, *bases) if is_file(path := actual(base / name))), None)
         if path is None:
             problems.add(place, number, f"names {name}, but there is no such image")
         else:

@@ -11,7 +11,7 @@ from ttfnet_tf.formats.data_yaml import find_data_yaml, read_data_yaml
 from ttfnet_tf.formats.numbering import number_images
 from ttfnet_tf.formats.output_folder import RECORD
 from ttfnet_tf.formats.records import Category, DataSet, Problems, Progress, Split, no_progress
-from ttfnet_tf.formats.source_files import common_folder, find_images, read_text
+from ttfnet_tf.formats.source_files import common_folder, files_like, find_images, is_file, read_text
 from ttfnet_tf.formats.split_names import USUAL, split_name
 from ttfnet_tf.formats.yolo_labels import LabelReader
 from ttfnet_tf.formats.yolo_layout import images_of_folder, images_of_yaml, label_file
@@ -45,10 +45,11 @@ def read_yolo(
     Raises:
         UserError: files or folders are missing, or there are no class names.
     """
+    notes: Counter[str] = Counter()
     path = find_data_yaml(source)
     document = read_data_yaml(path) if path is not None else None
     if document is not None:
-        found, folder = images_of_yaml(document, images, split, problems), document.path.parent
+        found, folder = images_of_yaml(document, images, split, problems, notes), document.path.parent
     else:
         if not source.is_dir():
             raise UserError(f"{source}: is neither a data.yaml nor the folder of a YOLO data set")
@@ -58,7 +59,6 @@ def read_yolo(
     apart = (source, images) if document is None and images is not None and not find_images(source) else None
     labels = _label_files(found, apart, source)
 
-    notes: Counter[str] = Counter()
     reader = LabelReader(names, document is not None and document.content.get("kpt_shape") is not None, problems, notes)
     records = {image: reader.read(image, labels[image]) for image in progress("images", list(labels))}
     _note_unused(labels, notes)
@@ -75,7 +75,7 @@ def read_yolo(
 def _choose_names(names: dict[int, str] | None, folder: Path, classes: Sequence[str] | None, source: Path) -> dict[int, str]:
     """Class names by number: of the data.yaml, of a file of classes, or `classes`."""
     if names is None:
-        found = [path for name in _CLASS_FILES for path in (folder / name, folder / "labels" / name) if path.is_file()]
+        found = [path for name in _CLASS_FILES for path in (folder / name, folder / "labels" / name) if is_file(path)]
         if found:
             names = dict(enumerate(line.strip() for line in read_text(found[0]).splitlines() if line.strip()))
     if names and classes is not None and list(names.values()) != list(classes):
@@ -91,7 +91,7 @@ def _label_files(found: dict[str, list[Path]], apart: tuple[Path, Path] | None, 
     labels: dict[Path, Path] = {}
     for name, paths in found.items():
         labels.update((path, label_file(path, apart)) for path in paths)
-        if paths and not any(labels[path].is_file() for path in paths):
+        if paths and not any(is_file(labels[path]) for path in paths):
             raise UserError(f"{source}: split '{name}' has {len(paths)} images and no label file; expected such as {labels[paths[0]]}")
     return labels
 
@@ -99,7 +99,7 @@ def _label_files(found: dict[str, list[Path]], apart: tuple[Path, Path] | None, 
 def _note_unused(labels: dict[Path, Path], notes: Counter) -> None:
     used = set(labels.values())
     for folder in sorted({label.parent for label in used}):
-        for path in folder.glob("*.txt"):
+        for path in files_like(folder, "*.txt"):
             if path not in used and path.name not in _CLASS_FILES and split_name(path.stem) not in USUAL:
                 notes["label files without an image are skipped"] += 1
 

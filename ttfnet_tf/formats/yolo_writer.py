@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.formats.data_yaml import data_yaml_text
 from ttfnet_tf.formats.records import DataSet, ImageRecord, Split
+from ttfnet_tf.formats.source_files import is_file
 from ttfnet_tf.formats.yolo_labels import label_line
 
 DATA_YAML = "data.yaml"
@@ -28,7 +29,7 @@ def yolo_files(data: DataSet) -> tuple[dict[str, str], list[tuple[str, Path]]]:
             if labels in texts:
                 raise UserError(f"{image.path}: would share the label file {labels} with another image; rename one of them")
             texts[labels] = _label_text(image, number_of, data)
-            if image.path.is_file():
+            if is_file(image.path):
                 images.append((name, image.path))
     return texts, images
 

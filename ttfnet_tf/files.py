@@ -52,8 +52,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def new_file(path: Path) -> Iterator[IO[bytes]]:
+def new_file(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
     """A binary file that replaces `path` when the block ends without an error; makes its folder.
+
+    Args:
+        path: of the file.
+        sync: False does not wait for the disk, for one of very many files.
 
     Raises:
         UserError: the folder cannot be made or written to.
@@ -65,9 +69,11 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
         with open(temporary, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync_folder(path.parent)
+        if sync:
+            sync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from None
     finally:

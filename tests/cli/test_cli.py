@@ -14,6 +14,8 @@ from PIL import Image
 
 from ttfnet_tf import cli
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference import predict_images
+from ttfnet_tf.inference.drawings import DrawingRecord, drawings_in
 from ttfnet_tf.inference.image_files import Sources, find_images
 from ttfnet_tf.inference.predict_images import drawing_path, prepare_output
 
@@ -305,6 +307,62 @@ def cells(tmp_path, squares):
     Image.fromarray(squares((64, 64), {(4, 5): "red", (9, 9): "green"}, (2, 3))).save(folder / "two.png")
     Image.fromarray(squares((64, 64), {})).save(folder / "none.png")
     return folder
+
+
+def test_drawings_are_never_detected_on(predict, cells, tmp_path):
+    """Not those in the folder of the images, of any call, nor where a shell has named them."""
+    for _ in range(3):
+        record, captured = predict(cells, out=cells)
+        assert [Path(image["file"]).name for image in record["images"]] == ["none.png", "one.png", "two.png"]
+        assert [image["drawing"] for image in record["images"]] == ["none_2.png", "one_2.png", "two_2.png"]
+    assert f"{cells}: skipped 1 .json file, 3 drawings" in captured.err
+    record, captured = predict(*sorted(cells.glob("*.png")), out=tmp_path / "elsewhere")
+    assert len(record["images"]) == 3
+    assert f"skipped 3 drawings that predict has written, such as {cells}/none_2.png" in captured.err
+    _, captured = predict(cells / "one_2.png", out=tmp_path / "nothing", code=2)
+    assert "one_2.png: is a drawing that predict has written" in captured.err
+    record, _ = predict(cells / "one.png", out=cells)  # the others are those of earlier calls
+    assert record["earlier_drawings"] == ["none_2.png", "two_2.png"]
+    assert len(find_images([str(cells)]).images) == 3
+
+
+@pytest.mark.parametrize("moment", ["first", "second", "third"])
+def test_a_killed_call_is_repeated_by_the_same_command(predict, cells, tmp_path, monkeypatch, moment):
+    """Killed before the drawing of that image is written: what was done is on record, and no drawing gets another name."""
+    seen = []
+
+    def killed(*_):
+        seen.append(None)
+        if len(seen) == ["first", "second", "third"].index(moment) + 1:
+            raise SystemExit(9)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict_images._Drawings, "save", killed)
+        patch.setattr(DrawingRecord, "finish", lambda *_: None)  # as a kill has it
+        with pytest.raises(SystemExit):
+            predict(cells, out=cells)
+    record = json.loads((cells / "detections.json").read_text())
+    assert (record["unfinished"], len(record["images"])) == (True, len(seen) if moment == "first" else 1)
+    assert len((cells / ".drawings.jsonl").read_text().splitlines()) == len(seen)
+    record, _ = predict(cells, out=cells)
+    assert [image["drawing"] for image in record["images"]] == ["none_2.png", "one_2.png", "two_2.png"]
+    names = sorted(path.name for path in cells.iterdir())
+    assert names == ["detections.json", *(f"{name}{end}" for name in ("none", "one", "two") for end in (".png", "_2.png"))]
+
+
+def test_the_record_grows_while_a_call_runs(tmp_path, monkeypatch):
+    now = iter(range(1000))
+    monkeypatch.setattr("ttfnet_tf.inference.drawings.time.monotonic", lambda: float(next(now)))
+    record = DrawingRecord(tmp_path, ["old.png"], {"run": "r"})
+    for number in range(30):
+        record.add({"drawing": f"{number}.png", "detections": []}, [])
+        assert f"{number}.png" in drawings_in(tmp_path)
+    # Each writing takes a second of this clock, so that the next comes when 20 more have passed.
+    assert len(json.loads((tmp_path / "detections.json").read_text())["images"]) == 21
+    (tmp_path / "old.png").touch()
+    record.finish([])
+    assert json.loads((tmp_path / "detections.json").read_text())["earlier_drawings"] == ["old.png"]
+    assert drawings_in(tmp_path) == {"old.png", *(f"{number}.png" for number in range(30))}
 
 
 def test_predict_writes_drawings_and_one_json(predict, cells, tmp_path):

@@ -199,6 +199,7 @@ WRITES_ITSELF = {
     "formats/output_folder.py": "many small files, in a folder whose record says when all are there",
     "export/saved_model.py": "assets in a temporary folder",
     "inference/predict_images.py": "encodes the drawing that files.py writes",
+    "inference/drawings.py": "a list that grows by lines",
     "inference/video/writer.py": "a video and its record grow while they are written",
     "runs/lock.py": "the lock",
     "weights/files.py": "arrays into memory",

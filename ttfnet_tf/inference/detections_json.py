@@ -13,10 +13,11 @@ from typing import Any
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_json
 from ttfnet_tf.inference.detections import Detections
+from ttfnet_tf.inference.drawings import RECORD
 from ttfnet_tf.inference.image_files import Failure
 from ttfnet_tf.json_text import read_json
 
-JSON_NAME = "detections.json"
+JSON_NAME = RECORD
 
 
 def image_entry(file: Path, detections: Detections, **more: Any) -> dict[str, Any]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ttfnet_tf.data.image_headers import foreign_format, image_format
 from ttfnet_tf.data.images import IMAGE_SUFFIXES
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.drawings import drawings_in
 
 _START, _END = 400, 32  # bytes of a file that say its format
 _SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)+=")
@@ -41,7 +43,8 @@ def find_images(sources: Sequence[str]) -> Sources:
     """Finds the files behind names, folders (not their sub-folders) and patterns such as `photos/**/*.jpg`.
 
     A file that is named in full is taken as it is. In folders and patterns the content decides, so that names do not matter; a file
-    whose name says image is taken even if it is broken, to be reported. Hidden files, such as `._a.jpg` of macOS, are skipped. Everything
+    whose name says image is taken even if it is broken, to be reported. Hidden files, such as `._a.jpg` of macOS, are skipped, and so
+    are drawings that `ttfnet predict` has written. Everything
     that is skipped is counted in a note.
 
     Raises:
@@ -49,23 +52,34 @@ def find_images(sources: Sequence[str]) -> Sources:
     """
     files: dict[Path, Path] = {}  # resolved -> as named
     found = Sources()
+    drawings = functools.cache(drawings_in)
+    skipped: list[str] = []
     for source in sources:
         path, videos = Path(source), len(found.videos)
         if not os.path.lexists(source.replace("\0", "")) and _SETTING.match(source):
             raise UserError(f"{source}: no such file, and settings are not taken here; name images or videos")
         if path.is_dir():
-            given = _sort(source, path.iterdir(), found)
+            given = _sort(source, path.iterdir(), found, drawings)
             problem = f"{source}: no image in this folder (sub-folders: name '{source}/**/*')"
         elif path.exists() or not glob.has_magic(source):
             given = [path] if path.is_file() else []
+            if given and path.name in drawings(path.parent):
+                skipped.append(source)
+                continue
             problem = f"{source}: no such file"
         else:
-            given = _sort(source, (Path(name) for name in glob.glob(source, recursive=True)), found)
+            given = _sort(source, (Path(name) for name in glob.glob(source, recursive=True)), found, drawings)
             problem = f"{source}: no image matches"
         if not given and len(found.videos) == videos:
             found.failures.append(Failure(source, problem))
         for file in given:
             files.setdefault(file.resolve(), file)
+    if skipped:
+        found.notes.append(
+            f"skipped {len(skipped)} drawing{'s' if len(skipped) > 1 else ''} that predict has written, such as {skipped[0]}"
+        )
+        if not files and not found.failures and not found.videos:
+            found.failures.append(Failure(skipped[0], f"{skipped[0]}: is a drawing that predict has written"))
     found.images = list(files.values())
     return found
 
@@ -84,7 +98,7 @@ def content_of(path: Path) -> str | None:
     return "an image" if image_format(start if len(start) < _START else start + end) else foreign_format(start)
 
 
-def _sort(source: str, paths: Iterable[Path], found: Sources) -> list[Path]:
+def _sort(source: str, paths: Iterable[Path], found: Sources, drawings: Callable[[Path], set[str]]) -> list[Path]:
     """The images among some files; notes the others, and takes the videos where there is no image."""
     images, videos, skipped = [], [], Counter[str]()
     for path in sorted(paths):
@@ -92,6 +106,9 @@ def _sort(source: str, paths: Iterable[Path], found: Sources) -> list[Path]:
             continue
         if path.name.startswith("."):
             skipped["hidden file"] += 1
+            continue
+        if path.name in drawings(path.parent):
+            skipped["drawing"] += 1
             continue
         content = content_of(path)
         if content == "an image" or path.suffix.lower() in IMAGE_SUFFIXES:

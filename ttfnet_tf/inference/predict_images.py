@@ -10,8 +10,10 @@ from PIL import Image
 
 from ttfnet_tf.data.images import read_rgb
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.inference.detections_json import JSON_NAME, image_entry, make_folder, read_own, write_detections
+from ttfnet_tf.files import new_file
+from ttfnet_tf.inference.detections_json import JSON_NAME, image_entry, make_folder, read_own
 from ttfnet_tf.inference.draw import class_colour, draw_boxes
+from ttfnet_tf.inference.drawings import DrawingRecord, drawings_in, names_of
 from ttfnet_tf.inference.image_files import Failure
 
 _DRAWABLE = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})  # others become .png
@@ -31,7 +33,7 @@ def predict_images(
 ) -> tuple[int, int]:
     """Detects on every image; writes drawings and detections.json into `folder`.
 
-    Only files of an earlier call are overwritten; where names collide, a drawing gets a number.
+    Only drawings of an earlier call are overwritten, of a killed one too; where names collide, a drawing gets a number.
 
     Args:
         detect: `Detector.batch`.
@@ -51,9 +53,10 @@ def predict_images(
         UserError: the folder cannot be written to.
     """
     folder = Path(folder)
-    drawings = _Drawings(folder, prepare_output(folder), colour_of)
-    done: list[dict] = []
-    failed = list(failures)
+    old = prepare_output(folder)
+    drawings = _Drawings(folder, old, colour_of)
+    record = DrawingRecord(folder, [path.name for path in old], about)
+    failed = [{"source": one.source, "reason": one.reason} for one in failures]
     try:
         for start in range(0, len(images), batch_size):
             files, arrays = [], []
@@ -62,15 +65,17 @@ def predict_images(
                     arrays.append(read_rgb(file))
                     files.append(file)
                 except UserError as error:
-                    failed.append(Failure(str(file), str(error)))
+                    failed.append({"source": str(file), "reason": str(error)})
                     on_failure(str(error))
             for file, array, found in zip(files, arrays, detect(arrays, batch_size=batch_size)):
-                done.append(image_entry(file, found, drawing=drawings.save(file, array, found)))
+                path = drawings.place(file)
+                record.add(image_entry(file, found, drawing=path.name), failed)
+                drawings.save(path, array, found)
             if on_batch is not None:
                 on_batch(min(start + batch_size, len(images)))
-    finally:  # after Ctrl-C too: a second call overwrites only the drawings that detections.json names
-        write_detections(folder, about, done, failed)
-    return len(done), sum(len(image["detections"]) for image in done)
+    finally:  # after Ctrl-C too
+        record.finish(failed)
+    return len(record.images), sum(len(image["detections"]) for image in record.images)
 
 
 def prepare_output(folder: str | Path) -> set[Path]:
@@ -81,7 +86,8 @@ def prepare_output(folder: str | Path) -> set[Path]:
     """
     folder = Path(folder)
     make_folder(folder)
-    return read_own(folder, "predict", lambda content: {(folder / image["drawing"]).resolve() for image in content["images"]}) or set()
+    read_own(folder, "predict", names_of)
+    return {(folder / name).resolve() for name in drawings_in(folder)}
 
 
 def drawing_path(image: Path, folder: Path, is_taken: Callable[[Path], bool]) -> Path:
@@ -101,17 +107,18 @@ class _Drawings:
         self.folder, self.old, self.colour_of = folder, old, colour_of
         self.written: set[Path] = set()
 
-    def save(self, file: Path, image: np.ndarray, found) -> str:
-        """Draws the detections of one image; returns the name of the drawing."""
+    def place(self, file: Path) -> Path:
+        """Where the drawing of an image goes."""
         path = drawing_path(file, self.folder, self._is_taken)
         self.written.add(path.resolve())
+        return path
+
+    def save(self, path: Path, image: np.ndarray, found) -> None:
+        """Draws the detections of one image."""
         labels = [f"{one.class_name} {one.score:.2f}" for one in found]
         drawing = draw_boxes(image, found.boxes, labels, [class_colour(self.colour_of[one.class_id]) for one in found])
-        try:
-            Image.fromarray(drawing).save(path, quality=92)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror or error}); name another folder with --out") from None
-        return path.name
+        with new_file(path, sync=False) as file:
+            Image.fromarray(drawing).save(file, format=Image.registered_extensions()[path.suffix.lower()], quality=92)
 
     def _is_taken(self, path: Path) -> bool:
         return path.resolve() in self.written or (path.exists() and path.resolve() not in self.old) or path.name == JSON_NAME

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import remove_left_over, sync_file, temporary_path
 from ttfnet_tf.inference.draw import class_colour, draw_boxes, draw_caption
 from ttfnet_tf.inference.video.source import Frame, VideoSource
 from ttfnet_tf.json_text import json_text, parse_json
@@ -60,7 +62,9 @@ class VideoWriter:
         except OSError as error:
             raise UserError(f"{record}: cannot be written ({error.strerror}); name another folder with --out") from None
         even = (width + width % 2, height + height % 2)
-        self._encoder = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"mp4v"), source.fps, even)
+        remove_left_over(video.parent)
+        self._partial = temporary_path(video)  # without its end, which close() writes, no player opens it
+        self._encoder = cv2.VideoWriter(str(self._partial), cv2.VideoWriter.fourcc(*"mp4v"), source.fps, even)
         if not self._encoder.isOpened():
             self._record.close()
             raise UserError(f"{video}: cannot be written as MPEG-4 video by this OpenCV; name another folder with --out")
@@ -84,6 +88,9 @@ class VideoWriter:
         """Completes both files."""
         self._encoder.release()
         self._record.close()
+        if self._partial.is_file():
+            sync_file(self._partial)
+            os.replace(self._partial, self.video)
 
     def _write_frame(self, frame: Frame, drawing: np.ndarray) -> None:
         height, width = self.source.size
@@ -137,6 +144,8 @@ def _is_ours(record: Path) -> bool:
     try:
         with open(record, encoding="utf-8") as file:
             line = file.readline()
+        if not line:  # killed before the first frame; there is nothing to lose
+            return True
         return {"frame", "time", "detections"} <= set(parse_json(line))
     except (OSError, ValueError, TypeError):
         return False

@@ -11,9 +11,15 @@ Importing the package does not import TensorFlow; the first use of `Detector` do
 import os
 from typing import Any
 
+from ttfnet_tf.quiet_import import import_quietly, wants_everything
+
 # TensorFlow turns oneDNN on by itself only for processors with AVX-512 VNNI or AMX; those with AVX2 gain as well. It looks once, when it is
 # imported, so this holds where the package came first; a user's own setting stays.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+# What TensorFlow's libraries print while they are loaded. TF_CPP_MIN_LOG_LEVEL=0 shows it.
+if not wants_everything():
+    import_quietly()
 
 __version__ = "0.1.0.dev0"
 __all__ = ["Detector", "__version__"]
@@ -21,10 +27,6 @@ __all__ = ["Detector", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "Detector":
-        from ttfnet_tf.quiet_import import import_quietly, wants_everything
-
-        if not wants_everything():
-            import_quietly()
         from ttfnet_tf.inference.detector import Detector
 
         return Detector

@@ -18,6 +18,11 @@ def import_quietly() -> None:
         sys.meta_path.insert(0, _QuietImport())
 
 
+def import_as_usual() -> None:
+    """Takes back `import_quietly`."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _QuietImport)]
+
+
 def wants_everything() -> bool:
     """Whether somebody asked to see all that TensorFlow prints: --debug, or the variable that it sets."""
     return os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"

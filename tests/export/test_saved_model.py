@@ -14,6 +14,7 @@ from ttfnet_tf import cli
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.export.saved_model import export_saved_model, next_version
 from ttfnet_tf.inference.detector import Detector
+from ttfnet_tf.keras2 import MINOR
 
 # Stock TensorFlow in a process that cannot import this package. Loads the model with the session loader of TensorFlow Serving, and as
 # Python users do; reads images from a folder and writes the answers to an .npz file.
@@ -113,12 +114,17 @@ def test_served_boxes_are_the_local_ones(answers, local, files):
     assert len({len(local(content)) for content in files.values()}) > 2  # images are told apart
 
 
+# With TensorFlow 2.15 rows of other batches have the same bits. With 2.21 the order of some sums depends on the batch, with oneDNN and
+# without: up to 1.8e-7 was seen in coordinates of 0..1, one to three units in the last place.
+ROWS = 0.0 if MINOR == "2.15" else 5e-7
+
+
 def test_a_row_does_not_depend_on_its_batch(answers):
     for name in ("detection_boxes", "detection_scores", "detection_classes", "num_detections"):
         for size in (1, 3):
-            np.testing.assert_array_equal(answers[f"{size} {name}"], answers[f"8 {name}"])
-    np.testing.assert_array_equal(answers["tensor 1"], answers["tensor 8"])
-    np.testing.assert_array_equal(answers["tensor 3"], answers["tensor 8"])
+            np.testing.assert_allclose(answers[f"{size} {name}"], answers[f"8 {name}"], rtol=0, atol=ROWS)
+    np.testing.assert_allclose(answers["tensor 1"], answers["tensor 8"], rtol=0, atol=ROWS)
+    np.testing.assert_allclose(answers["tensor 3"], answers["tensor 8"], rtol=0, atol=ROWS)
 
 
 def test_session_loader_and_python_loader_agree(answers):
@@ -149,7 +155,7 @@ def test_session_loader_and_python_loader_agree(answers):
 def test_bad_requests_are_invalid_arguments_and_the_process_continues(answers, name, message):
     assert str(answers[f"error {name}"]).startswith("InvalidArgumentError")
     assert message in str(answers[f"error {name}"])
-    np.testing.assert_array_equal(answers["again"], answers["8 detection_boxes"][:3])
+    np.testing.assert_allclose(answers["again"], answers["8 detection_boxes"][:3], rtol=0, atol=ROWS)
 
 
 def test_the_folder_holds_labels_card_and_warm_up(exported, answers):

@@ -1,4 +1,6 @@
+import os
 import struct
+from importlib.util import find_spec
 
 import golden_weights
 import networks
@@ -250,6 +252,10 @@ def _resnet50():
     return {name: golden_weights.gen_tensor(name, shape) for name, shape in names.items()}
 
 
+@pytest.mark.skipif(find_spec("keras_cv") is None, reason="needs keras-cv")
+@pytest.mark.skipif(
+    find_spec("tf_keras") is not None and os.environ.get("TF_USE_LEGACY_KERAS") != "1", reason="keras-cv would take Keras 3"
+)
 def test_torchvision_resnet50_fills_that_of_keras_cv():
     model = networks.build(2, backbone="keras_cv/resnet50", **SMALL)
     arrays = _resnet50()

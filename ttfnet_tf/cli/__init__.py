@@ -19,7 +19,7 @@ from ttfnet_tf import __version__
 from ttfnet_tf.cli import benchmark, data, demo, evaluate, export, predict, replay, report, reproduce, serve_client, train, weights
 from ttfnet_tf.cli.parser import Parser
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.quiet_import import import_quietly
+from ttfnet_tf.quiet_import import import_as_usual
 
 # The verbs in the order of use, as help lists them.
 SECTIONS = (
@@ -95,8 +95,8 @@ def _quiet_tensorflow(debug: bool) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     logging.getLogger("tensorflow").setLevel(logging.INFO if debug else logging.ERROR)
-    if not debug:
-        import_quietly()
+    if debug:
+        import_as_usual()
     # keras-cv takes Keras from TensorFlow: Keras 2 with this, in our own process. Everything of ours comes from `keras2`.
     if find_spec("tf_keras"):
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")

@@ -27,7 +27,7 @@ def add_to(verbs) -> None:
         examples=("ttfnet demo", "ttfnet demo /tmp/demo --quick"),
     )
     verb.add_argument("folder", metavar="FOLDER", nargs="?", help="for all files; default demo, with --quick demo-quick")
-    verb.add_argument("--quick", action="store_true", help="less than half of the training, to see that everything works; detects poorly")
+    verb.add_argument("--quick", action="store_true", help="less than half of the training, to see that everything works")
 
 
 def run(args: argparse.Namespace) -> int:

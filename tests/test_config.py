@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import yaml
 
-from ttfnet_tf.config import Config, config_of, dump_config, effective_lr, list_settings, load_config, load_stored, value_of
+from ttfnet_tf.config import Config, config_of, doubts, dump_config, effective_lr, list_settings, load_config, load_stored, value_of
 from ttfnet_tf.config.load import RENAMED
 from ttfnet_tf.errors import UserError
 
@@ -332,3 +332,25 @@ def test_every_setting_has_a_meaning_of_one_line():
         assert "\n" not in setting.meaning
         assert not setting.meaning.endswith("."), setting.key
         assert not setting.choices or setting.default in setting.choices
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "line"),
+    [
+        ("optim: {warmup_steps: 500}\nmodel: {frozen_stages: -1}", 501, None),
+        (
+            "optim: {warmup_steps: 500, lr: 0.01, scale_lr: false}\nmodel: {frozen_stages: -1}",
+            250,
+            "optim.warmup_steps=500, but the run has 250 steps: the learning rate gets to 0.006 and never to 0.01; "
+            "lower optim.warmup_steps",
+        ),
+        ("optim: {warmup_steps: 0}\nmodel: {frozen_stages: 1, pretrained: a.npz}", 1, None),
+        (
+            "optim: {warmup_steps: 0}\nmodel: {frozen_stages: 0}",
+            1,
+            "model.frozen_stages=0 freezes random weights; set model.pretrained, or model.frozen_stages=-1",
+        ),
+    ],
+)
+def test_settings_that_are_hardly_meant(write_yaml, settings, steps, line):
+    assert doubts(load_config(write_yaml("a.yaml", settings)), steps) == ([] if line is None else [line])

@@ -204,7 +204,7 @@ TABLE = {
     "override that is no YAML": (
         f"{TRAIN} data.image_size=[64",
         None,
-        "override 'data.image_size=[64': its value is not YAML (expected ',' or ']', but got '<stream end>' at line 1, column 4)",
+        "override 'data.image_size=[64': is not YAML (expected ',' or ']', but got '<stream end>' at line 1, column 4)",
     ),
     "override of the trained model": (
         f"{EVALUATE} model.neck=plain",

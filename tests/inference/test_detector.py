@@ -6,6 +6,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import ttfnet_tf
 from ttfnet_tf.errors import UserError
@@ -50,7 +51,8 @@ def test_files_bytes_and_arrays_give_the_same(detector, squares, tmp_path):
     image = squares((64, 64), {(4, 5): "red", (9, 9): "green"})
     file = tmp_path / "image.png"
     cv2.imwrite(str(file), image[..., ::-1])  # OpenCV writes BGR
-    results = [detector(source).to_json() for source in (image, file, str(file), file.read_bytes())]
+    sources = (image, file, str(file), file.read_bytes(), Image.open(file), Image.fromarray(image))
+    results = [detector(source).to_json() for source in sources]
     assert len(results[0]) == 2
     assert all(result == results[0] for result in results)
 
@@ -138,3 +140,9 @@ def test_the_package_gives_the_detector_and_its_version():
     assert ttfnet_tf.__version__[0].isdigit()
     with pytest.raises(AttributeError, match="no attribute 'Detektor'"):
         _ = ttfnet_tf.Detektor
+
+
+@pytest.mark.parametrize("source", [None, 3, [[1, 2]], 1.5])
+def test_other_sources_are_refused_in_one_line(detector, source):
+    with pytest.raises(UserError, match=r"^image must be a file name, the bytes of an image file, a uint8 array .*, received \w+$"):
+        detector(source)

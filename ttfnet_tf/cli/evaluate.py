@@ -36,5 +36,8 @@ def run(args: argparse.Namespace) -> None:
     )
     skipped = f", {evaluation.skipped} of them skipped" if evaluation.skipped else ""
     print(f"{args.run}, step {evaluation.step}, on {evaluation.split.annotations} ({evaluation.result.num_images} images{skipped})")
-    print(evaluation.result.table())
+    if evaluation.result.metrics["AP"] < 0:
+        print("no figures, because these images have no boxes")
+    else:
+        print(evaluation.result.table())
     print(f"written: {evaluation.file}")

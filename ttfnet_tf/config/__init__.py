@@ -11,6 +11,7 @@ Settings stop at `ttfnet_tf/build.py` and the training loop: everything below ta
 """
 
 from ttfnet_tf.config.load import config_of, dump_config, load_config, load_stored
+from ttfnet_tf.config.rules import doubts
 from ttfnet_tf.config.schema import (
     AugmentConfig,
     Config,
@@ -45,6 +46,7 @@ __all__ = [
     "TargetsConfig",
     "TrainConfig",
     "config_of",
+    "doubts",
     "dump_config",
     "effective_lr",
     "list_settings",

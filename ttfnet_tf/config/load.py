@@ -123,7 +123,7 @@ def _override(text: str, rank: int) -> _Source:
     if kind in (int, float, bool) or (is_text(kind) and not (value[0] in "'\"" and value[-1] == value[0] and len(value) > 1)):
         content = Text(value)  # as it is: text may look like a number, a date or a comment
     else:
-        content = read_tree(value, f"{name}: its value")
+        content = read_tree(value, name)
     for part in reversed(key.split(".")):
         content = {part: content}
     return _Source(name, content, rank)

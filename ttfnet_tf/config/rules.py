@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ttfnet_tf.config.schema import Config, list_settings, value_of
+from ttfnet_tf.config.schema import Config, effective_lr, list_settings, value_of
 from ttfnet_tf.config.yaml_tree import shown
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.catalog import METHODS, shared_settings
@@ -47,6 +47,20 @@ def check_values(config: Config, source: str) -> None:
         value = value_of(config, key)
         if not holds(value, config):
             raise UserError(f"{source}: {key}={shown(value)} {must}")
+
+
+def doubts(config: Config, steps: int) -> list[str]:
+    """Lines about settings that can be meant, but hardly are; for a run of `steps` steps."""
+    lines, optim, model = [], config.optim, config.model
+    if optim.warmup_steps >= steps:
+        reached = effective_lr(config) * (optim.warmup_ratio + (1 - optim.warmup_ratio) * steps / optim.warmup_steps)
+        lines.append(
+            f"optim.warmup_steps={optim.warmup_steps}, but the run has {steps} steps: the learning rate gets to {reached:.2g} and never to "
+            f"{effective_lr(config):.2g}; lower optim.warmup_steps"
+        )
+    if model.pretrained is None and model.frozen_stages >= 0 and "model.frozen_stages" not in dict(unread(config)):
+        lines.append(f"model.frozen_stages={model.frozen_stages} freezes random weights; set model.pretrained, or model.frozen_stages=-1")
+    return lines
 
 
 def unread(config: Config) -> Iterator[tuple[str, str]]:

@@ -51,6 +51,7 @@ def _read_json(path: Path) -> Any:
 def _check_content(content: Any, path: Path) -> None:
     if not isinstance(content, dict):
         raise UserError(f"{path}: is not a COCO instances file (it holds a {type(content).__name__}, not an object)")
+    content.setdefault("annotations", [])  # COCO's image_info files of test sets have none
     for key in ("images", "annotations", "categories"):
         if not isinstance(content.get(key), list):
             raise UserError(f"{path}: is not a COCO instances file (it has no list '{key}')")

@@ -148,6 +148,10 @@ def check_classes(split: CocoSplit, class_names: Sequence[str], category_ids: Se
     """
     known = dict(zip(category_ids, class_names))
     found = dict(zip(split.category_ids, split.class_names))
+    missing = [f"'{name}' (id {category_id})" for category_id, name in known.items() if category_id not in found]
+    if missing and all(known.get(category_id) == name for category_id, name in found.items()):
+        which = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise UserError(f"{split.annotations}: lacks classes of the model: {which}; add them to 'categories', they need no boxes")
     if len(known) != len(found):
         raise UserError(f"{split.annotations}: has {len(found)} classes, but the model was trained on {len(known)}")
     for category_id, name in found.items():

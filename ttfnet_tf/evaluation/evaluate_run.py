@@ -143,7 +143,7 @@ def _prepare(run: str | Path, exported: ExportedModel | None, config: Config, ba
     from ttfnet_tf.inference.predictor import predict_function
     from ttfnet_tf.runs.checkpoint import load_run
 
-    loaded = load_run(run)
+    loaded = load_run(run, image_size=config.data.size)
     check_classes(split, loaded.labels.class_names, loaded.labels.category_ids)
     decode = build.method_of(config, split.num_classes).decode
     image_size = config.data.size

@@ -15,6 +15,7 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 
 from ttfnet_tf import build
 from ttfnet_tf.config import Config
+from ttfnet_tf.config.schema import with_value
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import remove, temporary_path, write_json
 from ttfnet_tf.json_text import integer, number, read_json
@@ -138,18 +139,21 @@ class LoadedRun:
     folder: Path  # the work directory
 
 
-def load_run(path: str | Path) -> LoadedRun:
+def load_run(path: str | Path, *, image_size: tuple[int, int] | None = None) -> LoadedRun:
     """The model of a work directory, in float32, with averaged weights where the run keeps them.
 
     Args:
         path: a work directory (its best checkpoint by AP, else its latest), or one checkpoint in it such as
             `runs/x/checkpoints/step-370`.
+        image_size: (H, W) in pixels of the network's input; by default that of the run.
 
     Raises:
         UserError: there is no run or no checkpoint, or one that does not fit the settings beside it.
     """
     folder, prefix = _locate(Path(path))
     config, labels = read_config(folder), read_labels(folder)
+    if image_size is not None:
+        config = with_value(config, "data.image_size", list(image_size))
     model = build.model_of(config, len(labels.class_names))
     is_best = prefix.parent.name == "best"
     objects = {"model": model}

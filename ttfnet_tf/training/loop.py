@@ -161,6 +161,7 @@ class TrainingLoop:
         result = evaluator.evaluate(on_batch=lambda done: recorder.meter.aside("evaluate", done, evaluator.num_images))
         recorder.new_notes()
         recorder.evaluation(step, result, self.images(step // self.intervals.steps_per_epoch - 1, result))
-        is_best = self.store.save_if_best(evaluator.model, step, result.metrics["AP"])
+        # Without a box there is no AP: the latest checkpoint stands for the run.
+        is_best = result.metrics["AP"] >= 0 and self.store.save_if_best(evaluator.model, step, result.metrics["AP"])
         recorder.evaluated(step, result.metrics, is_best)
         return result.metrics

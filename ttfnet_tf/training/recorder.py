@@ -81,7 +81,10 @@ class RunRecorder:
 
     def evaluated(self, step: int, metrics: Mapping[str, float], is_best: bool) -> None:
         """Prints the figures of an evaluation."""
-        figures = "  ".join(f"{name} {metrics[name]:.3f}" for name in ("AP", "AP50", "AP75"))
+        if metrics["AP"] < 0:  # nothing to measure
+            figures = "no AP, because the validation images have no boxes"
+        else:
+            figures = "  ".join(f"{name} {metrics[name]:.3f}" for name in ("AP", "AP50", "AP75"))
         self.message(f"epoch {int(self.intervals.epoch(step))}: {figures}{'  (best)' if is_best else ''}")
 
     def divergence(self, step: int, decision: str) -> None:

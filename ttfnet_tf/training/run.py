@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ttfnet_tf import build
-from ttfnet_tf.config import Config, effective_lr
+from ttfnet_tf.config import Config, doubts, effective_lr
 from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.doctor.quick import quick_check
@@ -96,9 +96,10 @@ def _must_stop(strategy: tf.distribute.Strategy, stop: StopRequest, *, agree: bo
 
 
 def _introduce(config: Config, train_split: CocoSplit, val_split: CocoSplit | None, say: Callable[[str], object]) -> None:
-    """Prints what the data are, what may be wrong with them, and a learning rate that was scaled."""
+    """Prints what the data are, what may be wrong with them and with the settings, and a learning rate that was scaled."""
     say(train_split.summary())
-    for line in quick_check(train_split, val_split, image_size=config.data.size):
+    steps = config.train.epochs * pipeline.steps_per_epoch(len(train_split.images), config.train.batch_size)
+    for line in [*quick_check(train_split, val_split, image_size=config.data.size), *doubts(config, steps)]:
         say(f"note: {line}")
     if effective_lr(config) != config.optim.lr:
         say(

@@ -1,0 +1,68 @@
+"""`ttfnet evaluate` with settings of its own: another input size, images without annotations."""
+
+import json
+import shutil
+
+import cv2
+import networks
+import numpy as np
+import pytest
+import yaml
+from small_run import write_run
+
+from ttfnet_tf import cli
+from ttfnet_tf.evaluation.evaluate_run import evaluate_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Its input is 64 x 96."""
+    with pytest.MonkeyPatch.context() as patch:
+        networks.narrow(patch)
+        yield write_run(tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture
+def data(write_coco):
+    """Overrides that name three images of noise."""
+    annotations, images = write_coco({7: (128, 96), 8: (70, 90), 9: (64, 64)}, [(7, 3, [10, 10, 40, 40])], {3: "cat", 8: "dog", 90: "bird"})
+    rng = np.random.default_rng(0)
+    for file in images.iterdir():
+        cv2.imwrite(str(file), rng.integers(0, 255, (*cv2.imread(str(file)).shape[:2], 3), np.uint8))
+    return annotations, [f"data.val.annotations={annotations}", f"data.val.images={images}"]
+
+
+def test_another_image_size_builds_the_network_at_that_size(run, data, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    settings = yaml.safe_load((other / "config.yaml").read_text())
+    settings["data"]["image_size"] = [96, 160]
+    (other / "config.yaml").write_text(yaml.safe_dump(settings))
+    expected = evaluate_run(other, data[1], out=tmp_path / "a").result.detections
+    found = evaluate_run(run, [*data[1], "data.image_size=[96, 160]"], out=tmp_path / "b").result.detections
+    assert len(found) > 3
+    assert found == expected
+    assert found != evaluate_run(run, data[1], out=tmp_path / "c").result.detections
+
+
+def test_images_without_annotations_give_detections_and_no_figures(run, data, tmp_path, capfd):
+    """As COCO's image_info_test-dev2017.json."""
+    annotations, overrides = data
+    content = json.loads(annotations.read_text())
+    del content["annotations"]
+    annotations.write_text(json.dumps(content))
+    assert cli.main(["evaluate", str(run), *overrides, "--out", str(tmp_path / "out")]) == 0
+    printed = capfd.readouterr()
+    assert "no figures, because these images have no boxes" in printed.out
+    assert "AP" not in printed.out
+    assert len(json.loads((tmp_path / "out" / "detections.json").read_text())) > 3
+
+
+def test_annotations_that_lack_a_class_are_named(run, data, tmp_path, capfd):
+    annotations, overrides = data
+    content = json.loads(annotations.read_text())
+    content["categories"] = [one for one in content["categories"] if one["id"] != 90]
+    annotations.write_text(json.dumps(content))
+    assert cli.main(["evaluate", str(run), *overrides, "--out", str(tmp_path / "out")]) == 2
+    line = f"ttfnet: {annotations}: lacks classes of the model: 'bird' (id 90); add them to 'categories', they need no boxes\n"
+    assert capfd.readouterr().err.endswith(line)

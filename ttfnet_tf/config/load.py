@@ -186,7 +186,7 @@ def _check_name(path: Path, role: str) -> None:
 def _read_yaml(path: Path, role: str) -> dict:
     name = f"{shown(path, 300)}{role}"
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
+        if path.exists() and not path.is_file() and not path.is_dir() and str(path) != os.devnull:  # which stands for no settings
             raise UserError(f"{name}: is not a regular file; {recipe_hint(path)}")
         with open(path, "rb") as file:
             content = read_tree(file.read(4 * MAX_BYTES + 1).decode("utf-8-sig"), str(path))

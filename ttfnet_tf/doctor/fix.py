@@ -19,7 +19,7 @@ from ttfnet_tf.doctor.fix_draft import Draft
 from ttfnet_tf.doctor.fix_rules import ANNOTATION_RULES, ENTRY_RULES, IMAGE_RULES, OBJECTS_LOST
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_json, write_text
-from ttfnet_tf.json_text import json_text, with_text
+from ttfnet_tf.json_text import json_text, parse_json, with_text
 
 _ROUNDS = 4  # fixing one fault may reveal another, such as a box that is a repeat only after clipping
 _HOPELESS = ("not-json", "not-coco", "section-missing", "section-empty")
@@ -53,10 +53,19 @@ def changes_path(out: str | Path) -> Path:
 
 
 def refuse_existing(out: str | Path) -> None:
-    """Raises UserError if a file would be overwritten."""
+    """Raises UserError if a file would be overwritten; a list of changes alone is what a killed call has left."""
     for path in (Path(out), changes_path(out)):
-        if path.exists() or path.is_symlink():
+        if (path.exists() or path.is_symlink()) and not (path != Path(out) and _is_list_of_changes(path)):
             raise UserError(f"--fix {out}: {path} exists and is not overwritten; name a new file")
+
+
+def _is_list_of_changes(path: Path) -> bool:
+    try:
+        with open(path, encoding="utf-8") as file:
+            line = file.readline()
+        return not line or {"action", "section", "code"} <= set(parse_json(line))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def write_fixed(split: Split, out: str | Path, settings: Settings) -> Fixed:

@@ -36,3 +36,14 @@ def test_a_logarithmic_axis_drops_zeros():
 def test_bar_chart_and_heat_map():
     assert "12.3" in bar_chart("b", {"both": [12.34]}, ["run"], x_label="points")
     assert "data:image/png;base64" in heat_map("m", np.eye(3), list("abc"), list("abc"))
+
+
+def test_names_are_no_formulas_and_may_have_letters_that_the_font_lacks():
+    names = ["price $", "$a$", r"$\frac{1}{$", "猫"]
+    charts = [
+        line_chart("a", [Line(name, [0, 1], [1, 2]) for name in names], x_label="$x$", y_label="y"),
+        bar_chart("b", {name: [1.0] for name in names}, ["run"], x_label="points"),
+        heat_map("m", np.eye(4), names, names),
+    ]
+    for chart, shown in zip(charts, (["$x$", *names], names, names)):
+        assert [name for name in shown if name not in chart] == []

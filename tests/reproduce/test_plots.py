@@ -61,3 +61,13 @@ def test_trade_offs_have_every_detector_with_hours_or_speed(published, tmp_path,
     assert "x" not in {name for _, name, _ in figure4.trade_off_points(small)}
     plots.trade_offs(tmp_path / "figure4.png", figure4.trade_off_points(published))
     assert is_drawn(tmp_path / "figure4.png")
+
+
+def test_a_dollar_in_a_name_is_no_formula(tmp_path, is_drawn):
+    names = ("$a$", r"$\frac{1}{$")
+    plots.cells(tmp_path / "cells.png", names[1], {name: [((1, 1.0), (2, 3.0))] for name in names}, {}, dict.fromkeys(names, 2.0))
+    run = tmp_path / "run"
+    Trainer({tmp_path.name: 0.4})(SimpleNamespace(train=SimpleNamespace(seed=0)), run)
+    plots.learning_curves(tmp_path / "curves.png", dict.fromkeys(names, run))
+    assert is_drawn(tmp_path / "cells.png")
+    assert is_drawn(tmp_path / "curves.png")

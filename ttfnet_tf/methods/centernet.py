@@ -20,7 +20,7 @@ from ttfnet_tf.layers.initializers import bias_of_probability
 from ttfnet_tf.methods import targets, targets_tf
 from ttfnet_tf.methods.base import Method
 from ttfnet_tf.methods.catalog import METHODS
-from ttfnet_tf.methods.decode import top_peaks
+from ttfnet_tf.methods.decode import scores_of, top_peaks
 from ttfnet_tf.methods.heads import Size, build_head, fan_in_kernels, normal_kernels
 from ttfnet_tf.methods.losses import heatmap_focal_sum, normalizers
 
@@ -158,4 +158,4 @@ def decode_centres(outputs: dict[str, tf.Tensor], *, image_size: tuple[int, int]
     centre = tf.cast(corner, tf.float32) + offset
     boxes = tf.concat([centre - size / 2.0, centre + size / 2.0], axis=-1) * float(STRIDE)
     limit = tf.constant([image_size[1] - 1, image_size[0] - 1] * 2, tf.float32)
-    return {"boxes": tf.clip_by_value(boxes, 0.0, limit), "scores": tf.sigmoid(scores), "classes": label}
+    return {"boxes": tf.clip_by_value(boxes, 0.0, limit), "scores": scores_of(scores), "classes": label}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+_VECTOR = 16  # float32 numbers in the largest vector of a CPU
 # Logit of a cell without a peak: the lowest float32, whose sigmoid is 0. With minus infinity TFLite's int8 quantiser fails.
 _NO_PEAK = np.finfo(np.float32).min
 
@@ -36,6 +37,18 @@ def top_peaks(logits: tf.Tensor, top_k: int) -> tuple[tf.Tensor, tf.Tensor, tf.T
     cells = height * width
     heat = tf.reshape(_peaks(tf.cast(logits, tf.float32)), [-1, cells, num_classes])
     return _top_peaks(heat, min(top_k, cells), min(top_k, cells * num_classes))
+
+
+def scores_of(logits: tf.Tensor) -> tf.Tensor:
+    """The sigmoid of logits [B, K], the same bits for a row in every batch.
+
+    A CPU computes the last numbers of a tensor, those that do not fill a vector, in another way. Rows of whole vectors leave none. Where
+    the batch is always one image, as in TFLite, there is nothing to keep equal, and its quantiser would round between the operations.
+    """
+    batch, number = logits.shape
+    if batch == 1 or not number % _VECTOR:
+        return tf.sigmoid(logits)
+    return tf.sigmoid(tf.pad(logits, [[0, 0], [0, -number % _VECTOR]]))[:, :number]
 
 
 def select(detections: dict[str, np.ndarray], score_threshold: float | np.ndarray) -> dict[str, np.ndarray]:

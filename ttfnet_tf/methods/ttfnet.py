@@ -16,7 +16,7 @@ from ttfnet_tf.layers.initializers import bias_of_probability
 from ttfnet_tf.methods import targets, targets_tf
 from ttfnet_tf.methods.base import Method
 from ttfnet_tf.methods.catalog import METHODS
-from ttfnet_tf.methods.decode import top_peaks
+from ttfnet_tf.methods.decode import scores_of, top_peaks
 from ttfnet_tf.methods.heads import Size, build_head, normal_kernels
 from ttfnet_tf.methods.losses import box_giou_sum, heatmap_focal_sum, normalizers
 
@@ -154,4 +154,4 @@ def decode_distances(outputs: dict[str, tf.Tensor], *, image_size: tuple[int, in
     left, top, right, bottom = tf.unstack(distances, axis=-1)
     boxes = tf.stack([x - left, y - top, x + right, y + bottom], axis=-1)
     limit = tf.constant([image_size[1] - 1, image_size[0] - 1] * 2, tf.float32)
-    return {"boxes": tf.clip_by_value(boxes, 0.0, limit), "scores": tf.sigmoid(scores), "classes": label}
+    return {"boxes": tf.clip_by_value(boxes, 0.0, limit), "scores": scores_of(scores), "classes": label}

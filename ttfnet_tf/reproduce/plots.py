@@ -130,8 +130,15 @@ def _colours(count):
 
 
 def _finish(figure, panels, out):
+    from matplotlib.text import Text
+
+    axes = [axis for panel in panels for axis in (panel.xaxis, panel.yaxis) if axis.get_scale() == "log"]
+    powers = {id(label) for axis in axes for label in axis.get_ticklabels(which="both")}  # the only formulas
     for panel in panels:
         panel.grid(alpha=0.3)
+    for text in figure.findobj(Text):
+        if id(text) not in powers:
+            text.set_parse_math(False)  # a $ in a name is no formula
     figure.tight_layout()
     with new_file(Path(out)) as file:
         figure.savefig(file, format="png", metadata={"Software": f"{written_by('ttfnet reproduce')}\n"})

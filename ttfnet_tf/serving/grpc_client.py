@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.serving.errors import OVERLOADED, request_error
+from ttfnet_tf.serving.errors import OVERLOADED, one_line, request_error
 from ttfnet_tf.serving.responses import check_outputs
 from ttfnet_tf.serving.signature import INPUT, SIGNATURE, Reply
 from ttfnet_tf.serving.target import Target
@@ -70,7 +70,10 @@ class GrpcClient:
             if status == "UNAVAILABLE" and "queue" in message:  # its queue of batches is full
                 status = OVERLOADED
             raise request_error(self.target, status, message) from None
-        outputs = {name: np.asarray(tf.make_ndarray(tensor)) for name, tensor in response.outputs.items()}
+        try:
+            outputs = {name: np.asarray(tf.make_ndarray(tensor)) for name, tensor in response.outputs.items()}
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{self.target}: the answer holds a damaged tensor ({one_line(str(error))})") from None
         return Reply(check_outputs(self.target, outputs, len(contents)), response.model_spec.version.value or None)
 
     def close(self) -> None:

@@ -17,20 +17,48 @@ from ttfnet_tf.serving.errors import one_line
 from ttfnet_tf.serving.signature import OUTPUTS
 from ttfnet_tf.serving.target import Target
 
+_LARGEST = 2**31  # of class numbers; of boxes, as fractions of the image, 1 is usual
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF tag, and its values that swap height and width
 
 
-def check_outputs(target: Target, outputs: dict[str, np.ndarray], images: int) -> dict[str, np.ndarray]:
-    """The outputs, if they are those of a detector for so many images.
+def check_outputs(target: Target, outputs: Mapping[str, np.ndarray], images: int) -> dict[str, np.ndarray]:
+    """The outputs as float32, if they are those of a detector for so many images.
 
     Raises:
-        UserError: they are not.
+        UserError: one is missing or has another shape, something that is no finite number, or a score, class or count that cannot be one.
     """
-    rows = {name: outputs[name].shape[:1] for name in OUTPUTS if name in outputs}
-    if set(rows) != set(OUTPUTS) or set(rows.values()) != {(images,)}:
+    detections = np.shape(outputs.get("detection_scores"))[1:2]
+    expected = {
+        "detection_boxes": (images, *detections, 4),
+        "detection_scores": (images, *detections),
+        "detection_classes": (images, *detections),
+        "num_detections": (images,),
+    }
+    if not detections or any(name not in outputs or outputs[name].shape != expected[name] for name in OUTPUTS):
         shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in sorted(outputs.items())) or "nothing"
         raise UserError(f"{target}: answers {images} images with {one_line(shapes)}; the model was not written by ttfnet export")
-    return outputs
+    checked = {name: _numbers(outputs[name]) for name in OUTPUTS}
+    wrong = next((name for name in OUTPUTS if checked[name] is None or not _is_possible(name, checked[name], *detections)), None)
+    if wrong is not None:
+        raise UserError(
+            f"{target}: answers with {wrong} that cannot be (NaN, text or out of range); the model was not written by ttfnet export"
+        )
+    return checked
+
+
+def _numbers(values: np.ndarray) -> np.ndarray | None:
+    """float32, or None where the values are texts, flags or nothing, are not finite, or are too large to be one."""
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all() or (np.abs(values.astype(np.float64)) > _LARGEST).any():
+        return None
+    return values.astype(np.float32)
+
+
+def _is_possible(name: str, values: np.ndarray, detections: int) -> bool:
+    if name == "detection_scores":
+        return bool(((values >= 0) & (values <= 1)).all())
+    if name == "num_detections":
+        return bool(((values >= 0) & (values <= detections) & (values % 1 == 0)).all())
+    return name == "detection_boxes" or bool((values % 1 == 0).all())
 
 
 def detections_of(

@@ -16,11 +16,13 @@ import numpy as np
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.json_text import json_text, parse_json
+from ttfnet_tf.serving.deadline import DeadlineConnection
 from ttfnet_tf.serving.errors import OVERLOADED, request_error
 from ttfnet_tf.serving.responses import check_outputs
 from ttfnet_tf.serving.signature import SIGNATURE, Reply
 from ttfnet_tf.serving.target import Target
 
+_LARGEST = 2**25  # bytes of an answer; one image has about ten thousand
 _STATUS = {
     400: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
@@ -48,13 +50,17 @@ def request_body(contents: Sequence[bytes]) -> bytes:
 
 
 def outputs_of(body: bytes) -> dict[str, np.ndarray]:
-    """Name -> float32 array with a row for each image, from the JSON of an answer.
+    """Name -> array with a row for each image, from the JSON of an answer; `responses.check_outputs` says whether they hold numbers.
 
     Raises:
         ValueError: it is no answer in row format with several outputs.
     """
     rows = parse_json(body)["predictions"]
-    return {name: np.array([row[name] for row in rows], np.float32) for name in rows[0]}
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("no list of rows")
+    outputs = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    with np.errstate(over="ignore"):  # becomes infinite
+        return {name: value.astype(np.float32) if value.dtype.kind in "iuf" else value for name, value in outputs.items()}
 
 
 class RestClient:
@@ -64,7 +70,7 @@ class RestClient:
         self.target = target
         self._path = request_path(target)
         self._thread = threading.local()
-        self._open: list[http.client.HTTPConnection] = []
+        self._open: list[DeadlineConnection] = []
 
     def predict(self, contents: list[bytes]) -> Reply:
         """See `client.Client.predict`."""
@@ -82,29 +88,48 @@ class RestClient:
         for connection in self._open:
             connection.close()
 
+    @staticmethod
+    def _read(answer: http.client.HTTPResponse) -> tuple[int, bytes]:
+        try:
+            content = answer.read(_LARGEST + 1)
+            if len(content) > _LARGEST:
+                raise _TooLong
+            if answer.length:
+                raise http.client.IncompleteRead(content, answer.length)
+            return answer.status, content
+        except BaseException:
+            answer.close()  # it may hold the socket when the connection has let go of it
+            raise
+
     def _post(self, body: bytes) -> tuple[int, bytes]:
         """HTTP status and body of the answer."""
         while True:
-            connection: http.client.HTTPConnection | None = getattr(self._thread, "connection", None)
+            connection: DeadlineConnection | None = getattr(self._thread, "connection", None)
             is_new = connection is None
             if connection is None:
-                connection = http.client.HTTPConnection(self.target.host, self.target.port, timeout=self.target.timeout)
+                connection = DeadlineConnection(self.target.host, self.target.port, timeout=self.target.timeout)
                 self._thread.connection = connection
                 self._open.append(connection)
             try:
+                connection.start()
                 connection.request("POST", self._path, body, {"Content-Type": "application/json"})
-                answer = connection.getresponse()
-                return answer.status, answer.read()
-            except (OSError, http.client.HTTPException) as error:
+                return self._read(connection.getresponse())
+            except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: of headers that are no HTTP
                 # Not reused: a late answer would be taken for that of the next request.
                 connection.close()
                 self._thread.connection = None
+                if isinstance(error, _TooLong):
+                    raise UserError(f"{self.target}: answers with more than {_LARGEST >> 20} MB; is it TensorFlow Serving?") from None
                 if isinstance(error, TimeoutError):
                     raise request_error(self.target, "DEADLINE_EXCEEDED", "") from None
                 if is_new or not isinstance(error, ConnectionError):
                     reason = getattr(error, "strerror", None) or f"{type(error).__name__} {error}"
                     raise request_error(self.target, "UNAVAILABLE", reason) from None
                 # A server may close an idle connection; a new one shows whether it is still there.
+
+
+class _TooLong(ValueError):
+    """An answer beyond the limit."""
 
 
 def _error_of(body: bytes) -> str:

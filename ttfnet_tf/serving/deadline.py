@@ -1,0 +1,62 @@
+"""A connection whose time to answer is counted as a whole, however slowly the parts of an answer come."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import time
+
+
+class DeadlineConnection(http.client.HTTPConnection):
+    """An HTTP connection on which everything after `start` must end within its timeout: connecting, sending, headers and body.
+
+    A timeout of Python's own sockets is for each call: a server that sends a byte a second would never reach it.
+    """
+
+    def start(self) -> None:
+        """Begins a request: its time counts from now."""
+        self.deadline = time.monotonic() + self.timeout
+        if self.sock is not None:
+            self.sock.deadline = self.deadline
+
+    def connect(self) -> None:
+        """Opens the connection, at the first address that takes it."""
+        error: OSError = OSError(f"no address of {self.host}")
+        for family, kind, protocol, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+            connection = _Socket(family, kind, protocol)
+            connection.deadline = self.deadline
+            try:
+                connection.limit()
+                connection.connect(address)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.sock = connection
+                return
+            except OSError as reason:
+                connection.close()
+                error = reason
+        raise error
+
+
+class _Socket(socket.socket):
+    """Waits until its deadline, a time of `time.monotonic`."""
+
+    deadline: float
+
+    def limit(self) -> None:
+        """Gives the next call the time that is left.
+
+        Raises:
+            TimeoutError: there is none.
+        """
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self.settimeout(left)
+
+    def sendall(self, *arguments) -> None:
+        self.limit()
+        super().sendall(*arguments)
+
+    def recv_into(self, *arguments, **keywords) -> int:
+        self.limit()
+        return super().recv_into(*arguments, **keywords)

@@ -45,11 +45,16 @@ class PlainStream:
         return getattr(self.terminal, name)
 
 
+def terminal_of(stream: TextIO) -> TextIO:
+    """The stream under a `PlainStream`, for what draws with escape codes itself and prints no text of users; other streams as they are."""
+    return getattr(stream, "terminal", stream)
+
+
 @contextlib.contextmanager
 def plain_output() -> Iterator[None]:
     """Standard output and standard error are `PlainStream`s inside the block."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (PlainStream(getattr(stream, "terminal", stream)) for stream in before)
+    sys.stdout, sys.stderr = (PlainStream(terminal_of(stream)) for stream in before)
     try:
         yield
     finally:

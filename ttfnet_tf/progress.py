@@ -17,6 +17,8 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ttfnet_tf.plain_text import printable, terminal_of
+
 WINDOW_SECONDS = 60.0  # speed and remaining time are those of the last minute, so that they follow a change of speed
 BRIEF_SECONDS = 2.0  # shorter work writes no plain lines
 
@@ -52,7 +54,7 @@ class ProgressMeter:
     ):
         self.label, self.total, self.done = label, total, start
         self.images_per_step, self.plain_every = images_per_step, plain_every
-        self.stream = stream or sys.stderr
+        self.stream = stream or sys.stderr  # a `PlainStream` under the command line
         self.live = is_live(self.stream) if live is None else live
         self._clock = clock
         self._history: deque[tuple[float, int]] = deque([(clock(), start)])
@@ -69,7 +71,7 @@ class ProgressMeter:
                 BarColumn(bar_width=16),
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[figures]}"),
-                console=Console(file=self.stream, force_terminal=True),
+                console=Console(file=terminal_of(self.stream), force_terminal=True),
                 refresh_per_second=4,
                 redirect_stdout=False,
                 redirect_stderr=False,
@@ -119,9 +121,9 @@ class ProgressMeter:
     def message(self, text: str) -> None:
         """Prints a line that stays, above the live line."""
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.console.print(printable(text), markup=False, highlight=False)
         else:
-            print(text, file=self.stream, flush=True)
+            print(printable(text), file=self.stream, flush=True)
 
     @property
     def images_per_second(self) -> float:
@@ -167,7 +169,7 @@ def working(text: str, *, stream: TextIO | None = None, live: bool | None = None
         stream: where to write; by default standard error.
         live: whether to show it; by default `is_live(stream)`.
     """
-    stream = stream or sys.stderr
+    stream = terminal_of(stream or sys.stderr)
     if not (is_live(stream) if live is None else live):
         yield
         return
@@ -184,7 +186,7 @@ def working(text: str, *, stream: TextIO | None = None, live: bool | None = None
             redirect_stderr=False,
         ) as line,
     ):
-        line.add_task(text, total=None)
+        line.add_task(printable(text), total=None)
         yield
 
 

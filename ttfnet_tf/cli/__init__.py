@@ -19,6 +19,7 @@ from ttfnet_tf import __version__
 from ttfnet_tf.cli import benchmark, data, demo, evaluate, export, predict, replay, report, reproduce, serve_client, train, weights
 from ttfnet_tf.cli.parser import Parser
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.plain_text import plain_output, printable
 from ttfnet_tf.quiet_import import import_as_usual
 
 # The verbs in the order of use, as help lists them.
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         try:
-            return _run(argv)
+            with plain_output():
+                return _run(argv)
         finally:
             sys.stdout.flush()  # here, so that a closed pipe is seen below
     except BrokenPipeError:  # `ttfnet ... | head`: the reader has seen enough
@@ -84,7 +86,7 @@ def _run(argv: list[str]) -> int:
             traceback.print_exc()
         line, code = _error_line(error)
         hint = "" if debug or code == 2 else "; this is a bug in ttfnet, --debug shows where"
-        print(f"ttfnet: {line}{hint}", file=sys.stderr)
+        print(f"ttfnet: {printable(line)}{hint}", file=sys.stderr)
         return code
 
 

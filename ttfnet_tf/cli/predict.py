@@ -14,6 +14,7 @@ from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.config import load_stored
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.exported_model import find_exported
+from ttfnet_tf.plain_text import printable
 from ttfnet_tf.runs.run_folder import work_directory
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _on_images(args: argparse.Namespace, found: Sources, batch_size: int, thresh
         others = f", and nothing in {len(failures) - 1} more" if len(failures) > 1 else ""
         raise UserError(f"{failures[0].reason}{others}; name an image, a folder of images or a quoted pattern")
     for failure in failures:
-        print(f"ttfnet: {failure.reason}", file=sys.stderr)
+        print(f"ttfnet: {printable(failure.reason)}", file=sys.stderr)
     prepare_output(args.out)
     detector, colour_of = _load(args.run, thresholds)
     with ProgressMeter("predict", len(images)) as meter:

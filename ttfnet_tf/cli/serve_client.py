@@ -11,6 +11,7 @@ from ttfnet_tf.cli.options import positive, threshold
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.exported_model import find_exported
+from ttfnet_tf.plain_text import printable
 from ttfnet_tf.runs.run_folder import work_directory
 from ttfnet_tf.serving.target import PORTS, Target, parse_address
 
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     served = _send(args, target, images, names)
     failures = [*missing, *served.failures]
     for failure in failures:
-        print(f"ttfnet: {failure.reason}", file=sys.stderr)
+        print(f"ttfnet: {printable(failure.reason)}", file=sys.stderr)
     _print_summary(target, served, len(failures))
     if args.out is not None:
         from ttfnet_tf.inference.detections_json import image_entry, write_detections
@@ -174,6 +175,6 @@ def _verify(args: argparse.Namespace, served, detector) -> int:
     with working(f"detecting with {args.verify}"):
         result = verify(served.answered, served.failures, detector, score_threshold=args.score_threshold, tolerance=args.tolerance)
     for line in result.differing:
-        print(f"ttfnet: {line}", file=sys.stderr)
+        print(f"ttfnet: {printable(line)}", file=sys.stderr)
     print(result.line(args.verify))
     return 0 if result.passed else 1

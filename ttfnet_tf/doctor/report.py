@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ttfnet_tf.doctor.check import Report
 from ttfnet_tf.doctor.findings import Finding, Place
+from ttfnet_tf.plain_text import printable
 
 _EXAMPLES = {  # where more than one is shown
     "category-unused": 5,
@@ -41,4 +42,4 @@ def example_text(place: Place) -> str:
     """File, ids and detail of one place in one line."""
     ids = [f"{name} id {value}" for name, value in (("image", place.image_id), ("annotation", place.annotation_id)) if value is not None]
     where = " ".join(part for part in (place.file, f"({', '.join(ids)})" if ids else "") if part)
-    return ": ".join(part for part in (where, place.detail) if part)
+    return printable(": ".join(part for part in (where, place.detail) if part))

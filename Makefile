@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help env demo test integration parity lint format types docs wheel clean
+.PHONY: help env demo test integration kills parity lint format types docs wheel clean
 
 # The first Python of a supported version; name another with `make PYTHON=...`.
 PYTHON ?= $(shell for p in python3.11 python3.10 python3.13 python3.12 python3; do \
@@ -29,6 +29,9 @@ test: lint ## lint, then every test but those of `make integration`
 
 integration: env ## the slow tests: replicas, resuming, the commands, every recipe and every published cell
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
+
+kills: env ## each command, stopped before every call that changes a file and started again; an hour, and needs a C compiler
+	TTFNET_KILLS=all $(BIN)/python -m pytest -s -m slow tests/kills
 
 parity: env ## only the comparison with stored arrays of the official implementation
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m parity

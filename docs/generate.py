@@ -40,7 +40,9 @@ def settings() -> str:
     """What may change when a run resumes, and a table for each section of the configuration."""
     every = list_settings()
     free = ", ".join(f"`{one.key}`" for one in every if one.key in FREE_KEYS)
-    parts = [f"**When a run resumes**, only these may differ: {free}."]
+    parts = [
+        f"**When a run resumes**, only these may differ: {free}. `data.train.*` may name another place that holds the same annotations."
+    ]
     for section in dict.fromkeys(one.key.partition(".")[0] for one in every):
         rows = [(f"`{one.key}`", _values(one), _default(one.default), one.meaning) for one in every if one.key.partition(".")[0] == section]
         about = type(value_of(Config(), section)).__doc__

@@ -15,7 +15,7 @@ from ttfnet_tf.data.shapes import draw_shapes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200), COMPILER]
 ALL = os.environ.get("TTFNET_KILLS") == "all"
-SAMPLE = 3  # states of a command in the short form
+SAMPLE = 2  # states of a command in the short form
 
 # Name -> the command, in a folder with the data, the run and weights; its results are below out/. TensorFlow starts in those marked True.
 COMMANDS = {

@@ -11,6 +11,7 @@ import textwrap
 
 import pytest
 
+from ttfnet_tf import cli
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.runs import lock
 from ttfnet_tf.runs.lock import RunLock
@@ -160,3 +161,13 @@ def test_a_damaged_file_of_a_dead_process_is_taken_over(tmp_path):
 def test_a_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(UserError, match=r"nowhere: cannot be written \(No such file or directory\); choose another --work-dir"):
         RunLock(tmp_path / "nowhere").__enter__()
+
+
+def test_training_in_a_work_directory_that_is_in_use(tmp_path, write_coco, holder, capsys):
+    annotations, images = write_coco({7: (64, 64)}, [(7, 3, [8, 8, 30, 20])], {3: "cat"})
+    paths = {"annotations": str(annotations), "images": str(images)}
+    (tmp_path / "a.yaml").write_text(json.dumps({"data": {"train": paths, "image_size": [64, 64]}, "train": {"evaluate_every": 0}}))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert cli.main(["train", str(tmp_path / "a.yaml"), "--work-dir", str(tmp_path)]) == 2
+    assert f"ttfnet: {tmp_path}: is in use by process {holder.pid} on " in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

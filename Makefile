@@ -17,7 +17,7 @@ env: .venv/installed ## the environment in .venv/, once
 .venv/installed: setup.cfg pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.13 found; name one with: make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	@touch $@
 
 demo: env ## synthetic images -> trained detector -> measured -> drawings -> SavedModel, in demo/
@@ -53,7 +53,7 @@ docs: .venv/docs ## the documents as a site, in site/
 	@echo "Open site/index.html, or with search: $(BIN)/mkdocs serve"
 
 .venv/docs: .venv/installed
-	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[docs]'
 	@touch $@
 
 wheel: env ## the wheel and the source archive, in dist/

@@ -15,7 +15,7 @@ from ttfnet_tf.inference.tflite_metadata import with_files
 def model(tmp_path_factory):
     """A .tflite file with a model card that computes almost nothing."""
 
-    @tf.function(input_signature=[tf.TensorSpec([1, 4, 6, 3], tf.uint8, name="image")])
+    @tf.function(input_signature=[tf.TensorSpec([1, 4, 6, 3], tf.uint8, name="image")], autograph=False)
     def sums(image):
         return {"total": tf.reduce_sum(tf.cast(image, tf.float32))}
 

@@ -134,7 +134,7 @@ def test_saved_model_round_trip(name, tmp_path):
     model, module = _model(name), tf.Module()
     module.held = model.variables  # not the model: saving a Keras object traces every layer twice more
     signature = [tf.TensorSpec([None, None, None, 3], tf.uint8, name="image")]
-    module.detect = tf.function(lambda image: model(image, training=False), input_signature=signature)
+    module.detect = tf.function(lambda image: model(image, training=False), input_signature=signature, autograph=False)
     tf.saved_model.save(module, str(tmp_path), options=tf.saved_model.SaveOptions(experimental_custom_gradients=False))
     loaded = tf.saved_model.load(str(tmp_path))
     outputs = loaded.detect(IMAGE)

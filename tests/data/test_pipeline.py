@@ -258,7 +258,7 @@ def test_a_broken_image_inside_a_traced_function(make_split):
     split.images[0].path.write_bytes(b"")
     iterator = iter(_train(split, batch_size=1))
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(iterator):
         return next(iterator)["image"]
 

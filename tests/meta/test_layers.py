@@ -185,3 +185,12 @@ def test_packages_that_some_users_lack_are_imported_when_used():
     loaded = _loaded_after("; ".join(f"import ttfnet_tf.{module}" for module in MODULES if module != "__main__"))
     assert "tensorflow" in loaded
     assert [name for name in IMPORTED_WHEN_USED if name in loaded] == []
+
+
+def test_autograph_converts_no_function():
+    """It takes a tenth of a second for each function; control flow that depends on tensors is written as `tf.while_loop` or `tf.cond`."""
+    for module, path in MODULES.items():
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        plain = [call.func for call in nodes if isinstance(call, ast.Call) and any(key.arg == "autograph" for key in call.keywords)]
+        wrong = [n.lineno for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n) == "tf.function" and n not in plain]
+        assert not wrong, f"{module}, line {wrong[0]}: tf.function without autograph=False"

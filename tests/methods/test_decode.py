@@ -118,7 +118,7 @@ def test_rows_do_not_depend_on_the_batch():
 
 def test_batch_may_be_unknown_while_tracing():
     signature = {"heatmap": tf.TensorSpec([None, 6, 8, 3]), "box": tf.TensorSpec([None, 6, 8, 4])}
-    function = tf.function(lambda outputs: decode_distances(outputs, image_size=(24, 32), top_k=7))
+    function = tf.function(lambda outputs: decode_distances(outputs, image_size=(24, 32), top_k=7), autograph=False)
     shapes = function.get_concrete_function(signature).output_shapes
     assert {key: tuple(shape) for key, shape in shapes.items()} == {"boxes": (None, 7, 4), "scores": (None, 7), "classes": (None, 7)}
 

@@ -101,7 +101,7 @@ def test_all_padding_is_empty():
 
 def test_graph_does_not_grow_with_the_number_of_boxes():
     def nodes(boxes):
-        draw = tf.function(functools.partial(render_targets, image_size=SIZE, num_classes=CLASSES))
+        draw = tf.function(functools.partial(render_targets, image_size=SIZE, num_classes=CLASSES), autograph=False)
         signature = tf.TensorSpec([2, boxes, 4]), tf.TensorSpec([2, boxes], tf.int32)
         return len(draw.get_concrete_function(*signature).graph.as_graph_def().node)
 

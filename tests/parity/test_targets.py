@@ -62,7 +62,9 @@ def drawing():
     def draw(cases):
         settings = golden.target_keywords(cases[0])
         signature = [tf.TensorSpec([None, None, 4], tf.float32), tf.TensorSpec([None, None], tf.int32)]
-        return traced.setdefault(json.dumps(settings), tf.function(functools.partial(render_targets, **settings), signature))
+        return traced.setdefault(
+            json.dumps(settings), tf.function(functools.partial(render_targets, **settings), signature, autograph=False)
+        )
 
     return draw
 

@@ -18,7 +18,7 @@ def _run(name, scale=1.0, **settings):
     parameters = {key: tf.Variable(value, dtype=tf.float32) for key, value in START.items()}
     optimizer = RuleGroups(parameters, name, **settings)
 
-    @tf.function
+    @tf.function(autograph=False)
     def update(gradients, lr):
         optimizer.update(gradients, lr, tf.constant(scale))
 
@@ -102,7 +102,7 @@ class _Twelve:
         self.parameters = {key: tf.Variable(rng.normal(size=shape), dtype=tf.float32) for key, shape in SHAPES.items()}
         self.gradients = [[rng.normal(size=shape).astype(np.float32) for shape in SHAPES.values()] for _ in range(12)]
         self.optimizer = RuleGroups(self.parameters, name, weight_decay=0.01, bias_lr_multiplier=2.0)
-        self.update = tf.function(lambda gradients, lr: self.optimizer.update(gradients, lr, tf.constant(1.0)))
+        self.update = tf.function(lambda gradients, lr: self.optimizer.update(gradients, lr, tf.constant(1.0)), autograph=False)
 
     def run(self, first=0, last=12):
         for step in range(first, last):

@@ -79,7 +79,7 @@ def test_a_step_that_is_not_applied_changes_no_parameter_and_no_state(name):
         named = _named()
         optimizer = ReferenceSGD(named) if name == "sgd" else RuleGroups(named, name, weight_decay=0.1)
 
-        @tf.function
+        @tf.function(autograph=False)
         def update(first, second, proceed):
             optimizer.update([first, second], tf.constant(0.1), tf.constant(1.0), proceed)
 

@@ -35,9 +35,9 @@ def benchmark_detection(config: Config, *, num_classes: int, repeats: int, on_st
     image = tf.constant(np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8))
     method = build.method_of(config, num_classes)
     predict = predict_function(model, method.decode, image_size=size, batch_size=1, weights="constants")
-    forward = tf.function(lambda pixels: model(pixels, training=False))
+    forward = tf.function(lambda pixels: model(pixels, training=False), autograph=False)
     outputs = forward(image)
-    decoded = tf.function(method.decode)
+    decoded = tf.function(method.decode, autograph=False)
     with tempfile.TemporaryDirectory() as folder:
         path = _drawn_image(Path(folder))
         calls = {

@@ -72,19 +72,19 @@ def _training_step(config: Config, strategy: tf.distribute.Strategy, model, meth
 def _parts_of_step(model, method, batch) -> dict[str, Callable[[], object]]:
     """Name -> call of each part, all on the same batch."""
     parameters = list(named_parameters(model, trainable_only=True).values())
-    targets = tf.function(method.render)
+    targets = tf.function(method.render, autograph=False)
     rendered = batch if "heatmap" in batch else targets(batch["boxes"], batch["labels"])
     rendered = {key: rendered[key] for key in method.target_shapes}
 
-    @tf.function
+    @tf.function(autograph=False)
     def forward(image):
         return model(image, training=True)
 
-    @tf.function
+    @tf.function(autograph=False)
     def losses(outputs):
         return method.losses(outputs, rendered)["loss"]
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradients(image):
         with tf.GradientTape() as tape:
             loss = losses(model(image, training=True))

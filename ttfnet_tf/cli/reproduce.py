@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,7 +92,13 @@ def _train(runs: Sequence[Run]) -> bool:
 
     from ttfnet_tf.training.run import run_training
 
-    return run_all(runs, run_training)
+    def train(config, folder):
+        try:
+            return run_training(config, folder)
+        finally:
+            gc.collect()  # frees the last network, which reference cycles keep alive
+
+    return run_all(runs, train)
 
 
 def _check_output(folder: Path, names: Sequence[str], args: argparse.Namespace) -> None:

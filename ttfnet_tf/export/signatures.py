@@ -40,19 +40,19 @@ def serving_functions(
     """
     height, width = image_size
 
-    @tf.function(input_signature=[tf.TensorSpec([None, height, width, 3], tf.float32, name="images")])
+    @tf.function(input_signature=[tf.TensorSpec([None, height, width, 3], tf.float32, name="images")], autograph=False)
     def preprocessed(images):
         found = decode(model(images, training=False))
         return detection_outputs(found, category_ids=np.array(category_ids, np.float32), image_size=image_size, threshold=score_threshold)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="input_tensor")])
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="input_tensor")], autograph=False)
     def serving_default(input_tensor):
         shape = tf.shape(input_tensor)
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(shape[1:3] > 0), ["input_tensor is an empty image", shape])]):
             images = resize(tf.identity(input_tensor), image_size)
         return preprocessed(tf.cast(images, tf.float32))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
     def image_bytes(image_bytes):
         images = image_decoder.decode_and_resize(image_bytes, image_size, max_pixels=max_pixels)
         return preprocessed(tf.cast(images, tf.float32))

@@ -98,7 +98,7 @@ def _serving_function(run: LoadedRun):
     decode = build.method_of(run.config, len(run.labels.class_names)).decode
     category_ids = np.array(run.labels.category_ids, np.int32)  # as float32 they would be rounded to float16
 
-    @tf.function(input_signature=[tf.TensorSpec([1, height, width, 3], tf.uint8, name="image")])
+    @tf.function(input_signature=[tf.TensorSpec([1, height, width, 3], tf.uint8, name="image")], autograph=False)
     def serve(image):
         with tf.name_scope("network"), _gather_sampling(run.model):
             maps = run.model(image, training=False)
@@ -130,7 +130,7 @@ def _frozen(concrete):
     names = sorted(concrete.structured_outputs)  # the order in which TensorFlow flattens a dictionary
     (image,), outputs = frozen.inputs, [output.name for output in frozen.outputs]
 
-    @tf.function(input_signature=[tf.TensorSpec(image.shape, image.dtype, name="image")])
+    @tf.function(input_signature=[tf.TensorSpec(image.shape, image.dtype, name="image")], autograph=False)
     def serve(image):
         return dict(zip(names, tf.graph_util.import_graph_def(graph, {frozen.inputs[0].name: image}, outputs, name="")))
 

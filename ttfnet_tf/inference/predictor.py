@@ -38,7 +38,7 @@ def predict_function(
         raise ValueError(f"weights must be variables or constants, received {weights!r}")
     height, width = image_size
 
-    @tf.function(input_signature=[tf.TensorSpec([batch_size, height, width, 3], tf.uint8)])
+    @tf.function(input_signature=[tf.TensorSpec([batch_size, height, width, 3], tf.uint8)], autograph=False)
     def predict(images):
         return decode(model(images, training=False))
 

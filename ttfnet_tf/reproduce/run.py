@@ -7,7 +7,6 @@ made again; an unfinished one is resumed, as `ttfnet train` does.
 from __future__ import annotations
 
 import dataclasses
-import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,8 +49,6 @@ def run_all(runs: Sequence[Run], train: Callable[[Config, Path], Any], say: Call
             say(f"{title}: failed, {error}")
             _write_result(run, failure=str(error))
             continue
-        finally:
-            gc.collect()  # frees the last network, which reference cycles keep alive
         if not result.finished:
             say(f"{title}: stopped and saved at step {result.step}; the same command resumes it")
             return False

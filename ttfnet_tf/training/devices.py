@@ -85,7 +85,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 def any_worker(strategy: tf.distribute.Strategy):
     """A function of one [] float32 tensor: True on every worker if it is above 0 on any of them."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def agree(flag):
         flags = strategy.run(tf.identity, args=(flag,))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None) > 0

@@ -199,15 +199,18 @@ def build_train_function(strategy: tf.distribute.Strategy, state: TrainState, me
         with tf.control_dependencies(tf.nest.flatten(strategy.experimental_local_results(batch))):
             return batch, tf.cast(tf.timestamp() - start, tf.float32)
 
-    @tf.function
+    @tf.function(autograph=False)
     def traced(iterator, learning_rates, first_step):
         count = tf.size(learning_rates)
-        history = {key: tf.TensorArray(dtype, count, element_shape=[]) for key, dtype in kinds.items()}
-        for i in tf.range(count):
+        empty = {key: tf.TensorArray(dtype, count, element_shape=[]) for key, dtype in kinds.items()}
+
+        def one_step(i, history):
             batch, waited = next_batch(iterator)
             metrics = train_step(batch, learning_rates[i], first_step + tf.cast(i, tf.int64))
             metrics["data_seconds"] = waited
-            history = {key: array.write(i, metrics[key]) for key, array in history.items()}
+            return i + 1, {key: array.write(i, metrics[key]) for key, array in history.items()}
+
+        _, history = tf.while_loop(lambda i, _: i < count, one_step, (0, empty))
         return {key: array.stack() for key, array in history.items()}
 
     @functools.wraps(traced.python_function)

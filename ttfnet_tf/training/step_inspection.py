@@ -76,7 +76,7 @@ def _gradient_function(
 ) -> Callable:
     """(images, targets) of one or several replicas -> outputs, losses summed over replicas, gradients times the loss scale."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradients_of(images, targets):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(parameters)

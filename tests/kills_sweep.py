@@ -16,7 +16,7 @@ from integration_runs import ROOT, metrics
 
 HERE = Path(__file__).resolve().parent / "kills"
 COMPILER = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler for the library that ends a process")
-RUBBISH = re.compile(r".*\.part(\.\w+)?|.*_temp|\.lock|checkpoint\.tmp.*")
+RUBBISH = re.compile(r".*\.ttfnet-part(\.\w+)?|.*_temp|\.lock|checkpoint\.tmp.*")
 
 
 class Server:

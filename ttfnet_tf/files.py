@@ -1,13 +1,14 @@
 """Files and folders written at once: a reader finds the old one or the new one, never half of one, even after a kill at any moment.
 
-What is written lies aside under a temporary name, `.<name>.<process id>.part<suffix>`, reaches the disk, and then gets its name. A process
-that was killed leaves such a file behind; the next one that writes into the folder removes it.
+What is written lies aside under a temporary name, `.<name>.<process>.ttfnet-part<suffix>`, reaches the disk, and then gets its name. A
+process that was killed leaves such a file behind; the next one that writes into the folder removes it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -18,7 +19,8 @@ from typing import IO, Any
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.json_text import json_text
 
-_TEMPORARY = re.compile(r"\..+\.(\d+)\.part(\.[A-Za-z0-9]+)?")
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.ttfnet-part(\.\w+)?")
+_LONGEST = 150  # bytes of a name that a temporary one holds; file systems take 255
 _swept: set[tuple[int, str]] = set()  # (process, folder) whose left-over files were removed
 MAX_PIXELS = 50_000_000  # height x width of the largest image that is decoded, from disk and in served graphs
 
@@ -106,7 +108,11 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 def temporary_path(path: Path) -> Path:
     """Where this process writes what is going to be `path`; `remove_left_over` knows the name, and it ends in the suffix of `path`."""
-    return path.with_name(f".{path.name.removesuffix(path.suffix)}.{os.getpid()}.part{path.suffix}")
+    path = path if path.name not in ("", "..") else Path(os.path.abspath(path))
+    name, suffix = path.name.removesuffix(path.suffix), path.suffix
+    if len(os.fsencode(path.name)) > _LONGEST:
+        name, suffix = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32], suffix if len(suffix) < 10 else ""
+    return path.with_name(f".{name}.{os.getpid()}.ttfnet-part{suffix}")
 
 
 def remove_left_over(folder: Path, *, again: bool = False) -> None:
@@ -140,6 +146,8 @@ def sync_tree(folder: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Waits until a file is on the disk."""
+    if os.name == "nt":  # which takes files open for writing only
+        return
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -162,6 +170,8 @@ def cannot_write(path: Path, error: OSError) -> UserError:
 
 def _is_alive(process: int) -> bool:
     """Whether a process of this machine has that number."""
+    if os.name == "nt":  # where asking would end it
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:

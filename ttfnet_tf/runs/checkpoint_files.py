@@ -31,6 +31,7 @@ def new_checkpoint(folder: Path, step: int) -> Iterator[str]:
     An older one of that name is replaced; it must not be the current one.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    sync_folder(folder.parent)
     aside = temporary_path(folder / f"step-{step}")
     remove(aside)
     aside.mkdir()

@@ -22,7 +22,7 @@ from typing import Any
 
 from ttfnet_tf.config import Config, dump_config, load_stored
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.files import cannot_write, remove, remove_left_over, sync_file, write_json, write_text
+from ttfnet_tf.files import cannot_write, remove, remove_left_over, sync_file, sync_folder, write_json, write_text
 from ttfnet_tf.json_text import is_integer, is_number, json_text, parse_json, read_json, short_json
 from ttfnet_tf.runs.environment import environment
 
@@ -87,6 +87,7 @@ class RunFolder:
         if self.writes and file.exists():
             try:
                 sync_file(file)
+                sync_folder(self.path)
             except OSError as error:
                 raise cannot_write(file, error) from None
 

@@ -266,7 +266,7 @@ def test_a_tilde_is_the_home_directory(write_yaml, monkeypatch):
         ("train.epochs=0x10", "train.epochs=0x10 must be an integer, such as 12"),
         ("train.epochs=yes", "train.epochs=yes must be an integer, such as 12"),
         ("train.epochs=12:30", "train.epochs=12:30 must be an integer, such as 12"),
-        (f"train.epochs={'9' * 5000}", f"train.epochs={'9' * 40} must be at most 1e+06"),
+        (f"train.epochs={'9' * 5000}", f"train.epochs={'9' * 40} must be at most 1000000"),
         ("optim.lr=1e-3", 0.001),
         ("optim.lr=1e39", "optim.lr=1e+39 must be at most 3.4e+38"),
         ("optim.scale_lr=off", False),

@@ -42,7 +42,7 @@ def check_values(config: Config, source: str) -> None:
         values = value_of(config, key)
         for value in values if isinstance(values, list) else [values]:
             if math.isfinite(value) and value > limit:
-                raise UserError(f"{source}: {key}={shown(values)} must be at most {limit:g}")
+                raise UserError(f"{source}: {key}={shown(values)} must be at most {limit}")
     for key, holds, must in _RULES:
         value = value_of(config, key)
         if not holds(value, config):

@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from bad_inputs import annotations, images, runs, settings, start
-from bad_inputs.changes import CATEGORIES, EVALUATE, RESUME, replace_file, settings_of_run
+from bad_inputs.changes import CATEGORIES, EVALUATE, RESUME, replace_file
 from PIL import Image
 
 from ttfnet_tf import build, cli

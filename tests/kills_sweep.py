@@ -15,7 +15,9 @@ import pytest
 from integration_runs import ROOT, metrics
 
 HERE = Path(__file__).resolve().parent / "kills"
-COMPILER = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler for the library that ends a process")
+COMPILER = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("cc") is None, reason="needs Linux and a C compiler, for the library that ends a process"
+)
 RUBBISH = re.compile(r".*\.ttfnet-part(\.\w+)?|.*_temp|\.lock|checkpoint\.tmp.*")
 
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import pytest
 
@@ -77,7 +78,9 @@ def test_a_child_does_not_keep_it(tmp_path):
     """A process that was forked off and lives on, as helpers of other packages do."""
     with RunLock(tmp_path):
         reader, writer = os.pipe()
-        child = os.fork()
+        with warnings.catch_warnings():  # Python 3.12 warns of threads that the child will not have
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
         if child == 0:
             os.close(writer)
             os.read(reader, 1)  # until the parent closes its end

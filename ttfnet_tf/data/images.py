@@ -74,6 +74,7 @@ IMAGE_SUFFIXES = frozenset(  # names of image files, where content is not looked
 )
 _ORIENTATION = 274  # EXIF tag; 5 to 8 are quarter turns
 _PPM_HEADER = re.compile(rb"P([1-6])(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)")
+_STRIP = 1 << 22  # pixels that are converted at a time
 _LIBTIFF_LINE = re.compile(rb"(?!ttfnet)[\w.]+: .*")  # "module: what is wrong"
 _stderr_lock = threading.Lock()
 
@@ -168,15 +169,15 @@ def _decode(data: bytes, name: str) -> tuple[np.ndarray, Any, int, bool]:
     with _errors_of(name):
         file, orientation = _open(data, name)
         is_deep = _is_deep(file, data)  # before loading, which may change the mode
+        turned = file
         if file.format in _TURNED_BY_PILLOW:
             orientation = file.getexif().get(_ORIENTATION, 1)
-            with _without_libtiff_notes(file):
-                turned = ImageOps.exif_transpose(file)
-        else:
-            turned = file
+        with _without_libtiff_notes(file):
             file.load()
+            if file.format in _TURNED_BY_PILLOW and orientation != 1:
+                turned = ImageOps.exif_transpose(file)  # loading may have done it
         image = _to_rgb(turned, name, is_deep, file.format)
-        return _turn(image, orientation if turned is file else 1), file, orientation, is_deep
+        return _turn(image, orientation if file.format not in _TURNED_BY_PILLOW else 1), file, orientation, is_deep
 
 
 def _header(file: Any, data: bytes, orientation: int, is_deep: bool) -> ImageHeader:
@@ -262,14 +263,20 @@ def _to_rgb(image: Image.Image, name: str, is_deep: bool, kind: str | None) -> n
     if image.mode == "F" or (image.mode == "I" and kind == headers.TIFF) or image.mode in ("LAB", "HSV"):
         values = {"F": "floating-point values", "I": "values of 32 bits or with a sign"}.get(image.mode, f"{image.mode} colours")
         raise UserError(f"{name}: has {values}; convert it to 8 bits a channel")
-    if image.mode == "CMYK" and kind == headers.JPEG:
-        return _cmyk_to_rgb(np.asarray(image))
-    if image.mode.startswith("I"):  # convert("RGB") would clip, not scale
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    rgb = np.asarray(image.convert("RGB"))
+    width, height = image.size
+    rgb = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _STRIP // width)  # at a time, or a large image would be in memory several times
+    for top in range(0, height, rows):
+        strip = image if rows >= height else image.crop((0, top, width, min(top + rows, height)))
+        if strip.mode == "CMYK" and kind == headers.JPEG:
+            rgb[top : top + rows] = _cmyk_to_rgb(np.asarray(strip))
+            continue
+        if strip.mode.startswith("I"):  # convert("RGB") would clip, not scale
+            strip = Image.fromarray((np.asarray(strip) >> 8).astype(np.uint8))
+        rgb[top : top + rows] = np.asarray(strip.convert("RGB"))
     if is_deep and rgb.max() < headers.DEEP_LIMIT:
         raise UserError(f"{name}: has 16 bits a channel and no value above 4095; scale its values to 8 or 16 bits, or it would be black")
-    return np.ascontiguousarray(rgb)
+    return rgb
 
 
 def _turn(image: np.ndarray, orientation: int) -> np.ndarray:

@@ -23,7 +23,8 @@ def model(tmp_path_factory):
     module.sums = sums
     content = tf.lite.TFLiteConverter.from_concrete_functions([sums.get_concrete_function()], module).convert()
     path = tmp_path_factory.mktemp("timing") / "model.tflite"
-    path.write_bytes(with_files(content, {"model_card.json": json.dumps({"classes": [], "image_size": [4, 6]})}))
+    card = {"classes": [{"name": "a", "category_id": 1}], "image_size": [4, 6], "score_threshold": 0.1, "top_k": 5}
+    path.write_bytes(with_files(content, {"model_card.json": json.dumps({**card, "config": {}, "training": {"step": 1}})}))
     return path
 
 

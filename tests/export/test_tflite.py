@@ -262,6 +262,7 @@ def test_folder_that_is_a_file(run, tmp_path, monkeypatch):
     (tmp_path / "taken").write_text("")
     monkeypatch.setattr("ttfnet_tf.export.tflite._save", lambda *_: None)
     monkeypatch.setattr("ttfnet_tf.export.tflite._convert", lambda *_: b"")
+    monkeypatch.setattr("ttfnet_tf.export.tflite.with_task_metadata", lambda content, card: content)
     with pytest.raises(UserError, match=r"taken.*cannot be written"):
         export_tflite(run, tmp_path / "taken")
 

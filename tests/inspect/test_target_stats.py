@@ -227,7 +227,7 @@ def test_the_command_reads_a_configuration(capsys, write_boxes, write_yaml):
     [
         (["missing.json"], "missing.json: cannot be read (No such file or directory); name a COCO instances JSON"),
         (["a.json", "optim.lr=1"], "override 'optim.lr=1': the figures depend on data.*, targets.*, model.box_per_class and decode.* only"),
-        (["a.json", "targets.area=circle"], "targets.area: Invalid value 'circle'"),
+        (["a.json", "targets.area=circle"], "targets.area=circle must be one of gaussian, rectangle"),
         (
             ["a.json", "targets.beta=2", "targets.area=rectangle"],
             "targets.beta=2.0 must be at most 1 with targets.area=rectangle, or the sub-area would leave its box",

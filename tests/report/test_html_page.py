@@ -256,7 +256,7 @@ def test_a_run_without_detections_is_evaluated_first(report, make_run, write_coc
     folder = make_run(annotations=annotations, images=images)
     labels = Labels(("cat", "dog"), (3, 8))
 
-    def load_run(run):
+    def load_run(run, image_size=None):
         return checkpoint.LoadedRun(load_config(folder / "config.yaml"), labels, square_finder, 30, folder)
 
     monkeypatch.setattr(checkpoint, "load_run", load_run)

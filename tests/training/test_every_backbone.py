@@ -37,6 +37,7 @@ scores = [[Detector.load(run, score_threshold=0.0)(image).scores.tolist() for _ 
 print(json.dumps({"codes": codes, "scores": scores}))
 """
 KERAS_CV_WORKS = find_spec("keras_cv") is not None and (find_spec("tf_keras") is None or os.environ.get("TF_USE_LEGACY_KERAS") == "1")
+NUMBERED = ("keras_cv/mobilenet_v3_small", "keras_cv/csp_darknet_s")
 NAMES = [name for name in BACKBONES if KERAS_CV_WORKS or not name.startswith("keras_cv/")]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -56,8 +57,9 @@ def test_what_was_trained_can_be_used(tmp_path, monkeypatch, capfd):
         run = str(tmp_path / f"run{number}")
         command = ["train", str(tmp_path / "settings.yaml"), "--work-dir", run, f"model.backbone={name}"]
         assert cli.main(command) == 0
-        assert cli.main([*command, "train.epochs=2"]) == 0
-        assert "resumes at step 2 of 4" in capfd.readouterr().out
+        if name in NUMBERED:
+            assert cli.main([*command, "train.epochs=2"]) == 0
+            assert "resumes at step 2 of 4" in capfd.readouterr().out
         runs.append(run)
         expected.append(Detector.load(run, score_threshold=0.0)(image).scores.tolist())
     done = subprocess.run([sys.executable, "-c", FRESH, image, *runs], capture_output=True, text=True, check=False)

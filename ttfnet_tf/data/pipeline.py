@@ -9,7 +9,10 @@ A UserError inside tf.data (an image that is missing or broken) travels as one m
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -230,7 +233,25 @@ def _in_graph(sample: Callable[..., Example], signature: dict[str, tf.TensorSpec
     return _as_written(function)
 
 
+@functools.cache
+def _close_iterators_at_exit() -> None:
+    """Ends reading ahead before the interpreter does, once in a process.
+
+    The threads of tf.data call `sample` until an iterator is deleted. One that a program has not read to its end would live until the
+    interpreter is taken down, where a thread that asks for Python ends the process ("terminate called without an active exception") or
+    waits for ever.
+    """
+    atexit.register(_close_iterators)
+
+
+def _close_iterators() -> None:
+    for one in gc.get_objects():
+        if issubclass(type(one), tf.data.Iterator):
+            vars(one).clear()  # the handle among them, with which the iterator goes; waits for calls of `sample` that have begun
+
+
 def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    _close_iterators_at_exit()
     options = tf.data.Options()
     # Shards are cut by index, and a second cut would lose rows.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF

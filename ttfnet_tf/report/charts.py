@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -158,9 +159,9 @@ def _figure(width: float, height: float, *, left: float, bottom: float = 0.45, t
 def _svg(figure: Figure, name: str) -> Markup:
     """The SVG element without prologue and size, its ids prefixed with `name`, because a page has several."""
     buffer = io.StringIO()
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)  # a $ in the name of a class is no formula
-    settings = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "text.parse_math": False}
+    for label in figure.findobj(Text):
+        label.set_parse_math(False)  # a $ in the name of a class is no formula
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "text.parse_math": False}
     with rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's browser has another font
         figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))

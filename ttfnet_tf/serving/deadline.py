@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import time
+from typing import Any
 
 
 class DeadlineConnection(http.client.HTTPConnection):
@@ -12,6 +13,8 @@ class DeadlineConnection(http.client.HTTPConnection):
 
     A timeout of Python's own sockets is for each call: a server that sends a byte a second would never reach it.
     """
+
+    sock: Any  # a _Socket, or None before `connect`
 
     def start(self) -> None:
         """Begins a request: its time counts from now."""

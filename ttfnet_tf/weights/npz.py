@@ -67,7 +67,7 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
         content = bytearray(math.prod(shape) * dtype.itemsize)
         view, filled = memoryview(content), 0
         while filled < len(content):
-            count = stream.readinto(view[filled:])
+            count = stream.readinto(view[filled:])  # type: ignore[attr-defined]  # streams of zipfile have it
             if not count:
                 raise NotArrays(f"ends inside {member.filename!r}")
             filled += count

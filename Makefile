@@ -33,6 +33,10 @@ integration: env ## the slow tests: replicas, resuming, the commands, every reci
 kills: env ## each command, stopped before every call that changes a file and started again; an hour, and needs a C compiler
 	TTFNET_KILLS=all $(BIN)/python -m pytest -s -m slow tests/kills
 
+soak: env ## 20,000 broken inputs of every kind, then 10,000 training steps and 2,000 calls; MINUTES=20 bounds the first part
+	$(BIN)/python tests/soak/fuzz.py $(if $(MINUTES),--minutes $(MINUTES)) --keep soak-faults
+	$(BIN)/python tests/soak/endurance.py
+
 parity: env ## only the comparison with stored arrays of the official implementation
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m parity
 

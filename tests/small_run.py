@@ -56,7 +56,7 @@ def write_run(folder: Path, seed: int = 5, overrides: Sequence[str] = ()) -> Pat
     for variable in model.trainable_variables:
         variable.assign(variable * 1.5)
     CheckpointStore(folder / "checkpoints", {"model": model, "average": average}, keep=1).save(7)
-    run.append_metrics({"step": 7, "AP": 0.25, "AP50": 0.5, "AR1": 0.125})
+    run.append_metrics({"step": 7, "epoch": 1, "AP": 0.25, "AP50": 0.5, "AR1": 0.125})
     return folder
 
 

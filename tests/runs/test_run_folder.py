@@ -33,12 +33,12 @@ def test_what_defines_a_run_can_be_read_by_people(tmp_path, monkeypatch):
 def test_metrics_of_later_steps_and_half_a_line_are_dropped(tmp_path):
     folder = RunFolder(tmp_path / "run", Config(), LABELS)
     for step in (1, 2, 3):
-        folder.append_metrics({"step": step, "loss": 0.1 * step})
+        folder.append_metrics({"step": step, "epoch": 0.5, "loss": 0.1 * step})
     with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
         file.write('{"step": 4, "lo')  # killed while writing
     folder.drop_metrics_after(2)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert lines == [{"step": 1, "loss": 0.1}, {"step": 2, "loss": 0.2}]
+    assert lines == [{"step": step, "epoch": 0.5, "loss": 0.1 * step} for step in (1, 2)]
 
 
 def test_workers_other_than_the_chief_write_nothing(tmp_path):

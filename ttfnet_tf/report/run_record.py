@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.evaluation.coco_metrics import METRIC_NAMES
 from ttfnet_tf.evaluation.evaluate_run import evaluation_folder, evaluation_settings
 from ttfnet_tf.json_text import integer, is_integer, is_number, read_json
 from ttfnet_tf.methods.catalog import METHODS
@@ -147,7 +148,7 @@ def read_record(run: str | Path, overrides: Sequence[str] = ()) -> Record:
         return Record(name, Path(run), folder, "exported model", settings, exported.class_names, environment, (), (), exported.step, folder)
     folder = work_directory(run)
     lines = read_metrics(folder)
-    evaluations = [line for line in lines if "AP" in line]
+    evaluations = [_checked(line, folder) for line in lines if "AP" in line]
     step = _step(Path(run), folder, evaluations)
     return Record(
         name=folder.resolve().name,
@@ -199,6 +200,15 @@ def _are_metrics(content: Any) -> bool:
         return False
     metrics, per_class = content.get("metrics", {}), content.get("per_class", {})
     return set(_REQUIRED_METRICS) <= set(metrics) and all(map(is_number, [*metrics.values(), *per_class.values()]))
+
+
+def _checked(line: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    missing = [name for name in METRIC_NAMES if name not in line]
+    if missing:
+        raise UserError(
+            f"{folder / 'metrics.jsonl'}: the evaluation of step {line['step']} has no {missing[0]}; fix it or move the file away"
+        )
+    return line
 
 
 def _step(run: Path, folder: Path, evaluations: Sequence[Mapping[str, Any]]) -> int | None:

@@ -268,8 +268,8 @@ def _metrics_of(line: str) -> dict[str, Any]:
         ValueError: training does not write such a line.
     """
     content = parse_json(line)
-    if not isinstance(content, dict) or not is_integer(content.get("step")):
-        raise ValueError("has no step")
+    if not isinstance(content, dict) or not is_integer(content.get("step")) or not is_number(content.get("epoch")):
+        raise ValueError("has no step or no epoch")
     found = {key: math.nan if value is None else value for key, value in content.items()}
     of_type = {"divergence": str, "per_class": dict}
     for key, value in found.items():

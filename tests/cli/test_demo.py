@@ -1,5 +1,6 @@
 """The demo: which commands, where it stops, and what an interrupt leaves."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,20 @@ def test_an_interrupt_waits_for_the_command_to_save(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         demo._run(["train"])
     assert waits == [0, 1]
+
+
+def test_a_signal_to_end_reaches_the_command(monkeypatch, tmp_path):
+    """Not the demo alone: its training would go on without it."""
+    (tmp_path / "ttfnet_tf.py").write_text(
+        "import os, pathlib, signal, sys, time\n"
+        "def end(*_):\n    pathlib.Path('ended').touch()\n    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "os.kill(os.getppid(), signal.SIGTERM)\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        demo._run(["train"])
+    assert (tmp_path / "ended").exists()
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from ttfnet_tf.cli.parser import add_verb
 
@@ -62,8 +64,16 @@ def commands(folder: Path, *, quick: bool = False) -> list[list[str]]:
 def _run(words: Sequence[str]) -> int:
     """Runs one command in a process of its own, as a shell would; returns its exit code."""
     with subprocess.Popen([sys.executable, "-m", "ttfnet_tf", *words]) as process:
+
+        def stop(*_) -> NoReturn:
+            process.terminate()
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGTERM, stop)  # as a container is stopped; Ctrl-C reaches both by itself
         try:
             return process.wait()
-        except KeyboardInterrupt:  # the process got it too, and saves what it has
-            process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # until it has saved what it has
             raise
+        finally:
+            signal.signal(signal.SIGTERM, before)

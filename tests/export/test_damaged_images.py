@@ -124,7 +124,7 @@ def _edit_stream(data, draw):
     if at is None:
         return _flip(data, draw)
     rows = zlib.decompress(chunks[at][1])
-    rows = draw.choice([rows, rows[:-1], rows[:-100], rows + b"abc", rows + b"abc" * 50, b"\7" + rows[1:]])
+    rows = draw.choice([rows, rows[:-1], rows[:-100], rows + b"a", rows + b"abc", rows + b"abc" * 50, b"\7" + rows[1:]])
     stream = zlib.compress(rows)
     chunks[at] = (b"IDAT", draw.choice([stream, stream[:-4], stream[:-1], stream[:-4] + b"abcd", stream + b"more"]))
     return _png(chunks)
@@ -173,6 +173,23 @@ def test_both_readers_agree(served, file, damage):
             np.testing.assert_array_equal(ours, theirs, err_msg=content.hex())
             read += 1
     assert read < 6 or damage in (_flip, _mark, _edit_chunks, _edit_stream, _repeat)  # most damage is seen
+
+
+@pytest.mark.parametrize("file", ["png", "png grey", "png palette"])
+@pytest.mark.parametrize(
+    "palettes", [["abc", None], [None, "abc"], ["abc", None, "abc"], [None, "abc", "abc"], ["abc", "abc", None], ["", None], [None, ""]]
+)
+def test_palettes_in_any_place(served, file, palettes):
+    """None stands for the image data, and the palette of the file for its first."""
+    chunks = _chunks(FILES[file])
+    data = next(chunk for chunk in chunks if chunk[0] == b"IDAT")
+    own = [chunk for chunk in chunks if chunk[0] == b"PLTE"]
+    inner = [data if text is None else own[0] if own and text == "abc" else (b"PLTE", text.encode()) for text in palettes]
+    content = _png([chunks[0], *inner, chunks[-1]])
+    ours, theirs = _read(content), served(content)
+    assert (ours is None) == (theirs is None)
+    if ours is not None:
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def _scans_of(data):

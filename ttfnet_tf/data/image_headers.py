@@ -230,8 +230,10 @@ def png_contents(data: bytes) -> tuple[bytes, int]:
                 raise DamagedImageError(f"a wrong checksum of {name.decode()}")
             if name not in PNG_CHUNKS:
                 raise DamagedImageError(f"an unknown chunk {name.decode()}")
-            is_late = b"IDAT" in names and names[-1] != b"IDAT"  # ignored, as libpng does
-            if name != b"IEND" and not is_late and (name == b"IDAT" or b"IDAT" not in names):
+            is_late = b"IDAT" in names and (name != b"IDAT" or names[-1] != b"IDAT")  # ignored, as libpng does
+            if name == b"PLTE" and kept[b"PLTE"]:
+                raise DamagedImageError("a second palette")
+            if name != b"IEND" and not is_late:
                 kept[name].append(data[start : end - 4])
         elif name == b"eXIf" and orientation == 1 and b"IDAT" not in names:
             orientation = exif_orientation(data, start)
@@ -252,8 +254,8 @@ def png_contents(data: bytes) -> tuple[bytes, int]:
 
 def _png_palette(header: bytes, palettes: list[bytes]) -> list[tuple[bytes, bytes]]:
     is_grey, is_palette = header[9:10] in (b"\0", b"\4"), header[9:10] == b"\3"
-    if not is_grey and (len(palettes) > 1 or b"" in palettes):
-        raise DamagedImageError("a palette that is empty or there twice")
+    if not is_grey and b"" in palettes:
+        raise DamagedImageError("an empty palette")
     if not is_palette:
         return []
     if not palettes or len(palettes[0]) % 3 or len(palettes[0]) > 768:
@@ -287,12 +289,13 @@ def _inflated(data: bytes, size: int) -> bytes:
     spare = 0
     try:
         while not stream.eof and spare <= size:
-            more = stream.decompress(stream.unconsumed_tail, 2**16 if spare else 1)  # the first by itself: the check may follow it
+            more = stream.decompress(stream.unconsumed_tail, 2**16)
             if not more and not stream.eof and not stream.unconsumed_tail:
                 raise DamagedImageError("cut short")
             spare += len(more)
     except zlib.error as error:
-        if not spare:
+        # A wrong checksum; libpng does not look at it where there are more bytes than it needs.
+        if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[2:], size + 1)) == size:
             raise DamagedImageError(str(error)) from None
     return pixels
 

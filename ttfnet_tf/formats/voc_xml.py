@@ -91,7 +91,7 @@ def _decoded(data: bytes) -> bytes | str:
     try:
         codec = codecs.lookup(declared[1].decode()).name if declared else "utf-8"
         if not codec.startswith(_OF_LETTERS) and codec not in _EAST_ASIA:  # Python has others, such as rot13
-            raise ValueError(f"its encoding is {codec}")
+            raise ValueError(f"its encoding is {declared[1].decode()}")
         return data.decode("gb18030" if codec in ("gb2312", "gbk") else codec) if codec in _EAST_ASIA else data
     except UnicodeDecodeError:
         raise ValueError(f"is not {codec} as it says") from None

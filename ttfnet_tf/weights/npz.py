@@ -32,8 +32,8 @@ def read_npz(path: str | Path, *, largest_compressed: int = LARGEST_COMPRESSED) 
             return _read(file, largest_compressed)
         except NotArrays:
             raise
-        except Exception as error:  # zipfile, zlib and NumPy raise a dozen classes for damaged files
-            raise NotArrays(f"is damaged ({type(error).__name__})") from None
+        except Exception:  # zipfile, zlib and NumPy raise a dozen classes for damaged files
+            raise NotArrays("is no archive of arrays, or is damaged") from None
 
 
 def _read(file: IO[bytes], largest_compressed: int) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ import re
 import shlex
 
 from bad_inputs.changes import EVALUATE, PREDICT, TRAIN, replace_file, text
+from ttfnet_tf.config import list_settings
 
 
 def _override(text, line):
@@ -17,6 +18,7 @@ def _file(name, content, line):
     return name, (TRAIN, text("a.yaml", content), f"{{tmp}}/a.yaml: {line}")
 
 
+_MUST = {int: "an integer, such as {default}", float: "a number, such as {default}", bool: "true or false"}
 _ALIAS = "aliases such as *{} are not supported; write the value again"
 
 ROWS = {
@@ -177,5 +179,11 @@ ROWS = {
         f"{PREDICT} data.image_size=[64,64]",
         None,
         "data.image_size=[64,64]: no such file, and settings are not taken here; name images or videos",
+    ),
+    # Text in place of every number and switch.
+    **dict(
+        _override(f"{setting.key}=many", f"{setting.key}=many must be {_MUST[setting.type].format(default=setting.default)}")
+        for setting in list_settings()
+        if setting.type in _MUST
     ),
 }

@@ -265,3 +265,14 @@ def test_label_lines_by_hand():
 def test_keys_of_a_data_yaml():
     text = data_yaml_text(["é"], {"val2017": "images/val2017", "train": "images/train", "trainval": "images/trainval"})
     assert text == "train: images/train\nval: images/val2017\ntrainval: images/trainval\nnc: 1\nnames:\n  0: é\n"
+
+
+def test_the_size_of_a_file_of_another_format_is_not_looked_for(tmp_path):
+    """Only the formats that are read; Pillow knows sixty others."""
+    from ttfnet_tf.formats.source_files import image_size
+
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png", "JPEG2000")
+    with pytest.raises(UserError, match=r"a\.png: is not a readable image$"):
+        image_size(tmp_path / "a.png")
+    Image.new("RGB", (40, 30)).save(tmp_path / "b.png", "TIFF", tiffinfo={274: 6})
+    assert image_size(tmp_path / "b.png") == (40, 30)

@@ -68,6 +68,7 @@ try:
 except ImportError:
     pass
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_TILE = 256, 257, 258, (322, 323)
+FORMATS = tuple(_DECODERS)  # by their names in Pillow
 _TURNED_BY_PILLOW = (headers.TIFF, headers.WEBP, headers.AVIF)
 IMAGE_SUFFIXES = frozenset(  # names of image files, where content is not looked at
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".tga", ".avif"}

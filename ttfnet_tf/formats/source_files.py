@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 
 from PIL import Image
 
-from ttfnet_tf.data.images import IMAGE_SUFFIXES
+from ttfnet_tf.data.images import FORMATS, IMAGE_SUFFIXES
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.formats.records import ImageRecord
 from ttfnet_tf.json_text import is_number
@@ -101,7 +101,7 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 width, height = image.size
                 if image.format == "TIFF":  # Pillow's size may be that of the rotated image
                     width, height = image.tag_v2[256], image.tag_v2[257]

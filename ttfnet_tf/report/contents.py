@@ -13,6 +13,7 @@ from PIL import Image
 from ttfnet_tf.build import load_split
 from ttfnet_tf.config import Config, dump_config
 from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.data.images import FORMATS
 from ttfnet_tf.doctor.quick import quick_check
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.evaluate_run import evaluate_run, evaluation_settings
@@ -187,7 +188,7 @@ def _drawings(analysis: Analysis | None, val: CocoSplit | None, options: Options
 
 def _can_be_opened(path: Path) -> bool:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return image.width > 0
     except (OSError, ValueError, SyntaxError):
         return False

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ttfnet_tf.data.images import FORMATS
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.detections import Detections
 from ttfnet_tf.json_text import read_json
@@ -96,7 +97,7 @@ def image_size(file: Path) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded
-            with Image.open(file) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 width, height = image.size
                 exif = Image.Exif()
                 exif.load(image.info.get("exif", b""))  # Pillow would also read XMP, which neither OpenCV nor the server reads

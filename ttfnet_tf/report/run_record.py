@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.evaluation.coco_metrics import METRIC_NAMES
 from ttfnet_tf.evaluation.evaluate_run import evaluation_folder, evaluation_settings
 from ttfnet_tf.json_text import integer, is_integer, is_number, read_json
 from ttfnet_tf.methods.catalog import METHODS
@@ -203,7 +202,7 @@ def _are_metrics(content: Any) -> bool:
 
 
 def _checked(line: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
-    missing = [name for name in METRIC_NAMES if name not in line]
+    missing = [name for name in _REQUIRED_METRICS if name not in line]
     if missing:
         raise UserError(
             f"{folder / 'metrics.jsonl'}: the evaluation of step {line['step']} has no {missing[0]}; fix it or move the file away"

@@ -1,12 +1,15 @@
 """Which checkpoint a run resumes from, whatever a killed process has left."""
 
+import functools
 import re
+import shutil
 
 import pytest
 import tensorflow as tf
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import temporary_path
+from ttfnet_tf.runs import checkpoint_files
 from ttfnet_tf.runs.checkpoint_files import current, is_complete, make_current, new_checkpoint, remove_rubbish
 
 DATA = "data-00000-of-00001"
@@ -115,16 +118,47 @@ def test_rubbish_goes_and_checkpoints_stay(three, monkeypatch):
     assert _names(three) == kept
 
 
-def test_half_deleted_ones_go(three):
-    make_current(three, 6, keep=1)
-    (three / f"step-4.{DATA}").write_bytes(b"killed after its index was deleted")
-    remove_rubbish(three)
-    assert _names(three) == ["checkpoint", f"step-6.{DATA}", "step-6.index"]
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_killed_while_it_deletes_the_old_ones(three, monkeypatch, moment):
+    """Before each of the four files is deleted, and before the list is written again; no later save is needed to end it."""
+    calls = []
+
+    def killed(call, *arguments):
+        calls.append(arguments)
+        if len(calls) > moment:
+            raise Killed
+        return call(*arguments)
+
+    with monkeypatch.context() as patch:
+        for name in ("remove", "_write_state"):
+            patch.setattr(checkpoint_files, name, functools.partial(killed, getattr(checkpoint_files, name)))
+        with pytest.raises(Killed):
+            make_current(three, 6, keep=1)
+    assert current(three) == (three / "step-6", None)
+    remove_rubbish(three, keep=1)
+    expected = ["checkpoint", f"step-6.{DATA}", "step-6.index"]
+    assert _names(three) == expected
+    assert (three / "checkpoint").read_text().count("step-") == 2
+
+
+def test_a_checkpoint_that_is_not_listed_is_not_deleted(three):
+    """Such as one that a user has put back from elsewhere."""
+    _save(three, 8, keep=2)
+    for name in ("index", DATA):
+        shutil.copy(three / f"step-6.{name}", three / f"step-1.{name}")
+    _save(three, 10, keep=1)
+    remove_rubbish(three, keep=1)
+    assert {int(name[5:].partition(".")[0]) for name in _names(three) if name != "checkpoint"} == {1, 10}
 
 
 def test_a_damaged_one_that_is_listed_is_never_removed(three):
     (three / "step-4.index").unlink()
     remove_rubbish(three)
+    remove_rubbish(three, keep=3)
     assert (three / f"step-4.{DATA}").exists()
 
 

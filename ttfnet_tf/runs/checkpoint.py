@@ -70,7 +70,7 @@ class CheckpointStore:
     def remove_rubbish(self) -> None:
         """Removes what a killed process has left behind; call it after `restore_latest`, and only while no other process writes."""
         if self.writes:
-            checkpoint_files.remove_rubbish(self.folder)
+            checkpoint_files.remove_rubbish(self.folder, keep=self._keep)
             checkpoint_files.remove_rubbish(self.folder / "best")
             record = self.folder / "best.json"
             if record.exists():

@@ -47,15 +47,28 @@ def new_checkpoint(folder: Path, step: int) -> Iterator[str]:
 
 
 def make_current(folder: Path, step: int, *, keep: int) -> None:
-    """Makes a complete checkpoint the current one, and deletes earlier ones but for the latest `keep`."""
-    steps = sorted(number for number in _files(folder) if number <= step and is_complete(folder / f"step-{number}"))
-    kept = steps[-keep:]
-    lines = [f'model_checkpoint_path: "step-{step}"', *(f'all_model_checkpoint_paths: "step-{number}"' for number in kept)]
-    # Without times, TensorFlow's own manager, as in earlier versions, would never delete them.
-    lines += [f"all_model_checkpoint_timestamps: {(folder / f'step-{number}.index').stat().st_mtime}" for number in kept]
-    write_text(folder / STATE, "\n".join(lines) + "\n")
-    for number in steps[:-keep]:
+    """Makes a complete checkpoint the current one, and deletes earlier ones but for the latest `keep`; only what is listed is deleted.
+
+    The list is written before and after: killed in between, the next start finds what is left to delete.
+    """
+    named, listed = _read_state(folder / STATE)
+    known = _files(folder) if named is None else map(step_of, listed)
+    steps = sorted(number for number in {*known, step} if number <= step and number in _files(folder))
+    complete = [number for number in steps if is_complete(folder / f"step-{number}")]
+    old = [number for number in steps if number < complete[-keep]] if len(complete) >= keep else []
+    _write_state(folder, step, steps)
+    for number in old:
         _remove_checkpoint(folder, number)
+    if old:
+        _write_state(folder, step, [number for number in steps if number not in old])
+
+
+def _write_state(folder: Path, step: int, steps: list[int]) -> None:
+    lines = [f'model_checkpoint_path: "step-{step}"', *(f'all_model_checkpoint_paths: "step-{number}"' for number in steps)]
+    # Without times, TensorFlow's own manager, as in earlier versions, would never delete them.
+    indices = [folder / f"step-{number}.index" for number in steps]
+    lines += [f"all_model_checkpoint_timestamps: {index.stat().st_mtime if index.exists() else 0.0}" for index in indices]
+    write_text(folder / STATE, "\n".join(lines) + "\n")
 
 
 def current(folder: Path) -> tuple[Path | None, str | None]:
@@ -81,8 +94,11 @@ def current(folder: Path) -> tuple[Path | None, str | None]:
     return None, f"{folder}: its only checkpoint is not complete; starts again" if _files(folder) else None
 
 
-def remove_rubbish(folder: Path) -> None:
-    """Removes what killed processes have left in a folder of checkpoints; complete checkpoints stay."""
+def remove_rubbish(folder: Path, *, keep: int | None = None) -> None:
+    """Removes what killed processes have left in a folder of checkpoints.
+
+    Complete checkpoints stay, but for listed ones beyond the latest `keep`: a process was killed while it deleted them.
+    """
     if not folder.is_dir():
         return
     remove_left_over(folder, again=True)
@@ -94,6 +110,9 @@ def remove_rubbish(folder: Path) -> None:
         for step in _files(folder):
             if f"step-{step}" not in listed and not is_complete(folder / f"step-{step}"):
                 _remove_checkpoint(folder, step)
+        gone = [name for name in listed if not _files(folder).get(step_of(name))]
+        if keep is not None and is_complete(folder / named) and (gone or len(listed) > keep):
+            make_current(folder, step_of(named), keep=keep)
     elif not (folder / STATE).exists():  # killed before the first one was complete
         for step in _files(folder):
             if not (is_complete(folder / f"step-{step}") and _has_index(folder / f"step-{step}")):

@@ -10,6 +10,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
+from typing import Any, cast
 
 from PIL import Image
 
@@ -104,7 +105,8 @@ def image_size(path: Path) -> tuple[int, int]:
             with Image.open(path, formats=FORMATS) as image:
                 width, height = image.size
                 if image.format == "TIFF":  # Pillow's size may be that of the rotated image
-                    width, height = image.tag_v2[256], image.tag_v2[257]
+                    tags = cast(Any, image).tag_v2  # of TIFF files only
+                    width, height = tags[256], tags[257]
                 is_turned = False
                 if "exif" in image.info or image.format == "TIFF":  # elsewhere getexif may decode the whole image
                     with contextlib.suppress(Exception):  # damaged EXIF is no EXIF, as for every decoder

@@ -274,7 +274,7 @@ def _to_rgb(image: Image.Image, name: str, is_deep: bool, kind: str | None) -> n
             continue
         if strip.mode.startswith("I"):  # convert("RGB") would clip, not scale
             strip = Image.fromarray((np.asarray(strip) >> 8).astype(np.uint8))
-        rgb[top : top + rows] = np.asarray(strip.convert("RGB"))
+        rgb[top : top + rows] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
     if is_deep and rgb.max() < headers.DEEP_LIMIT:
         raise UserError(f"{name}: has 16 bits a channel and no value above 4095; scale its values to 8 or 16 bits, or it would be black")
     return rgb

@@ -154,6 +154,7 @@ WRONG_VALUES = [
     ("train.batch_size=0", "must be above 0"),
     ("train.devices=[tpu:0]", "must be different devices such as gpu:0"),
     ("train.devices=[gpu:0, gpu:0]", "must be different devices"),
+    ("train.devices=[cpu:99999999999999999999]", "must be different devices such as gpu:0"),
     ("train.devices=[gpu:0, cpu:0]", "must be all CPUs or all GPUs"),
     ("train.devices=[gpu:0, gpu:1, gpu:2]", "must be a multiple of the number of train.devices"),
     ("train.seed=-1", "must lie in 0..2147483647"),

@@ -210,7 +210,7 @@ _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
     ),
     (
         "train.devices",
-        lambda v, _: len(set(v)) == len(v) and all(re.fullmatch(r"(cpu|gpu):\d+", d.lower()) for d in v),
+        lambda v, _: len(set(v)) == len(v) and all(re.fullmatch(r"(cpu|gpu):[0-9]{1,3}", d.lower()) for d in v),
         "must be different devices such as gpu:0 or cpu:1",
     ),
     ("train.devices", lambda v, _: len({d.lower().partition(":")[0] for d in v}) <= 1, "must be all CPUs or all GPUs"),

@@ -19,6 +19,21 @@ _PARALLEL_IMAGES = 4  # decoded at the same time: bounds the memory of a request
 _CHANNELS, _COEFFICIENTS = 4, 10  # of a JPEG: at most, and those of each channel that decoders guess where they are missing
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"  # says that inks are stored inverted
 _CUT_SHORT, _DAMAGED, _COMPLETE = 1, 2, 3  # states of a walk; 0: it goes on
+_OTHER, _FRAME, _SCAN, _ALONE, _SKIPPED, _HARMLESS = range(6)  # kinds of markers; the last two have a length
+_KINDS = [
+    _FRAME
+    if marker in headers.FRAMES
+    else _ALONE
+    if marker in headers.ALONE
+    else _HARMLESS
+    if marker in headers.HARMLESS
+    else _SKIPPED
+    if marker in headers.SKIPPED
+    else _SCAN
+    if marker == 0xDA
+    else _OTHER
+    for marker in range(256)
+]
 
 
 def decode_and_resize(contents: tf.Tensor, size: tuple[int, int], *, max_pixels: int) -> tf.Tensor:
@@ -81,9 +96,13 @@ def decode(content: tf.Tensor, row: tf.Tensor, *, max_pixels: int) -> tf.Tensor:
 
 def _decode_jpeg(content, needs_adobe):
     # Four inks are stored inverted, as Adobe does it, whether the file says so or not; so does the reference.
-    with_adobe = tf.strings.join([tf.strings.substr(content, 0, 2), _ADOBE, tf.strings.substr(content, 2, -1)])
+    content = tf.cond(
+        needs_adobe,
+        lambda: tf.strings.join([tf.strings.substr(content, 0, 2), _ADOBE, tf.strings.substr(content, 2, -1)]),
+        lambda: content,
+    )
     # The transform that OpenCV and Pillow use; TensorFlow's default is faster and less accurate.
-    return tf.io.decode_jpeg(tf.where(needs_adobe, with_adobe, content), channels=3, dct_method="INTEGER_ACCURATE")
+    return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def _decode_png(content, data, row):
@@ -134,95 +153,117 @@ def _jpeg_header(data):
     """
     end = tf.size(data) - 32  # of the file
     markers, ends_of_scans = _markers(data)
+    header = _before_scans(data, markers, end)
+    frame = _frame(data, header["frame"], end)
+    walk = _scans(data, markers, ends_of_scans, end, header, frame)
+    state = tf.where(walk["state"] == 0, _DAMAGED, walk["state"])
+    needs_adobe = (frame["channels"] == 4) & ~header["is_adobe"]
+    return frame["size"][0], frame["size"][1], _orientation(data, header["exif"]), state, needs_adobe
+
+
+def _before_scans(data, markers, end):
+    """Walks to the first scan: its offset is `place`; with the offsets of frame and EXIF, -1 where there is none."""
+
+    def goes_on(walk):
+        return (walk["state"] == 0) & ~walk["is_scan"] & (walk["count"] < headers.MAX_MARKERS)
+
+    def next_marker(walk):
+        start = _first_from(markers, walk["place"])
+        head = _bytes(data, start, 10)
+        marker, length = head[1], 256 * head[2] + head[3]
+        kind = tf.gather(_KINDS, marker)
+        has_frame = walk["frame"] >= 0
+        is_exif = (marker == 0xE1) & tf.reduce_all(head[4:] == list(b"Exif\0\0")) & (walk["exif"] < 0)
+        is_frame = (kind == _FRAME) & ~has_frame
+        is_scan = (kind == _SCAN) & has_frame
+        is_in_place = is_frame | is_scan | (kind == _ALONE) | ((kind >= _SKIPPED) & (length >= 2))
+        return {
+            "place": tf.where(is_scan, start, start + 2 + tf.where(kind == _ALONE, 0, length)),
+            "count": walk["count"] + 1,
+            "state": tf.where(start >= end, _CUT_SHORT, tf.where(is_in_place, 0, _DAMAGED)),
+            "is_scan": is_scan & (start < end),
+            "frame": tf.where(is_frame, start, walk["frame"]),
+            "exif": tf.where(is_exif, start + 10, walk["exif"]),
+            "is_adobe": walk["is_adobe"] | ((marker == 0xEE) & tf.reduce_all(head[4:9] == list(b"Adobe"))),
+        }
+
+    start = {name: tf.constant(value) for name, value in (("place", 2), ("count", 0), ("state", 0), ("frame", -1), ("exif", -1))}
+    start |= {"is_scan": tf.constant(False), "is_adobe": tf.constant(False)}
+    (walk,) = tf.while_loop(goes_on, lambda walk: (next_marker(walk),), (start,))
+    return walk
+
+
+def _frame(data, start, end):
+    """Size, channels and their names in the frame at `start`; zeros where that is negative."""
+    is_there, length = start >= 0, _number(data, start + 2, 2)
+    channels = tf.where(is_there, _byte(data, start + 9), 0)
+    is_valid = (_byte(data, start + 4) == 8) & _is_in(channels, (1, 3, 4)) & (length == 8 + 3 * channels) & (start + 2 + length <= end)
+    size = tf.where(is_there, tf.stack([_number(data, start + 5, 2), _number(data, start + 7, 2)]), 0)
+    rows = tf.range(_CHANNELS)
+    return {
+        "size": size,
+        "channels": channels,
+        "is_progressive": _byte(data, start + 1) == 0xC2,
+        "ids": tf.where(rows < channels, _byte(data, start + 10 + 3 * rows), -1),
+        "is_valid": is_valid & tf.reduce_all(size > 0),
+    }
+
+
+def _scans(data, markers, ends_of_scans, end, header, frame):
+    """Walks from the first scan to the end of the image; its `state` says how that went."""
+    is_progressive, pixels = frame["is_progressive"], tf.reduce_prod(tf.cast(frame["size"], tf.int64))
 
     def goes_on(walk):
         return (walk["state"] == 0) & (walk["count"] < headers.MAX_MARKERS)
 
     def next_marker(walk):
         start = _first_from(markers, walk["place"])
-        marker, length = _byte(data, start + 1), _number(data, start + 2, 2)
-        after, has_frame, is_scanned = start + 2 + length, walk["channels"] > 0, walk["scans"] > 0
-        # A sequential image that has all of its channels; a progressive one may go on until its end.
-        is_over = is_scanned & ~walk["is_progressive"] & (tf.reduce_max(walk["missing"]) == 0)
-        is_alone = _is_in(marker, headers.ALONE) & ~is_scanned
-        is_skipped = _is_in(marker, headers.SKIPPED) & (length >= 2) & (~is_over | _is_in(marker, headers.HARMLESS))
-        is_frame = _is_in(marker, headers.FRAMES) & ~has_frame
-        is_scan = (marker == 0xDA) & has_frame & ~is_over
-        walk = tf.cond(is_frame, lambda: _with_frame(walk, data, start, end), lambda: walk)
-        walk = tf.cond(is_scan, lambda: _with_scan(walk, data, start, end), lambda: walk)
-        is_exif = (marker == 0xE1) & ~is_scanned & _equals(data, start + 4, b"Exif\0\0") & (walk["exif"] < 0)
-        is_complete = has_frame & is_scanned & (tf.reduce_max(walk["missing"]) == 0)
-        is_in_place = is_alone | is_skipped | is_frame | is_scan
-        gap = data[tf.minimum(walk["place"], start) : start]
-        state = tf.where(marker == 0xD9, tf.where(is_complete, _COMPLETE, _DAMAGED), tf.where(is_in_place, walk["state"], _DAMAGED))
-        state = tf.where(is_scanned & tf.reduce_any(gap != 255), _DAMAGED, state)
-        place = tf.where(is_alone, start + 2, tf.where(is_scan, _first_from(ends_of_scans, after), after))
-        state = tf.where((start >= end) | (is_scan & (place >= end) & (state == 0)), _CUT_SHORT, state)
+        head = _bytes(data, start, 16)
+        marker, length = head[1], 256 * head[2] + head[3]
+        kind, after = tf.gather(_KINDS, marker), start + 2 + length
+        is_complete = (walk["scans"] > 0) & (tf.reduce_max(walk["missing"]) == 0)
+        is_over = is_complete & ~is_progressive  # a progressive image may go on until its end
+        is_scan = (kind == _SCAN) & ~is_over
+        missing, is_valid = _after_scan(walk["missing"], head, start, end, frame)
+        scans = walk["scans"] + tf.cast(is_scan, tf.int32)
+        is_valid &= (scans <= headers.MAX_SCANS) & (tf.cast(scans - 1, tf.int64) * pixels <= headers.MAX_SCANNED)
+        is_skipped = (length >= 2) & ((kind == _HARMLESS) | ((kind == _SKIPPED) & ~is_over))
+        is_contiguous = tf.reduce_all(data[tf.minimum(walk["place"], start) : start] == 255)
+        is_in_place = is_contiguous & (is_skipped | (is_scan & is_valid))
+        place = tf.where(is_scan, _first_from(ends_of_scans, after), after)
+        is_cut = (start >= end) | (is_in_place & is_scan & (place >= end))
+        state = tf.where(is_in_place, 0, tf.where((marker == 0xD9) & is_complete & is_contiguous, _COMPLETE, _DAMAGED))
         return {
-            **walk,
             "place": place,
             "count": walk["count"] + 1,
-            "state": state,
-            "exif": tf.where(is_exif, start + 10, walk["exif"]),
-            "is_adobe": walk["is_adobe"] | (~is_scanned & (marker == 0xEE) & _equals(data, start + 4, b"Adobe")),
+            "state": tf.where(is_cut, _CUT_SHORT, state),
+            "scans": scans,
+            "missing": tf.where(is_scan, missing, walk["missing"]),
         }
 
+    is_there = tf.range(_CHANNELS) < frame["channels"]
     start = {
-        "place": tf.constant(2),
-        "count": tf.constant(0),
-        "state": tf.constant(0),
-        "exif": tf.constant(-1),
-        "is_adobe": tf.constant(False),
-        "size": tf.zeros([2], tf.int32),
-        "channels": tf.constant(0),
-        "is_progressive": tf.constant(False),
-        "ids": tf.zeros([_CHANNELS], tf.int32),
+        "place": header["place"],
+        "count": header["count"] - 1,
+        "state": tf.where(header["state"] != 0, header["state"], tf.where(header["is_scan"] & frame["is_valid"], 0, _DAMAGED)),
         "scans": tf.constant(0),
-        "missing": tf.zeros([_CHANNELS, _COEFFICIENTS], tf.int32),
-    }
-    (walk,) = tf.while_loop(goes_on, lambda walk: (next_marker(walk),), (start,))
-    state = tf.where(walk["state"] == 0, _DAMAGED, walk["state"])
-    needs_adobe = (walk["channels"] == 4) & ~walk["is_adobe"]
-    return walk["size"][0], walk["size"][1], _orientation(data, walk["exif"]), state, needs_adobe
-
-
-def _with_frame(walk, data, start, end):
-    """The walk with the frame at `start`: size and channels, of which everything is missing."""
-    channels, length = _byte(data, start + 9), _number(data, start + 2, 2)
-    is_valid = (_byte(data, start + 4) == 8) & _is_in(channels, (1, 3, 4)) & (length == 8 + 3 * channels) & (start + 2 + length <= end)
-    size = tf.stack([_number(data, start + 5, 2), _number(data, start + 7, 2)])
-    is_there = tf.range(_CHANNELS) < channels
-    return {
-        **walk,
-        "state": tf.where(is_valid & tf.reduce_all(size > 0), walk["state"], _DAMAGED),
-        "size": size,
-        "channels": channels,
-        "is_progressive": _byte(data, start + 1) == 0xC2,
-        "ids": tf.where(is_there, _byte(data, start + 10 + 3 * tf.range(_CHANNELS)), -1),
+        # Bits of the first coefficients of every channel that have not come.
         "missing": tf.repeat(tf.cast(is_there, tf.int32)[:, None], _COEFFICIENTS, axis=1),
     }
+    (walk,) = tf.while_loop(goes_on, lambda walk: (next_marker(walk),), (start,))
+    return walk
 
 
-def _with_scan(walk, data, start, end):
-    """The walk with the scan whose header is at `start`: what it brings is no longer missing."""
-    number, length = _byte(data, start + 4), _number(data, start + 2, 2)
+def _after_scan(missing, head, start, end, frame):
+    """(what is missing after the scan whose first 16 bytes are `head`, whether its header is valid)."""
+    number, length = head[4], 256 * head[2] + head[3]
     is_valid = (number >= 1) & (number <= _CHANNELS) & (length >= 6 + 2 * number) & (start + 8 + 2 * number <= end)
-    scans = walk["scans"] + 1
-    pixels = tf.reduce_prod(tf.cast(walk["size"], tf.int64))
-    is_valid &= (scans <= headers.MAX_SCANS) & (tf.cast(scans - 1, tf.int64) * pixels <= headers.MAX_SCANNED)
-    rows = tf.range(_CHANNELS)
-    scanned = tf.where(rows < number, _byte(data, start + 5 + 2 * rows), -2)
-    first, last, low = (_byte(data, start + offset + 2 * number) for offset in (5, 6, 7))
+    scanned = tf.where(tf.range(_CHANNELS) < number, head[5:12:2], -2)
+    first, last, low = tf.unstack(tf.gather(head, tf.clip_by_value(2 * number + tf.constant([5, 6, 7]), 0, 15)))
     coefficients = tf.range(_COEFFICIENTS)
-    is_brought = ~walk["is_progressive"] | ((coefficients >= first) & (coefficients <= last))
-    is_brought = tf.reduce_any(walk["ids"][:, None] == scanned, axis=1)[:, None] & is_brought
-    left = tf.where(walk["is_progressive"], low % 16, 0)
-    return {
-        **walk,
-        "state": tf.where(is_valid, walk["state"], _DAMAGED),
-        "scans": scans,
-        "missing": tf.where(is_brought, left, walk["missing"]),
-    }
+    is_brought = ~frame["is_progressive"] | ((coefficients >= first) & (coefficients <= last))
+    is_brought &= tf.reduce_any(frame["ids"][:, None] == scanned, axis=1)[:, None]
+    return tf.where(is_brought, tf.where(frame["is_progressive"], low % 16, 0), missing), is_valid
 
 
 def _markers(data):

@@ -1,7 +1,9 @@
 """Videos and cameras through the command, on a network whose detections are known by hand."""
 
+import contextlib
 import functools
 import json
+import random
 import signal
 import struct
 import subprocess
@@ -415,3 +417,34 @@ def test_a_list_of_addresses_is_never_opened(predict, tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "VideoCapture", lambda *_: pytest.fail("opened"))
     (tmp_path / "list.ts").write_text("#EXTM3U\n#EXTINF:1\nhttp://127.0.0.1:9/a.ts\n")
     assert "list.ts: is broken, empty or of a codec" in predict(tmp_path / "list.ts", code=2).err
+
+
+@pytest.mark.parametrize("codec", ["mp4v", "MJPG"])
+def test_damaged_videos_are_one_line_or_frames(tmp_path, frames, codec, capfd):
+    path = tmp_path / ("film.avi" if codec == "MJPG" else "film.mp4")
+    with quiet_opencv():
+        _write(path, frames[:3], codec=codec)
+        draw, whole = random.Random(codec), path.read_bytes()
+        for _ in range(40):
+            data = bytearray(whole)
+            for _ in range(draw.choice([1, 3, 20])):
+                data[draw.randrange(len(data))] = draw.choice([0, 255, draw.randrange(256)])
+            path.write_bytes(data[: draw.choice([len(data), draw.randrange(64, len(data))])])
+            with contextlib.suppress(UserError):
+                source = VideoSource(str(path))
+                assert all(frame.image.dtype == np.uint8 for frame, _ in zip(source, range(20)))
+                source.close()
+    assert capfd.readouterr().out == ""
+
+
+def test_frames_of_too_many_pixels_are_refused(tmp_path, frames):
+    class Large:
+        isOpened = staticmethod(lambda: True)
+        set = staticmethod(lambda *_: True)
+        get = staticmethod(lambda _: 60_000)
+        read = staticmethod(lambda: pytest.fail("decoded"))
+        release = staticmethod(lambda: None)
+
+    _write(tmp_path / "film.mp4", frames[:1])
+    with pytest.raises(UserError, match=r"film.mp4: has frames of 60000 x 60000 pixels; they may have up to 50000000$"):
+        VideoSource(str(tmp_path / "film.mp4"), open_capture=lambda *_: Large())

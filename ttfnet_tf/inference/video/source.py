@@ -15,6 +15,7 @@ import numpy as np
 
 from ttfnet_tf.data.images import OPENCV_LOG
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import MAX_PIXELS
 from ttfnet_tf.inference.image_files import content_of
 
 # Names of videos, for files that are missing or broken; otherwise the content decides.
@@ -72,7 +73,7 @@ class VideoSource:
         UserError: no such file or camera, or nothing that OpenCV can read.
     """
 
-    def __init__(self, source: str, open_capture: Callable[[Any], Any] = cv2.VideoCapture, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, source: str, open_capture: Callable[..., Any] = cv2.VideoCapture, clock: Callable[[], float] = time.monotonic):
         self.name, self.camera = source, camera_number(source)
         if self.camera is None and not Path(source).is_file():
             wrong = "must be camera: and a number, such as camera:0" if source.startswith(_CAMERA) else "no such file"
@@ -80,10 +81,16 @@ class VideoSource:
         self._clock = clock
         self._capture: Any = None
         self._first = None
-        if self.camera is not None or content_of(Path(source)) == "a video":  # FFmpeg would follow a text file that lists addresses
-            self._capture = open_capture(source if self.camera is None else self.camera)
-            if self.camera is None:
-                self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # phones store frames as the sensor lies; off from OpenCV 4.11 on
+        if self.camera is not None:
+            self._capture = open_capture(self.camera)
+        elif content_of(Path(source)) == "a video":  # FFmpeg would follow a text file that lists addresses
+            self._capture = open_capture(source, cv2.CAP_FFMPEG)  # other readers print what they do not understand
+            self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # phones store frames as the sensor lies; off from OpenCV 4.11 on
+            width, height = (self._capture.get(one) for one in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+            if width * height > MAX_PIXELS:
+                self.close()
+                raise UserError(f"{source}: has frames of {width:.0f} x {height:.0f} pixels; they may have up to {MAX_PIXELS}")
+        if self._capture is not None:
             self._first = self._read() if self._capture.isOpened() else None
         if self._first is None:
             self.close()

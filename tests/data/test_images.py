@@ -425,3 +425,41 @@ def test_an_image_of_pillow_is_rotated_and_its_values_are_checked(halves):
     _assert_halves(rgb_of(deep), (200,) * 3, (200,) * 3)
     with pytest.raises(UserError, match=r"^image: has floating-point values"):
         rgb_of(Image.new("F", (24, 16)))
+
+
+# Files that are small for the time or memory that they could take.
+
+
+def _timed(data):
+    start = time.process_time()
+    with contextlib.suppress(UserError):
+        read_rgb(data, name="x")
+    return time.process_time() - start
+
+
+def test_a_png_of_countless_chunks_takes_no_time():
+    data = _encode(Image.fromarray(NOISE))
+    pair = b"".join(len(b"a\0b").to_bytes(4, "big") + name + b"a\0b" + bytes(4) for name in (b"tEXt", b"zTXt"))
+    many = data[:33] + pair * 100_000 + data[33:]
+    np.testing.assert_array_equal(read_rgb(many), NOISE)
+    assert _timed(many) < 3
+    with pytest.raises(UserError, match=r"^x: is a damaged image \(more than 1000000 chunks\)$"):
+        read_rgb(data[:33] + pair * 500_001 + data[33:], name="x")
+
+
+def test_a_tiff_of_countless_strips_is_refused():
+    data = bytearray(_encode(Image.fromarray(NOISE), "TIFF"))
+    place = data.index((273).to_bytes(2, "little") + (4).to_bytes(2, "little"))
+    data[place + 4 : place + 12] = (2_000_000).to_bytes(4, "little") + len(data).to_bytes(4, "little")
+    with pytest.raises(UserError, match=r"^x: is a damaged image \(2000000 strips or tiles\)$"):
+        read_rgb(bytes(data) + bytes(8_000_000), name="x")
+
+
+@pytest.mark.parametrize("start", [b"P3 2000 2000 255\n" + b"1 " * 5_000_001, b"BM" + bytes(28) + b"\1\0\0\0" + bytes(10_000_000)])
+def test_large_files_that_are_decoded_in_python_are_refused(start):
+    with pytest.raises(UserError, match=r"^x: has \d+ bytes, a kind of (PPM|BMP) that is read up to 10000000; convert it to PNG$"):
+        read_rgb(start, name="x")
+
+
+def test_text_of_netpbm_is_read():
+    np.testing.assert_array_equal(read_rgb(b"P3 2 1 255\n1 2 3 4 5 6\n"), [[[1, 2, 3], [4, 5, 6]]])

@@ -10,8 +10,12 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass, field
+from typing import Any
 
 MAX_MARKERS = 512  # of a JPEG file, and entries of an EXIF directory / 2; bounds the time that a header can take
+MAX_CHUNKS = 1_000_000  # of a PNG file; one of 50 million pixels has about 20,000
+MAX_STRIPS = 200_000  # and tiles of a TIFF file
+MAX_SLOW_BYTES = 10_000_000  # of netpbm files in text and of compressed BMP files, which Pillow decodes in Python
 MAX_SCANS = 100  # of a progressive JPEG; encoders write about 10
 MAX_SCANNED = 2**30  # scans after the first x pixels of a JPEG: every scan goes over the whole image
 DEEP_LIMIT = 16  # an image of 16 bits a channel must have a value whose upper 8 bits reach this, else it has 12 bits or fewer
@@ -31,6 +35,7 @@ _STARTS = (
     (TIFF, b"II*\0"),
     (TIFF, b"MM\0*"),
 )
+_TIFF_LISTS = (273, 279, 324, 325)  # offsets and sizes of strips and tiles
 _PPM = re.compile(rb"P[1-6][\s#]")
 # Recognised only to be named in the message.
 _OTHERS = (
@@ -217,8 +222,10 @@ def png_contents(data: bytes) -> tuple[bytes, int]:
         DamagedImageError: the file is cut short, or libpng would refuse a chunk of it.
     """
     kept: dict[bytes, list[bytes]] = {name: [] for name in (b"IHDR", b"PLTE", b"IDAT")}
-    place, orientation, names = 8, 1, [b""]
-    while names[-1] != b"IEND":
+    place, orientation, previous = 8, 1, b""
+    for number in range(MAX_CHUNKS):
+        if previous == b"IEND":
+            break
         length, name = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
         start, end = place + 8, place + 12 + length
         if end > len(data):
@@ -230,16 +237,16 @@ def png_contents(data: bytes) -> tuple[bytes, int]:
                 raise DamagedImageError(f"a wrong checksum of {name.decode()}")
             if name not in PNG_CHUNKS:
                 raise DamagedImageError(f"an unknown chunk {name.decode()}")
-            is_late = b"IDAT" in names and (name != b"IDAT" or names[-1] != b"IDAT")  # ignored, as libpng does
+            is_late = bool(kept[b"IDAT"]) and (name != b"IDAT" or previous != b"IDAT")  # ignored, as libpng does
             if name == b"PLTE" and kept[b"PLTE"]:
                 raise DamagedImageError("a second palette")
             if name != b"IEND" and not is_late:
                 kept[name].append(data[start : end - 4])
-        elif name == b"eXIf" and orientation == 1 and b"IDAT" not in names:
+        elif name == b"eXIf" and orientation == 1 and not kept[b"IDAT"] and number < MAX_MARKERS:
             orientation = exif_orientation(data, start)
-        if name != names[-1]:
-            names.append(name)
-        place = end
+        place, previous = end, name
+    else:
+        raise DamagedImageError(f"more than {MAX_CHUNKS} chunks")
     header = kept[b"IHDR"][0]
     palette = _png_palette(header, kept[b"PLTE"])
     pixels = _inflated(b"".join(kept[b"IDAT"]), _png_data_size(header))
@@ -316,6 +323,26 @@ def webp_size(data: bytes) -> tuple[int, int]:
     if first == b"VP8 ":
         return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
     raise DamagedImageError("without an image")
+
+
+def check_tiff(data: bytes) -> None:
+    """Refuses a TIFF file whose lists of strips or tiles would take more memory than its image.
+
+    Raises:
+        DamagedImageError: they are too long.
+    """
+    order: Any = "little" if data[:2] == b"II" else "big"
+    directory = int.from_bytes(data[4:8], order)
+    entries = int.from_bytes(data[directory : directory + 2], order)
+    for entry in range(directory + 2, min(directory + 2 + 12 * entries, len(data)), 12):
+        tag, count = int.from_bytes(data[entry : entry + 2], order), int.from_bytes(data[entry + 4 : entry + 8], order)
+        if tag in _TIFF_LISTS and count > MAX_STRIPS:
+            raise DamagedImageError(f"{count} strips or tiles")
+
+
+def is_slow(data: bytes) -> bool:
+    """Whether a BMP or netpbm file is of a kind that takes long to decode."""
+    return data[:2] in (b"P1", b"P2", b"P3") or (data[:2] == b"BM" and int.from_bytes(data[30:34], "little") in (1, 2))
 
 
 def exif_orientation(data: bytes, start: int) -> int:

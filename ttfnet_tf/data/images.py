@@ -232,6 +232,10 @@ def _open(data: bytes, name: str) -> tuple[Any, int]:
     elif kind == headers.PNG:
         _check_size(headers.png_size(data), name)
         data, orientation = headers.png_contents(data)
+    elif kind == headers.TIFF:
+        headers.check_tiff(data)
+    elif headers.is_slow(data) and len(data) > headers.MAX_SLOW_BYTES:
+        raise UserError(f"{name}: has {len(data)} bytes, a kind of {kind} that is read up to {headers.MAX_SLOW_BYTES}; convert it to PNG")
     elif kind == headers.WEBP:
         _check_size(headers.webp_size(data), name)  # its decoder gets its memory when it opens the file
     file = _DECODERS[kind](io.BytesIO(data), "")

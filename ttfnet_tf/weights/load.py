@@ -16,6 +16,7 @@ import tensorflow as tf
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.keras2 import keras
 from ttfnet_tf.models.parameters import from_official, named_buffers, named_parameters, to_official
+from ttfnet_tf.runs.checkpoint import load_run
 from ttfnet_tf.weights import download, files
 from ttfnet_tf.weights.names import Mismatch, darknet53_tensors, for_keras_cv, for_other_input, match, summary
 
@@ -79,10 +80,11 @@ class Source:
 
 
 def read_source(source: str | Path, *, on_message: Callable[[str], object] = print) -> Source:
-    """Reads a weight file, or downloads `timm/<model>`.
+    """Reads a weight file or a run, or downloads `timm/<model>`.
 
     Args:
-        source: `.npz`, `.safetensors`, `.pth`, Darknet's `.weights` or `.conv.74`, or `timm/<model>`.
+        source: `.npz`, `.safetensors`, `.pth`, Darknet's `.weights` or `.conv.74`, a work directory or one checkpoint in it, or
+            `timm/<model>`.
         on_message: called with one line when a download starts.
 
     Raises:
@@ -90,9 +92,18 @@ def read_source(source: str | Path, *, on_message: Callable[[str], object] = pri
     """
     if download.is_hub_name(str(source)):
         return Source(str(source), files.read_tensors(download.fetch(str(source), on_message=on_message)))
+    if is_run(source):
+        model = load_run(source).model
+        return Source(str(source), {name: to_official(name, variable.numpy()) for name, variable in _variables(model).items()})
     if files.is_darknet(source):
         return Source(str(source), {}, files.read_darknet(source).values)
     return Source(str(source), files.read_tensors(source))
+
+
+def is_run(source: str | Path) -> bool:
+    """Whether the source is a work directory or a checkpoint in one."""
+    path = Path(source)
+    return (path / "config.yaml").is_file() or path.suffix == ".index" or path.with_name(f"{path.name}.index").is_file()
 
 
 def load_pretrained(model: keras.Model, source: str | Path | Source, prefix: str = "backbone.") -> WeightsReport:

@@ -93,6 +93,7 @@ WITHOUT_TENSORFLOW = (
     "serving.send_images",
     "serving.verify",
     "tensorboard.events",
+    "weights.files",
 )
 # No longer developed, or extras: imported when they are used.
 IMPORTED_WHEN_USED = ("tensorflow_addons", "keras_cv", "tensorflow_serving")

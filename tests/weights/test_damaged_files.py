@@ -3,6 +3,8 @@
 import io
 import pickle
 import struct
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -113,3 +115,12 @@ def test_sound_arrays_come_back(tmp_path):
     assert read_npz(tmp_path / "small.npz")["zeros"].shape == (100_000,)
     with pytest.raises(NotArrays, match=r"claims arrays of 0\.0008 GB"):
         read_npz(tmp_path / "small.npz", largest_compressed=1000)
+
+
+def test_a_damaged_file_is_refused_before_tensorflow_is_started(root, tmp_path):
+    (tmp_path / "weights.npz").write_bytes(DAMAGED["encrypted"])
+    command = ["train", str(root / "configs/demo.yaml"), "--work-dir", str(tmp_path / "run"), f"model.pretrained={tmp_path}/weights.npz"]
+    code = f"import sys; from ttfnet_tf import cli; code = cli.main({command!r}); sys.exit(code if 'tensorflow' not in sys.modules else 3)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
+    assert (done.returncode, done.stderr.splitlines()[0][:20], len(done.stderr.splitlines())) == (2, f"ttfnet: {tmp_path}"[:20], 1)
+    assert not (tmp_path / "run").exists()

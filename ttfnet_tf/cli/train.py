@@ -44,10 +44,14 @@ def run(args: argparse.Namespace) -> None:
     config = load_config(args.config, args.rest)
     from ttfnet_tf.progress import working
 
+    work_dir = Path(args.work_dir or Path("runs") / Path(args.config).stem)
+    if config.model.pretrained and not (work_dir / "config.yaml").exists():  # a run that resumes does not read them
+        from ttfnet_tf.weights.files import refuse_damaged
+
+        refuse_damaged(config.model.pretrained)
     with working("starting TensorFlow"):
         from ttfnet_tf.training.run import run_training
 
-    work_dir = Path(args.work_dir or Path("runs") / Path(args.config).stem)
     result = run_training(config, work_dir)
     if not result.finished:
         print(f"{work_dir}: stopped and saved at step {result.step}; the same command resumes it")

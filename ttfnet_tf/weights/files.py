@@ -72,6 +72,16 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
         raise _cannot_read(path, error) from None
 
 
+def refuse_damaged(source: str | Path) -> None:
+    """Reads a file that needs neither TensorFlow nor PyTorch, so that what is wrong with it is said in the first second.
+
+    Raises:
+        UserError: as `read_tensors`. Nothing is raised about other sources.
+    """
+    if Path(source).suffix.lower() in (".npz", ".safetensors") and Path(source).is_file():
+        read_tensors(source)
+
+
 def read_darknet(path: str | Path) -> DarknetFile:
     """Reads a `.weights` or `.conv.N` file. Its count of images has 64 bits from version 0.2 on, 32 before.
 

@@ -9,6 +9,7 @@ many sizes. Memory (VmRSS) is the median over windows, so that what is allocated
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import statistics
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
 
+_LIBC = ctypes.CDLL(None)
 FLAT = 0.01  # of the memory after the first tenth
 
 
@@ -31,6 +33,7 @@ class Watch:
         self.files: list[int] = []
 
     def look(self) -> None:
+        _LIBC.malloc_trim(0)
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         self.memory.append(pages * os.sysconf("SC_PAGE_SIZE"))
         self.files.append(len(os.listdir("/proc/self/fd")))
@@ -38,22 +41,22 @@ class Watch:
     def report(self, name: str) -> bool:
         """Prints the figures; False if memory or files grew from the second to the last tenth."""
         tenth = max(len(self.memory) // 10, 1)
-        first, last = (statistics.median(part) for part in (self.memory[tenth : 2 * tenth], self.memory[-tenth:]))
+        medians = [statistics.median(self.memory[start : start + tenth]) for start in range(0, 10 * tenth, tenth)]
+        first, last = medians[1], medians[-1]
         files = statistics.median_high(self.files[tenth : 2 * tenth]), statistics.median_high(self.files[-tenth:])
         growth = last / first - 1
-        sizes = f"{first / 1e6:.0f} MB after a tenth, {last / 1e6:.0f} MB at the end ({growth:+.2%})"
+        sizes = f"{' '.join(f'{one / 1e6:.0f}' for one in medians)} MB in each tenth ({growth:+.2%} from the second to the last)"
         print(f"{name}: {sizes}; open files {files[0]} and {files[1]}", flush=True)
         return growth <= FLAT and files[1] <= files[0]
 
 
 def train(folder: Path, steps: int) -> bool:
-    """A run with 40 drawn images at 64 x 64."""
+    """A run with drawn images at 64 x 64, of 40 epochs."""
     from ttfnet_tf.config import load_config
     from ttfnet_tf.data.shapes import draw_shapes
     from ttfnet_tf.training.run import run_training
 
-    draw_shapes(folder / "shapes", train=40, val=8, size=(64, 64))
-    epochs = max(steps // 20, 1)  # of 20 batches of 2 images
+    draw_shapes(folder / "shapes", train=2 * max(steps // 40, 1), val=8, size=(64, 64))
     splits = [
         f"  {part}: {{annotations: {folder}/shapes/annotations/{part}.json, images: {folder}/shapes/{part}}}" for part in ("train", "val")
     ]
@@ -63,7 +66,7 @@ def train(folder: Path, steps: int) -> bool:
         "  image_size: [64, 64]",
         "model: {neck_channels: [8, 8, 8], shortcut: [1, 1, 1], heatmap_head: {width: 8, depth: 1}, box_head: {width: 8, depth: 1}}",
         "optim: {drop_epochs: [], ema_decay: 0.9}",
-        f"train: {{epochs: {epochs}, batch_size: 2, evaluate_every: {max(epochs // 20, 1)}, summary_images: 1}}",
+        "train: {epochs: 40, batch_size: 2, evaluate_every: 2, summary_images: 1}",
     )
     file = folder / "a.yaml"
     file.write_text("\n".join(settings))

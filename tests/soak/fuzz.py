@@ -40,7 +40,7 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def fault_of(code: int, out: str, errors: str, growth: int, unchanged: bool, folder: Path, most: int) -> str | None:
     """What is wrong with the way in which one input ended."""
     if code not in (0, 2):
-        return f"exit code {code}: {errors[-300:]}"
+        return f"exit code {code}: {' '.join(errors.split())[-300:]}"
     if "Traceback (most recent call last)" in out + errors or "this is a bug" in errors:
         return f"a stack trace: {errors[-300:]}"
     if CONTROL.search(out + errors):

@@ -45,7 +45,7 @@ class Endless(Planted):
 fuzzer.run_chunk(Endless, 1)
 """
 FAULTS = (
-    "exit code 1: Traceback",
+    "KeyError: 'epoch'",
     "exit code 1: ",
     "a control character: '\\x1b'",
     "2 lines, not 1 of ours",

@@ -6,6 +6,7 @@ import flatbuffers
 import numpy as np
 import pytest
 
+from ttfnet_tf.export import model_card
 from ttfnet_tf.export.task_metadata import labels_by_id, task_metadata
 
 CARD = {
@@ -133,3 +134,10 @@ def test_category_ids_too_large_for_a_label_file():
     assert labels_by_id(card) is None
     (graph,) = Table.root(task_metadata(card)).tables(3)
     assert not graph.tables(3)[1].has(6)
+
+
+def test_a_line_break_in_a_name_does_not_move_the_names_after_it(monkeypatch):
+    monkeypatch.setattr(model_card, "markdown", lambda card: "")
+    classes = [{"category_id": 1, "name": "red\r\ncat"}, {"category_id": 3, "name": "a\tb\u2028c"}, {"category_id": 4, "name": "dog"}]
+    assert labels_by_id({"classes": classes}).split("\n") == ["???", "red  cat", "???", "a b c", "dog", ""]
+    assert model_card.texts({**CARD, "classes": classes})[model_card.LABELS] == "red  cat\na b c\ndog\n"

@@ -41,7 +41,7 @@ def check_values(config: Config, source: str) -> None:
     for key, limit in AT_MOST.items():
         values = value_of(config, key)
         for value in values if isinstance(values, list) else [values]:
-            if math.isfinite(value) and value > limit:
+            if limit < value < math.inf:  # also of integers that no float can hold
                 raise UserError(f"{source}: {key}={shown(values)} must be at most {limit}")
     for key, holds, must in _RULES:
         value = value_of(config, key)

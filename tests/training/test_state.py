@@ -1,5 +1,6 @@
 """What a checkpoint holds, and the sums since the last log line."""
 
+import numpy as np
 import tensorflow as tf
 
 from ttfnet_tf.training.loss_scale import LossScale
@@ -8,7 +9,7 @@ from ttfnet_tf.training.state import MetricWindow, TrainState
 
 
 def _history(**values):
-    return {name: tf.constant(value, tf.float32) for name, value in values.items()}
+    return {name: np.array(value, np.float32) for name, value in values.items()}
 
 
 def test_means_are_over_the_steps_since_the_window_was_cleared():

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
 
 _DECAY = 0.98  # of the running mean of the loss, which thus looks back about 50 steps
@@ -75,9 +76,9 @@ class Sentinel(tf.Module):
         self.bad_step.assign(-1)
 
 
-def first_bad(history: Mapping[str, tf.Tensor]) -> int | None:
+def first_bad(history: Mapping[str, np.ndarray]) -> int | None:
     """Position of the first bad step in the result of a call of the training function, None if all were good."""
-    proceeds = history["proceed"].numpy()
+    proceeds = history["proceed"]
     return None if proceeds.all() else int(proceeds.argmin())
 
 

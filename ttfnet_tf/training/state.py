@@ -36,9 +36,9 @@ class MetricWindow:
         self.variable = tf.Variable(np.zeros(len(self.names) + 1), dtype=tf.float64, trainable=False, name="window")
         self.clear()
 
-    def add(self, history: Mapping[str, tf.Tensor]) -> None:
+    def add(self, history: Mapping[str, np.ndarray]) -> None:
         """Adds steps, one after the other, so that the sums do not depend on how steps were grouped into calls; values float32 [n]."""
-        for values in np.stack([history[name].numpy() for name in self.names], axis=1).astype(np.float64):
+        for values in np.stack([history[name] for name in self.names], axis=1).astype(np.float64):
             self._sums += np.append(values, 1.0)
 
     def means(self) -> dict[str, float]:

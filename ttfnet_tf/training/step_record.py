@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import new_folder, remove, write_json, write_text
@@ -64,7 +63,7 @@ class StepRecorder:
     inspect: Callable[[keras.Model, Mapping[str, np.ndarray], float], dict[str, Any]]
     _recent: deque = field(default_factory=lambda: deque(maxlen=_RECENT))
 
-    def add_good_steps(self, first_step: int, rates: Sequence[float], history: Mapping[str, tf.Tensor]) -> None:
+    def add_good_steps(self, first_step: int, rates: Sequence[float], history: Mapping[str, np.ndarray]) -> None:
         """Remembers good steps in case the next one is bad; `history` has one entry for each of `rates`."""
         for row, lr in enumerate(rates):
             self._recent.append((first_step + row, lr, history, row))

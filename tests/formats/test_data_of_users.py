@@ -208,7 +208,7 @@ HEADER = "filename,class,xmin,ymin,xmax,ymax\n"
         ("p.png,a,1,1,inf,2", "set.csv:2: xmax is 'inf', not a number"),
         (f"p.png,a,1,1,{'9' * 5000},2", "not a number"),
         (f"{'x' * 300}.png,a,1,1,2,2", "has no size, and the image does not give one"),
-        ("a\0b.png,a,1,1,2,2", "has no size, and the image does not give one"),
+        ("a\0b.png,a,1,1,2,2", "set.csv:2: has a NUL byte"),
     ],
 )
 def test_values_that_no_tool_writes_are_one_line(tmp_path, rows, line):

@@ -58,7 +58,9 @@ def parse(deploy):
     pool.Add(file)
 
     def read(name, kind):
-        message = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"deploy.{kind}"))()
+        # protobuf before 4.22, which Python 3.10 gets, has no GetMessageClass.
+        class_of = getattr(message_factory, "GetMessageClass", None) or message_factory.MessageFactory(pool).GetPrototype
+        message = class_of(pool.FindMessageTypeByName(f"deploy.{kind}"))()
         return text_format.Parse((deploy / "config" / name).read_text(), message)
 
     return read

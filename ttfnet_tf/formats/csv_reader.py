@@ -184,6 +184,8 @@ class _Table:
 def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """(line, fields) of every line that is not blank."""
     text = read_text(path)
+    if "\0" in text:  # Python 3.10 refuses it itself, later ones read it
+        raise UserError(f"{path}:{text[: text.index(chr(0))].count(chr(10)) + 1}: has a NUL byte, which no table has; write the file again")
     head = text.lstrip("\r\n").split("\n", 1)[0]
     delimiter = max(",;\t", key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

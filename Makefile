@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help env demo test integration kills parity lint format types docs wheel clean
+.PHONY: help env demo test integration kills backbones soak parity lint format types docs wheel clean
 
 # The first Python of a supported version; name another with `make PYTHON=...`.
 PYTHON ?= $(shell for p in python3.11 python3.10 python3.13 python3.12 python3; do \
@@ -32,6 +32,9 @@ integration: env ## the slow tests: replicas, resuming, the commands, every reci
 
 kills: env ## each command, stopped before every call that changes a file and started again; an hour, and needs a C compiler
 	TTFNET_KILLS=all $(BIN)/python -m pytest -s -m slow tests/kills
+
+backbones: env ## a run of every backbone: trained, evaluated in another process, loaded twice
+	TTFNET_BACKBONES=all $(BIN)/python -m pytest -m slow tests/training/test_every_backbone.py
 
 soak: env ## 20,000 broken inputs of every kind, then 10,000 training steps and 2,000 calls; MINUTES=20 bounds the first part
 	$(BIN)/python tests/soak/fuzz.py $(if $(MINUTES),--minutes $(MINUTES)) --keep soak-faults

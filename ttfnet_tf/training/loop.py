@@ -128,7 +128,7 @@ class TrainingLoop:
         self.step_recorder.add_good_steps(step, rates, history)
         if rates:
             self.policy.after_good_steps()
-        if warning := self.dead_sides.add(history["idle_sides"]):
+        if warning := self.dead_sides.add(history["idle_sides"].tolist()):
             self.recorder.message(f"note: {warning}")
 
     def _handle(self, bad: BadStep) -> int:

@@ -35,6 +35,25 @@ def narrow(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(BACKBONES, "resnet18", tiny_row())
 
 
+def built_once(model_of, *, keep: int = 100):
+    """`build.model_of` for tests that fill a network or refuse it: networks of equal settings share one, and up to `keep` stay."""
+    import tensorflow as tf
+
+    made = {}
+
+    @functools.wraps(model_of)
+    def shared(config, num_classes, **keywords):
+        settings = dataclasses.replace(config.model, pretrained=None)
+        key = repr((settings, num_classes, keywords, tf.distribute.has_strategy()))
+        if key not in made:
+            if len(made) == keep:
+                made.clear()
+            made[key] = model_of(config, num_classes, **keywords)
+        return made[key]
+
+    return shared
+
+
 def tiny_row():
     """The row of the backbone "tiny"."""
     from ttfnet_tf.models.backbones import BACKBONES

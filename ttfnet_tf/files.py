@@ -123,7 +123,7 @@ def remove_left_over(folder: Path, *, again: bool = False) -> None:
     _swept.add(key)
     for entry in list(os.scandir(folder)):
         found = _TEMPORARY.fullmatch(entry.name)
-        if found and not _is_alive(int(found[1])):
+        if found and not is_alive(int(found[1])):
             remove(Path(entry.path))
 
 
@@ -168,8 +168,8 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(f"{path}: cannot be written ({error.strerror}); {advice}")
 
 
-def _is_alive(process: int) -> bool:
-    """Whether a process of this machine has that number."""
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine has that number; also True where it cannot be known."""
     if os.name == "nt":  # where asking would end it
         return True
     try:

@@ -7,7 +7,6 @@ test_cli.py.
 """
 
 import contextlib
-import dataclasses
 import functools
 import json
 import os
@@ -109,16 +108,7 @@ def narrow():
 @pytest.fixture(scope="module")
 def shared_networks(narrow):
     """`build.model_of` that builds each network once: rows only fill or refuse it."""
-    networks = {}
-    real = build.model_of
-
-    def model_of(config, num_classes, *, precision="float32"):
-        key = repr((dataclasses.replace(config.model, pretrained=None), num_classes, precision, tf.distribute.has_strategy()))
-        if key not in networks:
-            networks[key] = real(config, num_classes, precision=precision)
-        return networks[key]
-
-    return model_of
+    return networks.built_once(build.model_of)
 
 
 @pytest.fixture(scope="module")

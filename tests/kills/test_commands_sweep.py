@@ -9,7 +9,7 @@ import re
 import shutil
 
 import pytest
-from kills_sweep import COMPILER, Server, rubbish, run_settings, without_events
+from kills_sweep import COMPILER, rubbish, run_settings, without_events
 
 from ttfnet_tf.data.shapes import draw_shapes
 
@@ -38,13 +38,6 @@ COMMANDS = {
 }
 BEFORE = {"data convert again": "data convert", "data shapes again": "data shapes"}  # what lies in out/ when it starts
 NOT_COMPARED = re.compile(r".*report\.html|.*\.(pb|tflite)|.*/variables/.*|.*model_card.*|.*environment\.json|.*/checkpoint")  # times
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("kills"))
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import os
 import shutil
 
 import pytest
-from kills_sweep import COMPILER, Server, content, rubbish, run_settings, without_events
+from kills_sweep import COMPILER, content, rubbish, run_settings, without_events
 
 from ttfnet_tf.data.shapes import draw_shapes
 
@@ -19,13 +19,6 @@ EVERY = 6  # of how many states one is started in the short form
 KINDS = 2  # trained to the end in the short form
 KILLS = 1  # real ones in the short form
 STEPS_PER_EPOCH = 2
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("kills"))
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")

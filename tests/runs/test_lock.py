@@ -71,7 +71,7 @@ def test_two_in_one_process(tmp_path):
 
 def test_workers_other_than_the_chief_need_none(tmp_path, holder):
     with RunLock(tmp_path, holds=False):
-        pass
+        assert json.loads((tmp_path / ".lock").read_text())["process"] == holder.pid
 
 
 def test_a_child_does_not_keep_it(tmp_path):
@@ -158,7 +158,7 @@ def test_without_locks_one_of_two_simultaneous_starts_is_refused(tmp_path, clock
 def test_a_damaged_file_of_a_dead_process_is_taken_over(tmp_path):
     (tmp_path / ".lock").write_bytes(b"\xff{")
     with RunLock(tmp_path):
-        pass
+        assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

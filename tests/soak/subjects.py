@@ -7,7 +7,6 @@ A subject is made once in each process, in a folder of its own, which may hold w
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 import random
@@ -248,12 +247,14 @@ class Weights(Subject):
 
     def __init__(self, folder):
         super().__init__(folder)
+        import networks
+
         from ttfnet_tf import build
         from ttfnet_tf.config import load_config
         from ttfnet_tf.models.parameters import named_buffers, named_parameters, to_official
         from ttfnet_tf.weights.files import write_tensors
 
-        build.model_of = _built_once(build.model_of)
+        build.model_of = networks.built_once(build.model_of, keep=1)
         self.config = folder / "a.yaml"
         self.config.write_text(SMALL)
         model = build.model_of(load_config(self.config), 2)
@@ -288,7 +289,7 @@ class RunFiles(Subject):
         from ttfnet_tf.evaluation.coco_metrics import METRIC_NAMES
 
         networks.narrow(pytest.MonkeyPatch())
-        build.model_of = _built_once(build.model_of)
+        build.model_of = networks.built_once(build.model_of, keep=1)
         run = write_run(folder / "tiny")
         (run / "checkpoints" / "best.json").write_text(json.dumps({"step": 7, "AP": 0.25}))
         (run / "checkpoints" / "best").mkdir()
@@ -369,21 +370,6 @@ class Answers(Subject):
     def run(self, rng):
         where = ["--protocol", "rest", "--address", f"127.0.0.1:{self.port}", "--timeout", "5"]
         return cli.main(["serve-client", "tiny", str(self.folder / "1.jpg"), *where, "--out", str(self.out / "drawn")])
-
-
-def _built_once(build: Callable) -> Callable:
-    """Networks of equal settings share one; each input gives it new values."""
-    made: dict[str, object] = {}
-
-    @functools.wraps(build)
-    def model_of(config, num_classes):
-        key = f"{config.model} {num_classes}"
-        if key not in made:
-            made.clear()
-            made[key] = build(config, num_classes)
-        return made[key]
-
-    return model_of
 
 
 # Subject -> its part of all inputs. The last four need TensorFlow and take longer.

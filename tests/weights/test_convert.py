@@ -5,6 +5,7 @@ import json
 import golden_weights
 import numpy as np
 import pytest
+from networks import built_once
 
 from ttfnet_tf import build, cli
 from ttfnet_tf.config import load_config
@@ -30,14 +31,7 @@ optim: {ema_decay: 0.9}
 @pytest.fixture(scope="module", autouse=True)
 def networks():
     """Builds each network once; conversions overwrite its weights."""
-    built, real = {}, build.model_of
-
-    def model_of(config, num_classes):
-        key = (repr(config.model), num_classes)
-        if key not in built:
-            built[key] = real(config, num_classes)
-        return built[key]
-
+    model_of = built_once(build.model_of)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "model_of", model_of)
         yield model_of

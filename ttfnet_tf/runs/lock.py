@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.json_text import json_text, parse_json
+from ttfnet_tf.files import is_alive
+from ttfnet_tf.json_text import is_integer, json_text, parse_json
 
 try:
     import fcntl
@@ -105,7 +106,8 @@ class RunLock:
     def _is_over(self, holder: dict[str, Any], is_locked: bool) -> bool:
         """Whether the holder has ended, as far as the file says."""
         if not is_locked and holder.get("boot") == _boot() and holder.get("host") == socket.gethostname():
-            return not _is_alive(holder.get("process"))
+            process: Any = holder.get("process")
+            return is_integer(process) and not is_alive(process)
         before, end = self._touched(), time.monotonic() + WATCHED_FOR
         while time.monotonic() < end:
             time.sleep(min(1.0, WATCHED_FOR / 4))
@@ -150,16 +152,6 @@ class RunLock:
             _held.discard(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-def _is_alive(process: Any) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, ValueError, TypeError, OverflowError):
-        pass
-    return True
 
 
 def _boot() -> str:

@@ -105,7 +105,7 @@ class TrainingLoop:
         try:
             with self.strategy.scope():
                 results = self.train(data, tf.constant(rates, tf.float32), tf.constant(step, tf.int64))
-            # Arrays: TensorFlow 2.15 never frees 56 bytes of each tensor outside a graph, and slices of tensors make four more.
+            # Arrays: each tensor outside a graph leaves 56 bytes behind (seen with TensorFlow 2.15), and a slice makes four.
             history = {name: np.asarray(values) for name, values in results.items()}
             position = first_bad(history)
         except tf.errors.OpError as error:

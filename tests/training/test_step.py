@@ -82,8 +82,7 @@ class Trainer:
             data = iter(tf.data.Dataset.from_tensor_slices({key: np.stack([one[key] for one in batch]) for key in batch[0]}))
         else:
             data = iter(tf.data.Dataset.from_tensors(batch).repeat())
-        history = self.train(data, tf.constant(rates, tf.float32), tf.constant(first_step, tf.int64))
-        return {name: values.numpy() for name, values in history.items()}
+        return dict(self.train(data, rates, first_step))
 
     def values(self):
         return [variable.numpy() for variable in (*self.parameters, *self.average.averages.values())]

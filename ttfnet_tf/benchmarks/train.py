@@ -59,12 +59,11 @@ def _training_step(config: Config, strategy: tf.distribute.Strategy, model, meth
         state = TrainState(model, named, training_build.optimizer_of(config, named), sentinel=sentinel)
     train = training_build.train_function_of(config, strategy, state, method)
     # A tiny learning rate, so that weights, and with them the work, stay the same.
-    rates, step = tf.constant([1e-9]), tf.constant(0, tf.int64)
     iterator = iter(strategy.experimental_distribute_dataset(dataset))
 
     def whole_step():
         with strategy.scope():
-            return train(iterator, rates, step)["loss"].numpy()
+            return train(iterator, [1e-9], 0)["loss"]
 
     return whole_step
 

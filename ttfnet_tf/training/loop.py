@@ -44,7 +44,7 @@ class TrainingLoop:
 
     strategy: tf.distribute.Strategy
     state: TrainState
-    train: Callable[..., dict[str, tf.Tensor]]  # see `step.build_train_function`
+    train: Callable[..., Mapping[str, np.ndarray]]  # see `step.build_train_function`
     learning_rate: Callable[[int], float]
     batches: Callable[[int], tf.distribute.DistributedDataset]  # number of a batch of the data -> the batches from there on
     intervals: Intervals
@@ -104,9 +104,7 @@ class TrainingLoop:
         history: dict[str, np.ndarray] = {}
         try:
             with self.strategy.scope():
-                results = self.train(data, tf.constant(rates, tf.float32), tf.constant(step, tf.int64))
-            # Arrays: each tensor outside a graph leaves 56 bytes behind (seen with TensorFlow 2.15), and a slice makes four.
-            history = {name: np.asarray(values) for name, values in results.items()}
+                history = dict(self.train(data, rates, step))
             position = first_bad(history)
         except tf.errors.OpError as error:
             if not is_not_finite(error):

@@ -2,15 +2,16 @@
 
 The order is fixed: targets, normalisers of the whole batch, forward, losses in float32, gradients, sum over replicas, verdict, clip,
 update. The normalisers of the losses are known before the forward pass, because they depend on the targets alone. So a step is a few calls
-into the replicas with reductions between them, and no collective operation stands inside the network (synchronised normalisation
-apart).
+into the replicas with two reductions between them: the counts of the targets, as one tensor, before the network; and the gradients, with
+the losses as one more tensor, after it. No collective operation stands inside the network (synchronised normalisation apart).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from ttfnet_tf.methods.base import Method
@@ -79,9 +80,7 @@ class TrainStep:
         self.reduce_op = tf.distribute.ReduceOp.SUM if self.is_global else tf.distribute.ReduceOp.MEAN
         self.parameters = list(state.parameters.values())
         self.statistics = list(named_buffers(state.model).values()) if restore_statistics else []
-        self.kinds = dict.fromkeys(metric_names(method), tf.float32)
-        if state.sentinel is not None:
-            self.kinds.update(proceed=tf.bool, idle_sides=tf.float32)
+        self.names = metric_names(method) + (() if state.sentinel is None else ("proceed", "idle_sides"))
 
     def __call__(self, batch: dict[str, tf.Tensor], lr: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
         """Runs one step.
@@ -92,7 +91,7 @@ class TrainStep:
             step: [] int64 from 0.
 
         Returns:
-            {name: []} for each of `kinds`: the metrics; with a sentinel also "proceed" (whether the step was good) and "idle_sides".
+            {name: [] float32} for each of `names`: the metrics; with a sentinel also "proceed" (1 if the step was good) and "idle_sides".
         """
         state, run = self.state, self.strategy.run
         if state.sentinel is not None:
@@ -101,11 +100,12 @@ class TrainStep:
         scale = tf.ones([]) if state.loss_scale is None else tf.identity(state.loss_scale.value)
 
         targets, counts, samples = run(self._targets, args=(batch,))
-        counts = self._reduce(counts) if self.is_global else {}  # without counts, the losses take those of their replica
+        # Without counts, the losses take those of their replica.
+        counts, samples = self._sums(counts if self.is_global else {}, samples)
         losses, gradients = run(self._gradients, args=(batch["image"], targets, counts, scale))
-        gradients = self.strategy.extended.batch_reduce_to(self.reduce_op, list(zip(gradients, self.parameters)))
+        losses, gradients = self._reduce(losses, gradients)
         norm = self._first(run(tf.linalg.global_norm, args=(gradients,))) / scale
-        metrics = {**self._reduce(losses), "gradient_norm": norm, **self._sample_means(samples)}
+        metrics = {**losses, "gradient_norm": norm, **_sample_means(samples)}
 
         finite, good, proceed = self._verdict(step, metrics["loss"], norm, scale)
         state.optimizer.update(gradients, lr, clip_scale(norm, self.clip_norm) / scale, proceed)
@@ -116,7 +116,7 @@ class TrainStep:
         if state.loss_scale is not None:
             state.loss_scale.update(finite, good)
         if good is not None:
-            metrics.update(proceed=good, idle_sides=self._idle_sides(gradients, metrics))
+            metrics.update(proceed=tf.cast(good, tf.float32), idle_sides=self._idle_sides(gradients, metrics))
         return metrics
 
     # In each replica.
@@ -165,32 +165,73 @@ class TrainStep:
             return tf.zeros([])
         return idle_sides(self._first(gradients[self.side_bias]), metrics["box_loss"])
 
-    def _sample_means(self, counts):
-        """`SAMPLE_NAMES` from counts of each replica."""
-        counts = self._reduce(counts, tf.distribute.ReduceOp.SUM)
-        return {
-            "positives": counts["positives"] / counts["images"],
-            "regression_samples": counts["regression_samples"] / counts["images"],
-            "ambiguous": tf.math.divide_no_nan(counts["ambiguous"], counts["images_with_cells"]),
-        }
+    def _sums(self, *groups):
+        """Each group {name: [] of each replica} as {name: [] sum over replicas}, by one reduction for all of them."""
+        values = [value for group in groups for value in group.values()]
+        total = self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(tf.stack, args=(values,)), axis=None)
+        sums = iter(tf.unstack(total, num=len(values)))
+        return [{name: next(sums) for name in group} for group in groups]
 
-    def _reduce(self, values, reduce_op=None):
-        return {key: self.strategy.reduce(reduce_op or self.reduce_op, value, axis=None) for key, value in values.items()}
+    def _reduce(self, losses, gradients):
+        """Losses {name: []} and gradients of each replica over all of them, by one reduction."""
+        packed = self.strategy.run(tf.stack, args=(list(losses.values()),))
+        # Where the losses go is of no importance: they are equal everywhere.
+        pairs = [*zip(gradients, self.parameters), (packed, self.parameters[0])]
+        *gradients, packed = self.strategy.extended.batch_reduce_to(self.reduce_op, pairs)
+        return dict(zip(losses, tf.unstack(self._first(packed), num=len(losses)))), gradients
 
     def _first(self, value):
         """The first replica's part of a value that is equal on all."""
         return self.strategy.experimental_local_results(value)[0]
 
 
+def _sample_means(counts):
+    """`SAMPLE_NAMES` from counts of the whole batch."""
+    return {
+        "positives": counts["positives"] / counts["images"],
+        "regression_samples": counts["regression_samples"] / counts["images"],
+        "ambiguous": tf.math.divide_no_nan(counts["ambiguous"], counts["images_with_cells"]),
+    }
+
+
+class StepHistory(Mapping[str, np.ndarray]):
+    """What the training function returned for n steps: name -> float32 [n], "proceed" bool [n].
+
+    The first look at a value waits until the steps are done.
+
+    Args:
+        names: of the columns.
+        values: [n, len(names)] float32.
+    """
+
+    def __init__(self, names: Sequence[str], values: tf.Tensor):
+        self._names, self._values = names, values
+
+    @functools.cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        columns = dict(zip(self._names, np.array(self._values).T))
+        del self._values
+        return {name: column > 0 if name == "proceed" else column for name, column in columns.items()}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 def build_train_function(strategy: tf.distribute.Strategy, state: TrainState, method: Method, **options) -> Callable:
     """A compiled function that runs as many steps as it gets learning rates; arguments as for `TrainStep`.
 
     Returns:
-        train(iterator, learning_rates [n], first_step []) -> {name: [n]} of what `TrainStep` returns, and "data_seconds" float32 [n]: how
-        long each step waited for its batch. `train.__wrapped__` is the same without compilation, and takes any iterator.
+        train(iterator, learning_rates [n], first_step) -> `StepHistory` of what `TrainStep` returns, and of "data_seconds": how long each
+        step waited for its batch. `train.__wrapped__` is the same without compilation, and takes any iterator.
     """
     train_step = TrainStep(strategy, state, method, **options)
-    kinds = {**train_step.kinds, "data_seconds": tf.float32}
+    names = (*train_step.names, "data_seconds")
 
     def next_batch(iterator):
         start = tf.timestamp()
@@ -199,24 +240,35 @@ def build_train_function(strategy: tf.distribute.Strategy, state: TrainState, me
         with tf.control_dependencies(tf.nest.flatten(strategy.experimental_local_results(batch))):
             return batch, tf.cast(tf.timestamp() - start, tf.float32)
 
-    @tf.function(autograph=False)
-    def traced(iterator, learning_rates, first_step):
+    def steps(iterator, numbers):
+        """`numbers`: float64 [1 + n], the first step and the learning rates."""
+        first_step, learning_rates = tf.cast(numbers[0], tf.int64), tf.cast(numbers[1:], tf.float32)
         count = tf.size(learning_rates)
-        empty = {key: tf.TensorArray(dtype, count, element_shape=[]) for key, dtype in kinds.items()}
 
         def one_step(i, history):
             batch, waited = next_batch(iterator)
-            metrics = train_step(batch, learning_rates[i], first_step + tf.cast(i, tf.int64))
-            metrics["data_seconds"] = waited
-            return i + 1, {key: array.write(i, metrics[key]) for key, array in history.items()}
+            metrics = {**train_step(batch, learning_rates[i], first_step + tf.cast(i, tf.int64)), "data_seconds": waited}
+            return i + 1, history.write(i, tf.stack([metrics[name] for name in names]))
 
-        _, history = tf.while_loop(lambda i, _: i < count, one_step, (0, empty))
-        return {key: array.stack() for key, array in history.items()}
+        history = tf.TensorArray(tf.float32, count, element_shape=[len(names)])
+        return tf.while_loop(lambda i, _: i < count, one_step, (0, history))[1].stack()
 
-    @functools.wraps(traced.python_function)
+    traced = tf.function(steps, autograph=False)
+
+    # Each tensor outside a graph leaves 56 bytes behind (seen with TensorFlow 2.15), so one goes in and one comes out.
+
+    def uncompiled(iterator, learning_rates, first_step):
+        return StepHistory(names, steps(iterator, _packed(learning_rates, first_step)))
+
+    @functools.wraps(uncompiled)
     def train(iterator, learning_rates, first_step):
         # Traced once for any number of steps: the last call before an epoch ends often has fewer, and tracing takes long.
-        general = traced.get_concrete_function(iterator, tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.int64))
-        return general(iterator, learning_rates, first_step)
+        general = traced.get_concrete_function(iterator, tf.TensorSpec([None], tf.float64))
+        return StepHistory(names, general(iterator, _packed(learning_rates, first_step)))
 
     return train
+
+
+def _packed(learning_rates, first_step) -> tf.Tensor:
+    """float64, which holds every float32 and every step exactly."""
+    return tf.constant(np.concatenate([[int(first_step)], np.asarray(learning_rates, np.float32)]), tf.float64)

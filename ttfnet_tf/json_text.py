@@ -14,9 +14,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 DEEPEST = 100  # lists and objects inside each other; annotations have about five
 _LARGEST = 2**53  # from here on floats skip whole numbers
 # A pair of escapes that is one character, or half of a pair, which is none. An escaped \ is no beginning of either.
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _SURROGATES = re.compile(r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})")
 
 
@@ -40,6 +45,31 @@ def parse_json(data: bytes | str) -> Any:
     Raises:
         NotJson: it is not JSON, is nested too deep, or has half a character or a number of thousands of digits.
     """
+    try:
+        return parse_plain_json(data.encode() if isinstance(data, str) else data.removeprefix(b"\xef\xbb\xbf"))
+    except ValueError:
+        return _parse_any(data)
+
+
+def parse_plain_json(data: bytes) -> Any:
+    """The content of JSON text as `parse_json` gives it, several times faster; refuses some of what that takes.
+
+    Raises:
+        ValueError: it is not JSON in UTF-8, or may hold what the fast parser treats in another way: NaN and infinity, numbers of 64 bits
+            and more, half characters, deep nesting.
+    """
+    content = orjson.loads(data)
+    if b"0" * 19 in data.translate(_DIGITS):  # numbers from 2**64 on would be floats
+        raise ValueError("long numbers")
+    brackets = data.translate(_BRACKETS, _NO_BRACKETS)
+    for _ in range(10):  # each round removes the innermost level
+        brackets = brackets.replace(b"[]", b"")
+    if brackets and _is_too_deep(content):
+        raise ValueError("nested too deep")
+    return content
+
+
+def _parse_any(data: bytes | str) -> Any:
     try:
         text = data if isinstance(data, str) else data.decode(json.detect_encoding(data))
     except UnicodeDecodeError:

@@ -11,7 +11,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # The lowest layer first. A package may import from itself, from earlier rows, and from what is left of it in its row.
 LAYERS = (
-    ("errors", "boxes", "json_text", "plain_text", "files", "outputs", "progress", "keras2", "quiet_import", "recipes"),  # used everywhere
+    (
+        "errors",
+        "boxes",
+        "json_text",
+        "json_parts",
+        "plain_text",
+        "files",
+        "outputs",
+        "progress",
+        "keras2",
+        "quiet_import",
+        "recipes",
+    ),  # used everywhere
     ("layers", "models", "methods", "config"),  # a detector, and its settings
     ("data", "doctor", "formats"),  # from annotation files to batches
     ("build", "runs", "weights"),  # from settings to objects; runs and weights on disk

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 _GEOMETRY_REASONS = {
     "negative": "boxes without area",
     "zero": "boxes without area",
@@ -17,6 +19,8 @@ _GEOMETRY_REASONS = {
     "small": "boxes below min_box_size",
     "outside": "boxes outside their image",
 }
+REASONS = ("boxes marked ignore", "crowd boxes", "boxes without area", "boxes below min_box_size", "boxes outside their image")
+USED = 0  # of `reasons_to_drop`
 
 
 def is_flag(value: Any) -> bool:
@@ -63,3 +67,39 @@ def geometry_fault(bbox: Sequence[float], area: float | None, size: tuple[float,
     if x >= size[1] or y >= size[0] or x + width <= 0 or y + height <= 0:
         return "outside"
     return None
+
+
+def reasons_to_drop(
+    bbox: np.ndarray,
+    area: np.ndarray,
+    sizes: np.ndarray,
+    iscrowd: np.ndarray,
+    ignore: np.ndarray,
+    *,
+    crowd: str,
+    min_box_size: float,
+) -> np.ndarray:
+    """`reason_to_drop` of many boxes.
+
+    Args:
+        bbox: [N, 4] COCO x, y, width, height in pixels.
+        area: [N] as annotated, NaN where it is not.
+        sizes: [N, 2] height, width of the image of each.
+        iscrowd, ignore: bool [N].
+        crowd, min_box_size: as in `reason_to_drop`.
+
+    Returns:
+        uint8 [N]: `USED`, or k + 1 for `REASONS[k]`.
+    """
+    x, y, width, height = bbox.T
+    conditions = (  # the first that holds is the reason
+        ignore,
+        iscrowd & (crowd == "background"),
+        (width <= 0) | (height <= 0) | (area <= 0),
+        (width < min_box_size) | (height < min_box_size),
+        (x >= sizes[:, 1]) | (y >= sizes[:, 0]) | (x + width <= 0) | (y + height <= 0),
+    )
+    reasons = np.full(len(bbox), USED, np.uint8)
+    for number in range(len(conditions), 0, -1):
+        reasons[conditions[number - 1].astype(bool)] = number
+    return reasons

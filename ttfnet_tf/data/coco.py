@@ -12,39 +12,31 @@ An evaluation split keeps every image.
 from __future__ import annotations
 
 import functools
-from collections import Counter
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ttfnet_tf.boxes import xywh_to_xyxy
-from ttfnet_tf.data.box_rules import reason_to_drop
-from ttfnet_tf.data.coco_file import read_coco
+from ttfnet_tf.data.annotated_images import AnnotatedImage, AnnotatedImages
+from ttfnet_tf.data.box_rules import REASONS, USED, reasons_to_drop
+from ttfnet_tf.data.coco_arrays import CocoArrays, read_coco_arrays
 from ttfnet_tf.errors import UserError
-
-
-@dataclass(frozen=True, eq=False)
-class AnnotatedImage:
-    """One image and its usable boxes."""
-
-    id: int  # image id of the annotation file
-    path: Path
-    size: tuple[int, int]  # (height, width) in pixels as annotated
-    boxes: np.ndarray  # float32 [N, 4] xyxy in pixels of the image, inclusive corners, not clipped
-    labels: np.ndarray  # int32 [N], 0-based position in `CocoSplit.category_ids`
 
 
 @dataclass(frozen=True, eq=False)
 class CocoSplit:
     """The images of one annotation file, ready for `data.pipeline`."""
 
-    images: list[AnnotatedImage]  # in the order of the file
+    images: AnnotatedImages  # in the order of the file; a list is taken too
     category_ids: list[int]  # ascending; label k stands for category_ids[k], gaps are kept
     class_names: list[str]
     annotations: Path
     dropped: dict[str, int]  # reason -> number of boxes or images dropped for it
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", AnnotatedImages.of(self.images))
 
     @property
     def num_classes(self) -> int:
@@ -53,16 +45,16 @@ class CocoSplit:
     @functools.cached_property
     def max_boxes(self) -> int:
         """Largest number of boxes in one image, at least 1; counted once."""
-        return max([1, *(len(image.boxes) for image in self.images)])
+        return int(self.images.counts.max(initial=1))
 
     @functools.cached_property
     def missing_images(self) -> list[AnnotatedImage]:
         """Images whose file does not exist; each file is looked for once, when this is first asked."""
-        return [image for image in self.images if not image.path.is_file()]
+        return [self.images[index] for index in range(len(self.images)) if not os.path.isfile(self.images.file(index))]
 
     def summary(self) -> str:
         """One line: what is used and what was dropped, with counts."""
-        boxes = sum(len(image.boxes) for image in self.images)
+        boxes = len(self.images.boxes)
         dropped = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()) or "nothing"
         return f"{self.annotations}: {len(self.images)} images, {boxes} boxes, {self.num_classes} classes; dropped: {dropped}"
 
@@ -92,41 +84,54 @@ def load_coco(
         UserError: a file or folder is missing, the file is not COCO, an id is unknown or given twice, or no image is left to train on.
     """
     annotations, images, coco = _read_files(annotations, images, "data.train" if training else "data.val")
-    category_ids = sorted(coco.cats)
-    label_of = {category: label for label, category in enumerate(category_ids)}
-    dropped: Counter[str] = Counter()
-    kept = []
-    for image in coco.dataset["images"]:
-        size = (image["height"], image["width"])
-        usable = []
-        for annotation in coco.imgToAnns[image["id"]]:
-            reason = reason_to_drop(annotation, size, crowd=crowd, min_box_size=min_box_size)
-            if reason:
-                dropped[reason] += 1
-            else:
-                usable.append(annotation)
-        if training and min(size) < min_image_size:
-            dropped["images below min_image_size"] += 1
-        elif training and not usable and empty_images == "drop":
-            dropped["images without a usable box"] += 1
-        else:
-            boxes = xywh_to_xyxy([annotation["bbox"] for annotation in usable])
-            labels = np.array([label_of[annotation["category_id"]] for annotation in usable], np.int32)
-            kept.append(AnnotatedImage(image["id"], images / image["file_name"], size, boxes, labels))
-    split = CocoSplit(kept, category_ids, [coco.cats[c]["name"] for c in category_ids], annotations, dict(dropped))
-    if not kept:
+    reasons = reasons_to_drop(
+        coco.bbox, coco.area, coco.sizes[coco.image], coco.iscrowd, coco.ignore, crowd=crowd, min_box_size=min_box_size
+    )
+    by_image = np.argsort(coco.image, kind="stable")  # annotations of an image stay in the order of the file
+    usable = by_image[reasons[by_image] == USED]
+    counts = np.bincount(coco.image[usable], minlength=len(coco.names))
+    small = coco.sizes.min(axis=1) < min_image_size if training else np.zeros(len(counts), bool)
+    empty = (counts == 0) & ~small if training and empty_images == "drop" else np.zeros(len(counts), bool)
+    kept = ~small & ~empty
+    usable = usable[kept[coco.image[usable]]]
+    category_ids = sorted(one for one, _ in coco.categories)
+    found = AnnotatedImages(
+        ids=coco.image_ids[kept],
+        sizes=coco.sizes[kept],
+        folder=images,
+        names=[name for name, is_kept in zip(coco.names, kept.tolist()) if is_kept],
+        offsets=np.concatenate([[0], np.cumsum(counts[kept])]),
+        boxes=xywh_to_xyxy(coco.bbox[usable]),
+        labels=np.searchsorted(category_ids, coco.category[usable]).astype(np.int32),
+    )
+    dropped = _counts_of_dropped(coco.image[by_image], reasons[by_image], small, empty)
+    split = CocoSplit(found, category_ids, [name for _, name in sorted(coco.categories)], annotations, dropped)
+    if not len(found):
         raise UserError(f"{split.summary()}; no image is left to train on")
     return split
 
 
-def _read_files(annotations: str | Path, images: str | Path, key: str) -> tuple[Path, Path, Any]:
-    """(annotation file, folder of the images, pycocotools object); `key` is the section that messages name."""
+def _counts_of_dropped(image: np.ndarray, reasons: np.ndarray, small: np.ndarray, empty: np.ndarray) -> dict[str, int]:
+    """Reason -> number, in the order in which an image after the other brings them: first its boxes, then the image itself."""
+    found = []
+    for number, reason in enumerate(REASONS, start=1):
+        places = np.flatnonzero(reasons == number)
+        if len(places):
+            found.append((image[places[0]], 0, places[0], reason, len(places)))
+    for is_dropped, reason in ((small, "images below min_image_size"), (empty, "images without a usable box")):
+        if is_dropped.any():
+            found.append((is_dropped.argmax(), 1, 0, reason, int(is_dropped.sum())))
+    return {reason: count for *_, reason, count in sorted(found)}
+
+
+def _read_files(annotations: str | Path, images: str | Path, key: str) -> tuple[Path, Path, CocoArrays]:
+    """(annotation file, folder of the images, content of the file); `key` is the section that messages name."""
     if not str(annotations):
         raise UserError(f"{key}.annotations is empty; name a COCO instances JSON")
     if not str(images):
         raise UserError(f"{key}.images is empty; name the folder of the images of {annotations}")
     annotations, images = Path(annotations), Path(images)
-    coco = read_coco(annotations)
+    coco = read_coco_arrays(annotations)
     if not images.is_dir():
         raise UserError(f"{images}: is not a folder; set {key}.images to the folder of the images of {annotations}")
     return annotations, images, coco

@@ -13,9 +13,9 @@ from pycocotools.coco import COCO
 from ttfnet_tf.data.box_rules import is_flag
 from ttfnet_tf.data.file_names import file_name_fault
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.json_text import NotJson, is_integer, is_number, read_json, short_json
+from ttfnet_tf.json_text import NotJson, is_integer, is_number, parse_json, short_json
 
-_LARGEST_CATEGORY = 2**31 - 1  # detections hold category ids as int32
+LARGEST_CATEGORY = 2**31 - 1  # detections hold category ids as int32
 
 
 def read_coco(path: str | Path) -> COCO:
@@ -27,8 +27,7 @@ def read_coco(path: str | Path) -> COCO:
         UserError: the file cannot be read or is not a COCO instances file; names the id or the position of the wrong entry.
     """
     path = Path(path)
-    content = _read_json(path)
-    _check_content(content, path)
+    content = read_content(path, read_bytes(path))
     for annotation in content["annotations"]:
         if annotation["id"] == 0:
             annotation["id"] = 1 + max(a["id"] for a in content["annotations"])
@@ -39,13 +38,34 @@ def read_coco(path: str | Path) -> COCO:
     return coco
 
 
-def _read_json(path: Path) -> Any:
+def read_bytes(path: Path) -> bytes:
+    """What a file holds.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
-        return read_json(path)
+        return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); name a COCO instances JSON") from None
+
+
+def read_content(path: Path, data: bytes) -> dict[str, Any]:
+    """The checked content of a file; it has the lists "images", "annotations" and "categories".
+
+    Args:
+        path: of the file, for messages.
+        data: its bytes.
+
+    Raises:
+        UserError: it is not a COCO instances file.
+    """
+    try:
+        content = parse_json(data)
     except NotJson as error:
         raise UserError(f"{path}: {error}; name a COCO instances JSON") from None
+    _check_content(content, path)
+    return content
 
 
 def _check_content(content: Any, path: Path) -> None:
@@ -63,7 +83,7 @@ def _check_content(content: Any, path: Path) -> None:
             raise UserError(f"{path}: its list '{key}' is empty")
 
     for category in content["categories"]:
-        if abs(category["id"]) > _LARGEST_CATEGORY:
+        if abs(category["id"]) > LARGEST_CATEGORY:
             raise UserError(f"{path}: category id {category['id']} has more than 31 bits; give it a smaller one")
         if not isinstance(category.get("name"), str) or not category["name"]:
             raise UserError(f"{path}: category id {category['id']} has no name")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from ttfnet_tf.data.coco import CocoSplit
@@ -43,19 +45,17 @@ def quick_check(train: CocoSplit, val: CocoSplit | None = None, *, image_size: t
 
 
 def _about_boxes(split: CocoSplit, image_size: tuple[int, int]) -> list[str]:
-    images = [image for image in split.images if len(image.boxes)]
+    images = split.images
     dropped = sum(count for reason, count in split.dropped.items() if not reason.startswith("images"))
-    total = sum(len(image.boxes) for image in images)
+    total = len(images.boxes)
     lines = []
     if dropped > _MANY_DROPPED * (total + dropped):
         lines.append(f"{dropped} of {total + dropped} boxes are dropped, so their objects become background")
     if not total:
         return lines
-    numbers = [len(image.boxes) for image in images]
-    index = np.repeat(np.arange(len(images)), numbers)
-    boxes = np.concatenate([image.boxes for image in images])
-    labels = np.concatenate([image.labels for image in images])
-    limit = np.array([image.size[::-1] for image in images], np.float32)[index]  # [N, 2] width, height
+    index = np.repeat(np.arange(len(images)), images.counts)
+    boxes, labels = images.boxes, images.labels
+    limit = images.sizes[:, ::-1].astype(np.float32)[index]  # [N, 2] width, height
     scale = np.array(image_size[::-1], np.float32) / limit
     sides = boxes[:, 2:] - boxes[:, :2] + 1
     outside = ((boxes[:, :2] < -OUTSIDE) | (boxes[:, 2:] + 1 > limit + OUTSIDE)).any(axis=1)
@@ -89,16 +89,16 @@ def _repeated(groups: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _boxes_of_classes(split: CocoSplit) -> np.ndarray:
-    labels = [image.labels for image in split.images] or [np.zeros(0, np.int32)]
-    return np.bincount(np.concatenate(labels), minlength=split.num_classes)
+    return np.bincount(split.images.labels, minlength=split.num_classes)
 
 
 def _shared_files(train: CocoSplit, val: CocoSplit) -> list[str]:
-    theirs = {str(image.path) for image in val.images}
-    shared = [image for image in train.images if str(image.path) in theirs]
+    theirs = {os.path.normpath(val.images.file(index)) for index in range(len(val.images))}
+    shared = [index for index in range(len(train.images)) if os.path.normpath(train.images.file(index)) in theirs]
     if not shared:
         return []
-    example = f"{shared[0].path.name} (image id {shared[0].id})"
+    first = train.images[shared[0]]
+    example = f"{first.path.name} (image id {first.id})"
     return [f"{len(shared)} training images are also validation images, such as {example}: the AP measures memory"]
 
 

@@ -49,11 +49,10 @@ class SplitSummary:
 def summarise(name: str, split: CocoSplit) -> SplitSummary:
     """Counts the images and boxes of a split."""
     counts = np.zeros((split.num_classes, 3), np.int64)
-    for image in split.images:
-        sides = image.boxes[:, 2:] - image.boxes[:, :2] + 1
-        np.add.at(counts, (image.labels, np.digitize(sides[:, 0] * sides[:, 1], _LIMITS)), 1)
-    numbers = [len(image.boxes) for image in split.images]
-    by_area = sorted(split.images, key=lambda image: image.size[0] * image.size[1])
+    sides = split.images.boxes[:, 2:] - split.images.boxes[:, :2] + 1
+    np.add.at(counts, (split.images.labels, np.digitize(sides[:, 0] * sides[:, 1], _LIMITS)), 1)
+    numbers = split.images.counts.tolist()
+    by_area = np.argsort(split.images.sizes.astype(np.float64).prod(axis=1), kind="stable")
     return SplitSummary(
         name=name,
         annotations=str(split.annotations),
@@ -61,7 +60,7 @@ def summarise(name: str, split: CocoSplit) -> SplitSummary:
         empty=numbers.count(0),
         boxes=sum(numbers),
         by_class={_label(split, k): (int(row[0]), int(row[1]), int(row[2])) for k, row in enumerate(counts)},
-        sizes=(_size(by_area[0].size), _size(by_area[-1].size)),
+        sizes=(_size(split.images[by_area[0]].size), _size(split.images[by_area[-1]].size)),
         most_boxes=max(numbers),
         median_boxes=float(np.median(numbers)),
         dropped=dict(split.dropped),

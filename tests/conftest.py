@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow
@@ -36,6 +37,15 @@ def pytest_xdist_make_scheduler(config, log):
 def root() -> Path:
     """The clone."""
     return ROOT
+
+
+@pytest.fixture(autouse=True)
+def no_bfloat16_units(request, monkeypatch):
+    """`train.precision: auto` is float32 in this process on every machine; tests of the choice itself are marked `own_processor`."""
+    if "own_processor" not in request.keywords and "tensorflow" in sys.modules:
+        from ttfnet_tf.training import choose_precision
+
+        monkeypatch.setattr(choose_precision, "bfloat16_unit", lambda: None)
 
 
 @pytest.fixture

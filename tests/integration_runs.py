@@ -31,7 +31,7 @@ class Runs:
                     },
                     "model": {"frozen_stages": -1, "zero_init_residual": False, "batch_norm": "synchronized"},
                     "optim": {"lr": 0.002, "lr_batch_size": 4, "warmup_steps": 4, "drop_epochs": [2]},
-                    "train": {"epochs": 4, "batch_size": 4, "log_every": 1, "summary_images": 0},
+                    "train": {"epochs": 4, "batch_size": 4, "precision": "float32", "log_every": 1, "summary_images": 0},
                 }
             )
         )

@@ -310,7 +310,7 @@ FILES = {
     "two documents": ("train: {seed: 1}\n---\ntrain: {seed: 2}", "{path}: line 2: a second document; write one"),
     "a key that is a list": ("[a]: 1", "{path}: line 1: a key must be a name"),
     "a key that is a section": ("? {a: 1}\n: 2", "{path}: line 1: a key must be a name"),
-    "a key that is a number": ("1: 2", "{path}: unknown key '1'; did you mean 'train.summary_images'?"),
+    "a key that is a number": ("1: 2", "{path}: unknown key '1'; did you mean 'train.tf32'?"),
     "a date": ("train: {seed: 2024-13-45}", "{path}: train.seed=2024-13-45 must be an integer, such as 0"),
     "text": ("model", "{path}: must hold sections such as 'model:', found text"),
     "a base that is a list": (

@@ -71,7 +71,7 @@ def train(folder: Path, steps: int) -> bool:
         "  image_size: [64, 64]",
         "model: {neck_channels: [8, 8, 8], shortcut: [1, 1, 1], heatmap_head: {width: 8, depth: 1}, box_head: {width: 8, depth: 1}}",
         "optim: {drop_epochs: [], ema_decay: 0.9}",
-        "train: {epochs: 40, batch_size: 2, evaluate_every: 2, summary_images: 1}",
+        "train: {epochs: 40, batch_size: 2, precision: float32, evaluate_every: 2, summary_images: 1}",
     )
     file = folder / "a.yaml"
     file.write_text("\n".join(settings))

@@ -17,6 +17,7 @@ from ttfnet_tf.data.pipeline import single_threaded_opencv
 from ttfnet_tf.data.shapes import draw_shapes
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.training import build as training_build
+from ttfnet_tf.training.choose_precision import tensor_float_32
 from ttfnet_tf.training.devices import build_strategy
 from ttfnet_tf.training.sentinel import Sentinel
 from ttfnet_tf.training.state import TrainState
@@ -35,8 +36,9 @@ def benchmark_training(config: Config, *, repeats: int, on_stage: OnStage = None
         The stages, and the peak memory in GB of training alone (taken before the parts are timed).
     """
     strategy = build_strategy("mirrored", config.train.devices)
+    config, _ = training_build.with_precision(config, strategy)
     time = functools.partial(time_stage, repeats=repeats, images=config.train.batch_size, on_stage=on_stage)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tensor_float_32(config.train.tf32):
         split = build.load_split(_with_images(config, Path(folder)), "train")
         dataset = build.train_dataset(config, split)
         method = build.method_of(config, split.num_classes)

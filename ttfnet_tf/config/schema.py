@@ -176,7 +176,10 @@ class TrainConfig:
     epochs: int = setting(12, "passes over the training images")
     batch_size: int = setting(128, "images of a step, over all replicas")
     seed: int = setting(0, "of initial weights, order and augmentation")
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting("float32", "arithmetic of training; evaluation is float32")
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = setting(
+        "auto", "arithmetic of training; evaluation is float32. `auto` is mixed_bfloat16 where the devices have it and are faster in it"
+    )
+    tf32: bool = setting(True, "GPUs since Ampere may round the factors of float32 products to TF32 (10 bits) in training")
     strategy: Literal["mirrored", "multi_worker"] = setting("mirrored", "one process, or one for each worker (docs/distributed.md)")
     devices: list[str] = setting(_values(), "e.g. [gpu:0, gpu:1] or [cpu:0, cpu:1]; empty is every GPU, else the CPU")
     steps_per_call: int = setting(1, "training steps in one call of the compiled function")

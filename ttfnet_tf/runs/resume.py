@@ -62,9 +62,9 @@ def refuse_other_run(folder: str | Path, config: Config, labels: Labels, fingerp
     folder = Path(folder)
     if (foreign := foreign_file(folder)) is not None:
         raise UserError(f"{foreign}: was not written by a run and would be overwritten; move it away, or choose another --work-dir")
-    if not (folder / "config.yaml").exists() or not _has_begun(folder):
+    config_of_run = config_of_begun_run(folder)
+    if config_of_run is None:
         return None
-    config_of_run = read_config(folder)
     stored = flatten(dataclasses.asdict(config_of_run))
     fingerprint_of_run = stored_fingerprint(folder) or data_fingerprint(config_of_run.data.train.annotations or "")
     is_same_data = fingerprint is not None and fingerprint == fingerprint_of_run
@@ -85,6 +85,18 @@ def refuse_other_run(folder: str | Path, config: Config, labels: Labels, fingerp
     if None not in (fingerprint, fingerprint_of_run) and not is_same_data:
         return f"note: {config.data.train.annotations} has changed since this run began; the run continues with what it holds now"
     return None
+
+
+def config_of_begun_run(folder: str | Path) -> Config | None:
+    """The settings of the run that a work directory holds, None where there is none or none of its steps was made.
+
+    Raises:
+        UserError: its config.yaml does not load.
+    """
+    folder = Path(folder)
+    if foreign_file(folder) is not None or not (folder / "config.yaml").exists() or not _has_begun(folder):
+        return None
+    return read_config(folder)
 
 
 def _has_begun(folder: Path) -> bool:

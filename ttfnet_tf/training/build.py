@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.runs.moving_average import MovingAverage
 from ttfnet_tf.runs.run_folder import Labels, RunFolder
+from ttfnet_tf.training.choose_precision import choose_precision, hint
 from ttfnet_tf.training.evaluator import Evaluator
 from ttfnet_tf.training.intervals import Intervals
 from ttfnet_tf.training.loss_scale import LossScale
@@ -30,6 +32,29 @@ from ttfnet_tf.training.state import MetricWindow, Optimizer, TrainState
 from ttfnet_tf.training.step import build_train_function, metric_names
 from ttfnet_tf.training.step_inspection import inspect_step
 from ttfnet_tf.training.step_record import StepRecorder
+
+
+def with_precision(config: Config, strategy: tf.distribute.Strategy, begun: Config | None = None) -> tuple[Config, str | None]:
+    """The settings with `train.precision: auto` decided.
+
+    Args:
+        config: settings of a run.
+        strategy: of the run.
+        begun: settings of the same run when it began, where it resumes: it keeps its precision.
+
+    Returns:
+        The settings, and a line about the precision or None.
+    """
+    if config.train.precision == "float32":
+        line = hint(strategy)
+        return config, line and f"note: {line}"
+    if config.train.precision != "auto":
+        return config, None
+    if begun is None:
+        precision, line = choose_precision(strategy, agree=config.train.strategy == "multi_worker")
+    else:
+        precision, line = begun.train.precision, f"train.precision=auto: {begun.train.precision}, as this run began"
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, precision=precision)), line
 
 
 def state_of(config: Config, strategy: tf.distribute.Strategy, num_classes: int) -> TrainState:

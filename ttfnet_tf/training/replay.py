@@ -14,7 +14,8 @@ from ttfnet_tf import build
 from ttfnet_tf.config import config_of
 from ttfnet_tf.runs.checkpoint import read_weights
 from ttfnet_tf.runs.run_folder import read_config, read_labels
-from ttfnet_tf.training.build import inspection_of
+from ttfnet_tf.training.build import inspection_of, with_precision
+from ttfnet_tf.training.devices import build_strategy
 from ttfnet_tf.training.step_record import read_batch, read_report
 
 _SAME = 1e-4  # relative; on one machine the figures are equal, another one rounds in another order
@@ -39,6 +40,7 @@ def replay(folder: str | Path, overrides: Sequence[str] = ()) -> tuple[dict[str,
     config, labels = read_config(folder), read_labels(folder)
     if overrides:
         config = config_of(dataclasses.asdict(config), overrides, source=str(folder / "config.yaml"))
+        config, _ = with_precision(config, build_strategy("mirrored", []))
     batch = read_batch(folder)
     num_classes = len(labels.class_names)
     model = build.model_of(config, num_classes, precision=config.train.precision)

@@ -20,9 +20,10 @@ from ttfnet_tf.inspect import run_images
 from ttfnet_tf.inspect.show import microscope_of
 from ttfnet_tf.runs.checkpoint import CheckpointStore
 from ttfnet_tf.runs.lock import RunLock
-from ttfnet_tf.runs.resume import refuse_other_run
+from ttfnet_tf.runs.resume import config_of_begun_run, refuse_other_run
 from ttfnet_tf.runs.run_folder import Labels, RunFolder, data_fingerprint, flatten, make_work_directory
 from ttfnet_tf.training import build as training_build
+from ttfnet_tf.training.choose_precision import tensor_float_32
 from ttfnet_tf.training.devices import any_worker, build_strategy, is_chief
 from ttfnet_tf.training.divergence import DivergencePolicy
 from ttfnet_tf.training.evaluator import Evaluator
@@ -49,14 +50,16 @@ def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
     fingerprint = data_fingerprint(train_split.annotations)
     if is_chief(strategy):
         make_work_directory(Path(work_dir))
-    with RunLock(Path(work_dir), holds=is_chief(strategy)), StopRequest() as stop:
+    with RunLock(Path(work_dir), holds=is_chief(strategy)), StopRequest() as stop, tensor_float_32(config.train.tf32):
+        config, precision = training_build.with_precision(config, strategy, config_of_begun_run(work_dir))
         note = refuse_other_run(work_dir, config, labels, fingerprint)
         folder = RunFolder(work_dir, config, labels, fingerprint=fingerprint, writes=is_chief(strategy))
         state = training_build.state_of(config, strategy, train_split.num_classes)
         store = CheckpointStore(folder.path / "checkpoints", state.objects(), keep=config.train.keep_checkpoints, writes=folder.writes)
         say = print if folder.writes else _say_nothing
-        if note is not None:
-            say(note)
+        for line in (precision, note):
+            if line is not None:
+                say(line)
         step = store.restore_latest(say)  # before anything is removed: a run that cannot resume leaves its files as they were
         folder.remove_rubbish()
         store.remove_rubbish()

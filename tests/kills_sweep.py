@@ -94,7 +94,15 @@ def run_settings(shapes: Path, *, epochs: int = 3, neck: str = "plain") -> str:
         "data": {**data, "image_size": [64, 64], "workers": 1},
         "model": {**model, "heatmap_head": head, "box_head": head},
         "optim": {"lr": 0.002, "lr_batch_size": 2, "warmup_steps": 2, "drop_epochs": [2] if epochs > 2 else [], "ema_decay": 0.9},
-        "train": {"epochs": epochs, "batch_size": 2, "precision": "float32", "log_every": 1, "summary_images": 1, "report": True, "keep_checkpoints": 2},
+        "train": {
+            "epochs": epochs,
+            "batch_size": 2,
+            "precision": "float32",
+            "log_every": 1,
+            "summary_images": 1,
+            "report": True,
+            "keep_checkpoints": 2,
+        },
     }
     return json.dumps(settings)
 

@@ -58,7 +58,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def files(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tflite") / "new"
-    return {name: export_tflite(run, folder, precision=name, representative=lambda: iter(IMAGES)) for name in PRECISIONS}
+    return {name: export_tflite(run, folder, precision=name, representative=lambda: iter(IMAGES)) for name in PRECISIONS["tflite"]}
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from ttfnet_tf import build
 from ttfnet_tf.benchmarks.conformance_matrix import conditions, megabytes
 from ttfnet_tf.benchmarks.timing import time_in_turn
 from ttfnet_tf.config import Config
+from ttfnet_tf.export.forms import PRECISIONS
 from ttfnet_tf.export.saved_model import export_saved_model
 from ttfnet_tf.export.tflite import export_tflite
 from ttfnet_tf.progress import ProgressMeter, working
@@ -27,7 +28,7 @@ def benchmark_export(config: Config, *, num_classes: int, precisions: Sequence[s
     Args:
         config: settings of a run.
         num_classes: of the network.
-        precisions: of the .tflite files, see `forms.PRECISIONS`.
+        precisions: of the SavedModels and the .tflite files, see `forms.PRECISIONS`; the SavedModel in fp32 is always timed.
         threads, repeats, runtime: see `timing.time_in_turn`.
 
     Returns:
@@ -41,7 +42,10 @@ def benchmark_export(config: Config, *, num_classes: int, precisions: Sequence[s
         run = LoadedRun(config, labels, model, 0, Path(folder) / "run")
         with working("writing the SavedModel"):
             models = {"saved_model": export_saved_model(run, Path(folder), name="network")}
-        for precision in precisions:
+        if "bf16" in precisions:
+            with working("writing the SavedModel, bf16"):
+                models["saved_model bf16"] = export_saved_model(run, Path(folder), name="network", precision="bf16")
+        for precision in (one for one in PRECISIONS["tflite"] if one in precisions):
             with working(f"converting to TFLite, {precision}"):
                 models[f"tflite {precision}"] = export_tflite(run, Path(folder), precision=precision, representative=list(noise))
         with ProgressMeter("time", repeats, images_per_step=2 * len(models)) as meter:

@@ -9,7 +9,7 @@ import sys
 from ttfnet_tf.cli.options import positive
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.config import Config, load_config
-from ttfnet_tf.export.forms import PRECISIONS
+from ttfnet_tf.export.forms import ALL_PRECISIONS
 from ttfnet_tf.inference.tflite_predictor import RUNTIMES
 
 
@@ -37,7 +37,7 @@ def add_to(verbs) -> None:
     verb.add_argument("config", metavar="CONFIG", help="YAML file; without data.train.annotations synthetic images are drawn")
     verb.add_argument("--repeats", type=int, default=20, metavar="N", help="measured calls of each stage; default 20")
     verb.add_argument("--classes", type=int, default=80, metavar="N", help="classes of the network; default 80; not for train")
-    verb.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="for export: TFLite files; default all")
+    verb.add_argument("--precision", nargs="+", choices=ALL_PRECISIONS, default=ALL_PRECISIONS, help="for export; default all")
     verb.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="for export: default one for each core")
     verb.add_argument("--runtime", choices=RUNTIMES, help="for export: runs the TFLite files; default litert if it is installed")
 

@@ -12,7 +12,7 @@ from ttfnet_tf.cli.options import add_overwrite, positive, refuse_other_keys
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.config import load_stored
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.export.forms import FORMATS, PRECISIONS
+from ttfnet_tf.export.forms import ALL_PRECISIONS, FORMATS, PRECISIONS, forms_of
 from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.inference.tflite_predictor import RUNTIMES
 from ttfnet_tf.json_text import read_json
@@ -36,6 +36,7 @@ def add_to(verbs) -> None:
         examples=(
             "ttfnet export runs/demo --out models",
             "ttfnet export runs/demo --out models --format tflite --precision fp32 int8",
+            "ttfnet export runs/demo --out models --precision bf16",
             "ttfnet export runs/demo --out models --matrix",
         ),
     )
@@ -45,7 +46,8 @@ def add_to(verbs) -> None:
     verb.add_argument("--name", metavar="NAME", help="of the model; default the name of the work directory")
     verb.add_argument("--version", type=int, metavar="N", help="of the SavedModel; default the next free number")
     add_overwrite(verb)
-    verb.add_argument("--precision", nargs="+", choices=PRECISIONS, help="one TFLite file for each; default fp32, with --matrix all")
+    help_precision = "fp32 and bf16 of a SavedModel; fp32, fp16, dynamic and int8 of TFLite; default fp32, with --matrix all"
+    verb.add_argument("--precision", nargs="+", choices=ALL_PRECISIONS, help=help_precision)
     matrix = verb.add_argument_group("matrix", "AP, boxes, time and size of each exported form, as a table and in the model cards")
     matrix.add_argument("--matrix", action="store_true", help="compare the exported models with the checkpoint, on data.val")
     matrix.add_argument("--limit", type=int, metavar="N", help="use the first N images of data.val; default all")
@@ -66,8 +68,9 @@ def run(args: argparse.Namespace) -> None:
     limit = None if args.limit is None else positive(args.limit, "--limit")
     name, out = args.name or folder.resolve().name, Path(args.out)
     formats = args.format or (FORMATS if args.matrix else FORMATS[:1])
-    precisions = args.precision or (PRECISIONS if args.matrix else PRECISIONS[:1])
-    files = [f"model_{precision}.tflite" for precision in precisions] if "tflite" in formats else []
+    every = [precision for precision in ALL_PRECISIONS if any(precision in PRECISIONS[one] for one in formats)]
+    forms = forms_of(formats, args.precision or (every if args.matrix else ["fp32"]))
+    files = [f"model_{precision}.tflite" for one, precision in forms if one == "tflite"]
     _check_output(out / name, [*files, *(("matrix.json", "matrix.md") if args.matrix else ())], args.overwrite)
 
     from ttfnet_tf.progress import working
@@ -77,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
 
         loaded = dataclasses.replace(load_run(args.run), config=config)
     if not args.matrix:
-        _export(loaded, args, name, out, formats, precisions)
+        _export(loaded, args, name, out, forms)
         return
 
     from ttfnet_tf.benchmarks.conformance_matrix import conformance_matrix, validation_images, write_matrix
@@ -85,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
 
     split = validation_images(loaded, limit)  # first: a mistake in it should show before the work
     runtime = installed_runtime(args.runtime)
-    models = _export(loaded, args, name, out, formats, precisions)
+    models = _export(loaded, args, name, out, forms)
     matrix = conformance_matrix(loaded, args.run, models, split, threads=threads, repeats=repeats, runtime=runtime)
     page = write_matrix(matrix, out / name, models)
     print(page.read_text(encoding="utf-8"), end="")
@@ -116,22 +119,23 @@ def _is_beside_matrix(file: Path) -> bool:
     return isinstance(content, dict) and {"rows", "compared_from"} <= set(content)
 
 
-def _export(loaded, args, name, out, formats, precisions) -> dict[str, Path]:
+def _export(loaded, args, name: str, out: Path, forms: Sequence[tuple[str, str]]) -> dict[str, Path]:
     """Writes the models; returns name -> path of each."""
     from ttfnet_tf.progress import working
 
     written = {}
-    if "saved_model" in formats:
-        with working("writing the SavedModel"):
-            from ttfnet_tf.export.saved_model import export_saved_model
+    for form, precision in forms:
+        if form == "saved_model":
+            with working(f"writing the SavedModel, {precision}"):
+                from ttfnet_tf.export.saved_model import export_saved_model
 
-            path = written["saved_model"] = export_saved_model(loaded, out, name=name, version=args.version)
-        print(f"{path}: SavedModel of {args.run}, step {loaded.step}; serve {path.parent} as {name}")
-    if "tflite" in formats:
-        from ttfnet_tf.export.tflite import export_tflite
-
-        for precision in precisions:
+                path = export_saved_model(loaded, out, name=name, version=args.version, precision=precision)
+            print(f"{path}: SavedModel of {args.run}, {precision}, step {loaded.step}; serve {path.parent} as {path.parent.name}")
+        else:
             with working(f"converting to TFLite, {precision}"):
-                path = written[f"tflite {precision}"] = export_tflite(loaded, out / name, precision=precision)
+                from ttfnet_tf.export.tflite import export_tflite
+
+                path = export_tflite(loaded, out / name, precision=precision)
             print(f"{path}: TFLite, {precision}")
+        written["saved_model" if (form, precision) == ("saved_model", "fp32") else f"{form} {precision}"] = path
     return written

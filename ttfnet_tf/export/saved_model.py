@@ -1,6 +1,7 @@
 """Exports a trained run as a SavedModel for TensorFlow Serving.
 
     <out>/<name>/<version>/    saved_model.pb, variables/, assets/ (labels and model card), assets.extra/ (warm-up requests)
+    <out>/<name>_bf16/<version>/    the same in bfloat16, see `bfloat16`
 
 The graph consists of stock TensorFlow operations and takes batches of any size; `signatures` has its inputs and outputs. The version folder
 gets its name in one step when it is complete, so a server that watches `<out>/<name>` never loads half a model.
@@ -20,6 +21,8 @@ import tensorflow as tf
 from ttfnet_tf import build
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.export import model_card, warmup
+from ttfnet_tf.export.bfloat16 import bfloat16_model
+from ttfnet_tf.export.forms import PRECISIONS
 from ttfnet_tf.export.signatures import serving_functions
 from ttfnet_tf.files import new_folder
 from ttfnet_tf.keras2 import keras
@@ -27,16 +30,18 @@ from ttfnet_tf.runs.checkpoint import LoadedRun
 
 _LARGEST_ID = 2**24  # category ids leave the graph as float32, which is exact for integers up to here
 _GREY = 114
+_PRECISION_NAMES = {"fp32": "float32", "bf16": "bfloat16"}
 
 
-def export_saved_model(run: LoadedRun, out: Path, *, name: str, version: int | None = None) -> Path:
-    """Writes a run to `<out>/<name>/<version>/`.
+def export_saved_model(run: LoadedRun, out: Path, *, name: str, version: int | None = None, precision: str = "fp32") -> Path:
+    """Writes a run to `<out>/<name>/<version>/`, in bfloat16 to `<out>/<name>_bf16/<version>/`.
 
     Args:
         run: from `checkpoint.load_run`; its `decode.*` and `export.*` settings become part of the graph.
         out: folder of all models.
         name: of the model.
         version: number of the folder; None takes the next free one.
+        precision: of `forms.PRECISIONS["saved_model"]`.
 
     Returns:
         The version folder.
@@ -48,24 +53,36 @@ def export_saved_model(run: LoadedRun, out: Path, *, name: str, version: int | N
         raise UserError(f"--name {name}: a model name has letters, digits, '.', '_' and '-' only, and starts with a letter or digit")
     if (largest := max(run.labels.category_ids)) > _LARGEST_ID:
         raise UserError(f"{run.folder}: category id {largest} is above {_LARGEST_ID}, the largest that an exported model can return")
+    if precision not in PRECISIONS["saved_model"]:
+        raise UserError(f"precision {precision!r} of a SavedModel is unknown; choose {', '.join(PRECISIONS['saved_model'])}")
+    if precision != "fp32":
+        name = f"{name}_{precision}"
     folder = out / name
     version = next_version(folder) if version is None else version
     target = folder / str(version)
     if target.exists():
         raise UserError(f"{target}: already exists; omit --version to use the next free number")
     size, settings = run.config.data.size, run.config
+    model = run.model if precision == "fp32" else bfloat16_model(run)
     functions = serving_functions(
-        run.model,
+        model,
         build.method_of(settings, len(run.labels.class_names)).decode,
         category_ids=run.labels.category_ids,
         image_size=size,
         score_threshold=settings.decode.score_threshold,
         max_pixels=settings.export.max_pixels,
     )
-    about = model_card.model_card(run, name=name, version=version, kind="saved_model", inputs=_inputs(size, settings.export.max_pixels))
+    about = model_card.model_card(
+        run,
+        name=name,
+        version=version,
+        kind="saved_model",
+        inputs=_inputs(size, settings.export.max_pixels),
+        precision=_PRECISION_NAMES[precision],
+    )
     try:
         with new_folder(target) as partial:
-            _save(partial, run.model, functions, model_card.texts(about))
+            _save(partial, model, functions, model_card.texts(about))
             warmup.write_warmup(partial / warmup.FILE, name, _warmup_requests(size))
     except tf.errors.OpError as error:
         raise UserError(f"{target}: cannot be written ({error.message.splitlines()[0]}); name another folder with --out") from None

@@ -50,7 +50,7 @@ def export_tflite(run: LoadedRun, folder: Path, *, precision: str = "fp32", repr
     Args:
         run: from `checkpoint.load_run`.
         folder: for the file; created if missing.
-        precision: one of `forms.PRECISIONS`.
+        precision: of `forms.PRECISIONS["tflite"]`.
         representative: for int8: uint8 [1, H, W, 3] images of the training set, or a function that returns them; by default
             `representative_images` with the seed of the run.
 
@@ -61,8 +61,8 @@ def export_tflite(run: LoadedRun, folder: Path, *, precision: str = "fp32", repr
         UserError: the precision is unknown, int8 finds no training images, TFLite lacks operations of the network, or the file cannot be
             written.
     """
-    if precision not in PRECISIONS:
-        raise UserError(f"precision {precision!r} is unknown; choose {', '.join(PRECISIONS)}")
+    if precision not in PRECISIONS["tflite"]:
+        raise UserError(f"precision {precision!r} of a TFLite file is unknown; choose {', '.join(PRECISIONS['tflite'])}")
     images = calibration_images(run, representative) if precision == "int8" else []
     with tempfile.TemporaryDirectory() as saved, _quiet():
         _save(run, saved)

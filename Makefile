@@ -36,7 +36,7 @@ kills: env ## each command, stopped before every call that changes a file and st
 backbones: env ## a run of every backbone: trained, evaluated in another process, loaded twice
 	TTFNET_BACKBONES=all $(BIN)/python -m pytest -m slow tests/training/test_every_backbone.py
 
-soak: env ## 20,000 broken inputs of every kind, then 10,000 training steps and 2,000 calls; MINUTES=20 bounds the first part
+soak: kills ## `make kills`, 20,000 broken inputs of every kind, 10,000 training steps and 2,000 calls; MINUTES=20 bounds the inputs
 	$(BIN)/python tests/soak/fuzz.py $(if $(MINUTES),--minutes $(MINUTES)) --keep soak-faults
 	$(BIN)/python tests/soak/endurance.py
 

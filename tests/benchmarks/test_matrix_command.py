@@ -31,6 +31,11 @@ def test_the_whole_command_with_real_times(tmp_path, root):
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = json.loads((tmp_path / "models/run/matrix.json").read_text())["rows"]
-    assert [row["name"] for row in rows] == ["checkpoint", "saved_model", *(f"tflite {p}" for p in ("fp32", "fp16", "dynamic", "int8"))]
+    assert [row["name"] for row in rows] == [
+        "checkpoint",
+        "saved_model",
+        "saved_model bf16",
+        *(f"tflite {p}" for p in ("fp32", "fp16", "dynamic", "int8")),
+    ]
     assert np.all(np.array([row["milliseconds"] for row in rows]) > 0)
     assert "| tflite int8 |" in done.stdout

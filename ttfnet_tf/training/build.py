@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from ttfnet_tf import build
 from ttfnet_tf.config import Config, dump_config, effective_lr
+from ttfnet_tf.config.schema import with_value
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.data.pipeline import ImageNotes
 from ttfnet_tf.keras2 import keras
@@ -54,7 +54,7 @@ def with_precision(config: Config, strategy: tf.distribute.Strategy, begun: Conf
         precision, line = choose_precision(strategy, agree=config.train.strategy == "multi_worker")
     else:
         precision, line = begun.train.precision, f"train.precision=auto: {begun.train.precision}, as this run began"
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, precision=precision)), line
+    return with_value(config, "train.precision", precision), line
 
 
 def state_of(config: Config, strategy: tf.distribute.Strategy, num_classes: int) -> TrainState:

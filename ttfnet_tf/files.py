@@ -84,6 +84,25 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
+def new_file_by_name(path: Path) -> Iterator[Path]:
+    """As `new_file`, for a library that opens its file itself: the name to write to; the folder must exist.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+        sync_file(temporary)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    finally:
+        remove(temporary)
+
+
+@contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to fill, which gets the name `path` when the block ends without an error. Nothing but an empty folder may have that name.
 

@@ -72,7 +72,17 @@ class AnnotatedImages(Sequence[AnnotatedImage]):
 
     def __getitem__(self, index):
         if isinstance(index, slice):
-            return AnnotatedImages.of(self[one] for one in range(*index.indices(len(self))))
+            chosen = np.arange(len(self))[index]
+            rows = np.concatenate([np.zeros(0, np.int64), *(np.arange(self.offsets[one], self.offsets[one + 1]) for one in chosen)])
+            return AnnotatedImages(
+                ids=self.ids[chosen],
+                sizes=self.sizes[chosen],
+                folder=self.folder,
+                names=[self.names[one] for one in chosen],
+                offsets=np.concatenate([[0], np.cumsum(self.counts[chosen])]).astype(np.int64),
+                boxes=self.boxes[rows],
+                labels=self.labels[rows],
+            )
         index = range(len(self))[index]  # counts from the end, and raises IndexError
         start, end = self.offsets[index], self.offsets[index + 1]
         height, width = self.sizes[index].tolist()

@@ -15,6 +15,7 @@ import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from ttfnet_tf.boxes import xywh_to_xyxy
 from ttfnet_tf.data.annotated_images import AnnotatedImage, AnnotatedImages
 from ttfnet_tf.data.box_rules import REASONS, USED, reasons_to_drop
 from ttfnet_tf.data.coco_arrays import CocoArrays, read_coco_arrays
+from ttfnet_tf.data.packed import PackedFolder, is_packed, open_packed
 from ttfnet_tf.errors import UserError
 
 
@@ -34,6 +36,7 @@ class CocoSplit:
     class_names: list[str]
     annotations: Path
     dropped: dict[str, int]  # reason -> number of boxes or images dropped for it
+    packed: PackedFolder | None = None  # that holds the images
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", AnnotatedImages.of(self.images))
@@ -50,6 +53,8 @@ class CocoSplit:
     @functools.cached_property
     def missing_images(self) -> list[AnnotatedImage]:
         """Images whose file does not exist; each file is looked for once, when this is first asked."""
+        if self.packed is not None:
+            return [self.images[index] for index in np.flatnonzero(self.packed.positions(self.images.names) < 0)]
         return [self.images[index] for index in range(len(self.images)) if not os.path.isfile(self.images.file(index))]
 
     def summary(self) -> str:
@@ -73,7 +78,7 @@ def load_coco(
 
     Args:
         annotations: COCO instances JSON.
-        images: folder that the file names in it are relative to.
+        images: folder that the file names in it are relative to, or one that `ttfnet data pack` has written.
         crowd: "background" drops boxes with iscrowd, "object" uses them like any other.
         min_box_size: pixels of the original image; boxes with a shorter side are dropped.
         min_image_size: pixels; training images with a shorter side are dropped.
@@ -84,6 +89,7 @@ def load_coco(
         UserError: a file or folder is missing, the file is not COCO, an id is unknown or given twice, or no image is left to train on.
     """
     annotations, images, coco = _read_files(annotations, images, "data.train" if training else "data.val")
+    packed = images if isinstance(images, PackedFolder) else None
     reasons = reasons_to_drop(
         coco.bbox, coco.area, coco.sizes[coco.image], coco.iscrowd, coco.ignore, crowd=crowd, min_box_size=min_box_size
     )
@@ -105,7 +111,7 @@ def load_coco(
         labels=np.searchsorted(category_ids, coco.category[usable]).astype(np.int32),
     )
     dropped = _counts_of_dropped(coco.image[by_image], reasons[by_image], small, empty)
-    split = CocoSplit(found, category_ids, [name for _, name in sorted(coco.categories)], annotations, dropped)
+    split = CocoSplit(found, category_ids, [name for _, name in sorted(coco.categories)], annotations, dropped, packed)
     if not len(found):
         raise UserError(f"{split.summary()}; no image is left to train on")
     return split
@@ -124,7 +130,7 @@ def _counts_of_dropped(image: np.ndarray, reasons: np.ndarray, small: np.ndarray
     return {reason: count for *_, reason, count in sorted(found)}
 
 
-def _read_files(annotations: str | Path, images: str | Path, key: str) -> tuple[Path, Path, CocoArrays]:
+def _read_files(annotations: str | Path, images: str | Path, key: str) -> tuple[Path, Any, CocoArrays]:
     """(annotation file, folder of the images, content of the file); `key` is the section that messages name."""
     if not str(annotations):
         raise UserError(f"{key}.annotations is empty; name a COCO instances JSON")
@@ -134,4 +140,4 @@ def _read_files(annotations: str | Path, images: str | Path, key: str) -> tuple[
     coco = read_coco_arrays(annotations)
     if not images.is_dir():
         raise UserError(f"{images}: is not a folder; set {key}.images to the folder of the images of {annotations}")
-    return annotations, images, coco
+    return annotations, open_packed(images) if is_packed(images) else images, coco

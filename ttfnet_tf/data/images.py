@@ -145,6 +145,8 @@ def read_image_file(path: str | Path, name: str | None = None) -> bytes:
     """
     name = name or str(path)
     try:
+        if hasattr(path, "read_bytes") and not isinstance(path, Path):  # not a file of its own, such as an image of a packed folder
+            return path.read_bytes()
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # a pipe would be waited for, a device has no end
             raise UserError(f"{name}: is not a regular file")
@@ -178,7 +180,7 @@ def _decode(data: bytes, name: str) -> tuple[np.ndarray, Any, int, bool]:
             if file.format in _TURNED_BY_PILLOW and orientation != 1:
                 turned = ImageOps.exif_transpose(file)  # loading may have done it
         image = _to_rgb(turned, name, is_deep, file.format)
-        return _turn(image, orientation if file.format not in _TURNED_BY_PILLOW else 1), file, orientation, is_deep
+        return turn(image, orientation if file.format not in _TURNED_BY_PILLOW else 1), file, orientation, is_deep
 
 
 def _header(file: Any, data: bytes, orientation: int, is_deep: bool) -> ImageHeader:
@@ -284,7 +286,7 @@ def _to_rgb(image: Image.Image, name: str, is_deep: bool, kind: str | None) -> n
     return rgb
 
 
-def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
+def turn(image: np.ndarray, orientation: int) -> np.ndarray:
     """Applies an EXIF orientation 1..8: 5 to 8 transpose, then rows and columns are mirrored."""
     if orientation == 1:
         return image

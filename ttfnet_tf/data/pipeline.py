@@ -14,7 +14,7 @@ import contextlib
 import functools
 import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import cv2
@@ -24,7 +24,9 @@ import tensorflow as tf
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.data.order import epoch_order, steps_per_epoch
-from ttfnet_tf.data.samples import Example, ImageNotes, eval_sample, example_signature, train_sample
+from ttfnet_tf.data.packed import damage_of
+from ttfnet_tf.data.packed_pipeline import PackedRows, can_read, flips, other_sizes
+from ttfnet_tf.data.samples import Example, ImageNotes, Paint, eval_sample, example_signature, train_sample
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.base import Method
 
@@ -88,8 +90,15 @@ def build_train_dataset(
     rows = batch_size // num_shards
     steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
     dataset = steps.map(_rows_of_step(seed, len(split.images), batch_size, rows, shard_index * rows)).unbatch()
-    make_row, parallel = _in_graph(sample, example_signature(split, image_size, maps)), workers or tf.data.AUTOTUNE
+    parallel = workers or tf.data.AUTOTUNE
+    if can_read(split, augment):
+        make_row = _packed_row(split, image_size, augment.flip, seed)
+        _note_sizes(split, settings["notes"])
+    else:
+        make_row = _in_graph(sample, example_signature(split, image_size, maps))
     dataset = dataset.map(make_row, num_parallel_calls=parallel, deterministic=True)
+    if paint is not None and can_read(split, augment):
+        dataset = dataset.map(_painted(paint, maps), num_parallel_calls=parallel, deterministic=True)
     dataset = dataset.batch(rows, drop_remainder=True)
     if backend == "graph":
         dataset = dataset.map(_as_written(lambda batch: {**batch, **method.render(batch["boxes"], batch["labels"])}))
@@ -123,7 +132,12 @@ def build_eval_dataset(
         return eval_sample(split, int(index), image_size=image_size, broken_images=broken_images, notes=notes)
 
     dataset = tf.data.Dataset.range(steps_per_epoch(len(split.images), batch_size) * batch_size)
-    dataset = dataset.map(_in_graph(sample, example_signature(split, image_size)), num_parallel_calls=workers or tf.data.AUTOTUNE)
+    if split.packed is not None:
+        make_row = _as_written(PackedRows(split, image_size).evaluate)
+        _note_sizes(split, notes)
+    else:
+        make_row = _in_graph(sample, example_signature(split, image_size))
+    dataset = dataset.map(make_row, num_parallel_calls=workers or tf.data.AUTOTUNE)
     return _finish(dataset.batch(batch_size, drop_remainder=True))
 
 
@@ -168,7 +182,9 @@ def reraise(error: BaseException) -> BaseException:
     """The UserError inside an error of TensorFlow, or `error` itself; for `raise reraise(error) from None`."""
     _, mark, rest = str(error).partition(_MARK)
     line, end, _ = rest.partition(_END)
-    return UserError(line) if mark and end else error
+    if mark and end:
+        return UserError(line)
+    return damage_of(str(error)) or error
 
 
 _opencv_lock = threading.Lock()
@@ -204,6 +220,33 @@ def _rows_of_step(seed: int, num_images: int, batch_size: int, rows: int, first_
         return tf.fill([rows], epoch), positions, epoch_order(seed, epoch, positions, num_images)
 
     return _as_written(rows_of_step)
+
+
+def _packed_row(split: CocoSplit, image_size: tuple[int, int], flip: float, seed: int) -> Callable:
+    """(epoch, position, index) -> a row of a packed split; as `_in_graph` of `train_sample`, without Python."""
+    rows, is_flipped = PackedRows(split, image_size), flips(flip, seed)
+    return _as_written(lambda epoch, _, index: rows.train(index, is_flipped(epoch[None], index[None])[0]))
+
+
+def _painted(paint: Paint, maps: Mapping[str, tuple[int, ...]]) -> Callable:
+    """A row -> the row with the target maps of its boxes, drawn in NumPy."""
+
+    def run(boxes, labels):
+        known = labels >= 0
+        painted = paint(boxes[known], labels[known])
+        return [painted[name] for name in maps]
+
+    def function(row):
+        drawn = tf.numpy_function(run, (row["boxes"], row["labels"]), [tf.float32] * len(maps))
+        return {**row, **{name: tf.ensure_shape(values, shape) for (name, shape), values in zip(maps.items(), drawn)}}
+
+    return _as_written(function)
+
+
+def _note_sizes(split: CocoSplit, notes: ImageNotes) -> None:
+    """Notes the images of a packed split that have another size than annotated; training from files notes each when it is read."""
+    for image, size in other_sizes(split):
+        notes.add_resized(image, size)
 
 
 def _in_graph(sample: Callable[..., Example], signature: dict[str, tf.TensorSpec]) -> Callable:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from ttfnet_tf.data import image_headers as headers
-from ttfnet_tf.export.opencv_resize import resize
+from ttfnet_tf.data.opencv_resize import resize
 
 _MAX_ENTRIES = headers.MAX_MARKERS // 2  # of an EXIF directory
 _PARALLEL_IMAGES = 4  # decoded at the same time: bounds the memory of a request to this many images of `max_pixels`

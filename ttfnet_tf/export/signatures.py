@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from ttfnet_tf.data.opencv_resize import resize
 from ttfnet_tf.export import image_decoder
-from ttfnet_tf.export.opencv_resize import resize
 from ttfnet_tf.keras2 import keras
 
 

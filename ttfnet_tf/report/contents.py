@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,7 +181,7 @@ def _drawings(analysis: Analysis | None, val: CocoSplit | None, options: Options
         )
     ids = {image.id for image in unreadable}
     best, worst = best_and_worst([score for score in analysis.scores if score.image.image_id not in ids], options.images)
-    files = {image.id: str(image.path) for image in val.images}
+    files = {image.id: image.path for image in val.images}
     drawn = [draw_images(chosen, files, analysis.class_names) for chosen in (best, worst)]
     lines += [line for _, problems in drawn for line in problems]
     return drawn[0][0], drawn[1][0]
@@ -188,7 +189,7 @@ def _drawings(analysis: Analysis | None, val: CocoSplit | None, options: Options
 
 def _can_be_opened(path: Path) -> bool:
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path if isinstance(path, Path) else io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
             return image.width > 0
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, UserError):
         return False

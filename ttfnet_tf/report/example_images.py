@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -93,7 +94,7 @@ def best_and_worst(scores: Sequence[ImageScore], limit: int) -> tuple[list[Image
     return best, worst
 
 
-def draw_image(score: ImageScore, file: str, class_names: Sequence[str]) -> Drawing:
+def draw_image(score: ImageScore, file: str | Path, class_names: Sequence[str]) -> Drawing:
     """Draws an image: correct boxes in one colour, mistakes in another.
 
     Raises:
@@ -117,7 +118,9 @@ def draw_image(score: ImageScore, file: str, class_names: Sequence[str]) -> Draw
     return Drawing(image.image_id, str(file), _jpeg(truth), _jpeg(detections), size, score)
 
 
-def draw_images(scores: Sequence[ImageScore], files: dict[int, str], class_names: Sequence[str]) -> tuple[list[Drawing], list[str]]:
+def draw_images(
+    scores: Sequence[ImageScore], files: Mapping[int, str | Path], class_names: Sequence[str]
+) -> tuple[list[Drawing], list[str]]:
     """(drawings, a line for each image that could not be read); files by image id."""
     drawings, lines = [], []
     for score in scores:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf.export.opencv_resize import resize
+from ttfnet_tf.data.opencv_resize import resize
 
 RNG = np.random.default_rng(0)
 

@@ -1,7 +1,7 @@
 """OpenCV's bilinear resize as TensorFlow operations, bit for bit.
 
-Training resizes with OpenCV. A served graph has only TensorFlow, whose own resize rounds differently, so OpenCV's integer arithmetic is
-rebuilt here.
+Training resizes with OpenCV. A served graph and a pipeline without Python have only TensorFlow, whose own resize rounds differently, so
+OpenCV's integer arithmetic is rebuilt here.
 
 Reference: OpenCV 4.x, `modules/imgproc/src/resize.cpp` (`HResizeLinear`, `VResizeLinear` of uchar).
 """
@@ -26,15 +26,20 @@ def resize(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
         uint8 [..., height, width, 3].
     """
     shape = tf.shape(images)
+    rank = images.shape.rank
     top, bottom, upper, lower = _source_lines(shape[-3], size[0], is_column=False)
     left, right, before, after = _source_lines(shape[-2], size[1], is_column=True)
-    rank = images.shape.rank
-    pixels = tf.gather(images, tf.concat([top, bottom], 0), axis=rank - 3)
-    pixels = tf.cast(tf.gather(pixels, tf.concat([left, right], 0), axis=rank - 2), tf.int32)  # [..., 2 height, 2 width, 3]
-    columns = pixels[..., : size[1], :] * before[:, None] + pixels[..., size[1] :, :] * after[:, None]
-    columns = tf.bitwise.right_shift(columns, 4)
-    first = tf.bitwise.right_shift(columns[..., : size[0], :, :] * upper[:, None, None], 16)
-    second = tf.bitwise.right_shift(columns[..., size[0] :, :, :] * lower[:, None, None], 16)
+
+    def only_used_rows():
+        rows = tf.range(2 * size[0])
+        return tf.gather(images, tf.concat([top, bottom], 0), axis=rank - 3), rows[: size[0]], rows[size[0] :]
+
+    # Columns are weighted row by row: of a large image only in the rows that are used.
+    images, top, bottom = tf.cond(shape[-3] > 2 * size[0], only_used_rows, lambda: (images, top, bottom))
+    first, second = (tf.cast(tf.gather(images, columns, axis=rank - 2), tf.int32) for columns in (left, right))
+    columns = tf.bitwise.right_shift(first * before[:, None] + second * after[:, None], 4)  # [..., H, width, 3]
+    first = tf.bitwise.right_shift(tf.gather(columns, top, axis=rank - 3) * upper[:, None, None], 16)
+    second = tf.bitwise.right_shift(tf.gather(columns, bottom, axis=rank - 3) * lower[:, None, None], 16)
     return tf.cast(tf.bitwise.right_shift(first + second + 2, 2), tf.uint8)
 
 

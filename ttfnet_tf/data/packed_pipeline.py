@@ -1,0 +1,141 @@
+"""Rows of batches from a packed folder, in TensorFlow operations alone: read, decode, resize, flip, and pad the boxes.
+
+The same rows, bit for bit, as `data.samples` makes in Python. Any row is read by itself, at its offset in a shard, so that order and resume
+are those of training from files. What tf.data service runs on other machines is this.
+
+Augmentation beyond the flip is in NumPy and OpenCV only; with it, a packed folder is read by `data.samples`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ttfnet_tf.data.annotated_images import AnnotatedImage
+from ttfnet_tf.data.augment import Augmentation
+from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.data.numpy_random import first_random
+from ttfnet_tf.data.opencv_resize import resize
+
+_BUFFER = 1 << 17  # bytes read at a time
+_ENCODED = "image/encoded"
+
+
+def can_read(split: CocoSplit, augmentation: Augmentation) -> bool:
+    """Whether rows of a split can be made without Python: it is packed, and nothing but a flip is random."""
+    return split.packed is not None and augmentation == Augmentation(flip=augmentation.flip)
+
+
+def other_sizes(split: CocoSplit) -> Iterator[tuple[AnnotatedImage, tuple[int, int]]]:
+    """(image, its height and width in pixels as it is read) of a packed split, where they differ from the annotated ones."""
+    found = _table(split)[:, 5:7]
+    for index in np.flatnonzero((found != split.images.sizes).any(axis=1)):
+        yield split.images[index], (int(found[index, 0]), int(found[index, 1]))
+
+
+class PackedRows:
+    """Makes rows of a packed split; the dictionaries of `samples.example_signature`.
+
+    Args:
+        split: whose images are in one packed folder.
+        image_size: (H, W) of the result in pixels.
+    """
+
+    def __init__(self, split: CocoSplit, image_size: tuple[int, int]):
+        folder = split.packed
+        assert folder is not None
+        self._size, self._max_boxes = image_size, split.max_boxes
+        table = _table(split)
+        self._files = tf.constant([str(shard) for shard in folder.shards])
+        self._shards, self._records, self._orientations = (tf.constant(table[:, k]) for k in (0, 1, 7))
+        images = split.images
+        self._ids, self._offsets = tf.constant(images.ids, tf.int64), tf.constant(images.offsets, tf.int64)
+        self._boxes, self._labels = tf.constant(images.boxes), tf.constant(images.labels)
+
+    def train(self, index: tf.Tensor, is_flipped: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Image `index` of the split, mirrored or not."""
+        image = self._read(index)
+        original_size = tf.shape(image)[:2]
+        boxes, labels = self._boxes_of(index, original_size)
+        image = self._resized(image)
+        image = tf.cond(is_flipped, lambda: tf.reverse(image, [1]), lambda: image)
+        last = tf.constant(self._size[1] - 1, tf.float32)
+        boxes = tf.where(is_flipped, tf.stack([last - boxes[:, 2], boxes[:, 1], last - boxes[:, 0], boxes[:, 3]], axis=1), boxes)
+        return self._row(image, boxes, labels, self._ids[index], original_size)
+
+    def evaluate(self, index: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Image `index` of the split; beyond the last one a black row of image id -1."""
+
+        def image_row():
+            image = self._read(index)
+            original_size = tf.shape(image)[:2]
+            boxes, labels = self._boxes_of(index, original_size)
+            return self._row(self._resized(image), boxes, labels, self._ids[index], original_size)
+
+        def black_row():
+            black = tf.zeros([*self._size, 3], tf.uint8)
+            return self._row(black, tf.zeros([0, 4]), tf.zeros([0], tf.int32), tf.constant(-1, tf.int64), tf.constant(self._size))
+
+        return tf.cond(index < tf.size(self._ids, tf.int64), image_row, black_row)
+
+    def _read(self, index):
+        """uint8 [h, w, 3] of an image as the reader gives it."""
+        file, record = tf.gather(self._files, self._shards[index]), self._records[index]
+        # No class of tf.data begins at an offset; its checksum is the file's own.
+        found = tf.raw_ops.TFRecordDatasetV2(
+            filenames=[file], compression_type="", buffer_size=tf.constant(_BUFFER, tf.int64), byte_offsets=[record]
+        )
+        kind = {"output_types": [tf.string], "output_shapes": [[]]}
+        first = tf.raw_ops.TakeDataset(input_dataset=found, count=tf.constant(1, tf.int64), **kind)
+        (example,) = tf.raw_ops.DatasetToSingleElement(dataset=first, **kind)
+        content = tf.io.parse_single_example(example, {_ENCODED: tf.io.FixedLenFeature([], tf.string)})[_ENCODED]
+        # Decodes PNG files too. The transform that Pillow and OpenCV use; TensorFlow's default is faster and less accurate.
+        return _turned(tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"), self._orientations[index])
+
+    def _resized(self, image):
+        is_there = tf.reduce_all(tf.shape(image)[:2] == list(self._size))
+        return tf.ensure_shape(tf.cond(is_there, lambda: image, lambda: resize(image, self._size)), [*self._size, 3])
+
+    def _boxes_of(self, index, original_size):
+        """Boxes [n, 4] in the resized image, and labels [n]; `boxes.resize_boxes` as operations."""
+        start, end = self._offsets[index], self._offsets[index + 1]
+        height, width = self._size
+        scale = tf.constant([width, height], tf.float64) / tf.cast(original_size[::-1], tf.float64)
+        boxes = self._boxes[start:end] * tf.cast(tf.tile(scale, [2]), tf.float32)
+        return tf.clip_by_value(boxes, 0.0, tf.constant([width - 1, height - 1] * 2, tf.float32)), self._labels[start:end]
+
+    def _row(self, image, boxes, labels, image_id, original_size):
+        empty = self._max_boxes - tf.shape(labels)[0]
+        return {
+            "image": tf.ensure_shape(image, [*self._size, 3]),
+            "boxes": tf.ensure_shape(tf.pad(boxes, [[0, empty], [0, 0]]), [self._max_boxes, 4]),
+            "labels": tf.ensure_shape(tf.pad(labels, [[0, empty]], constant_values=-1), [self._max_boxes]),
+            "image_id": image_id,
+            "original_size": original_size,
+        }
+
+
+def flips(probability: float, seed: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """(epochs int64 [N], images int64 [N]) -> bool [N], whether `transforms.random_flip` mirrors each of them."""
+    return lambda epochs, images: first_random(seed, epochs, images) < probability
+
+
+def _table(split: CocoSplit) -> np.ndarray:
+    """The rows of `PackedFolder.table` of the images of a packed split."""
+    folder: Any = split.packed
+    return folder.table[folder.positions(split.images.names)]
+
+
+def _turned(image, orientation):
+    """Applies an EXIF orientation 1..8, as `images.turn` does."""
+
+    def turned():
+        is_in = lambda *values: tf.reduce_any(orientation == list(values))  # noqa: E731
+        result = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+        result = tf.cond(is_in(2, 3, 6, 7), lambda: tf.reverse(result, [1]), lambda: result)
+        return tf.cond(is_in(3, 4, 7, 8), lambda: tf.reverse(result, [0]), lambda: result)
+
+    return tf.cond(orientation == 1, lambda: image, turned)

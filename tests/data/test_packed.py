@@ -169,8 +169,11 @@ def test_an_image_that_was_not_packed_is_missing(data, packed, tmp_path):
     content = json.loads(data[0].read_text())
     content["images"].append({"id": 999, "file_name": "late.jpg", "height": 40, "width": 40})
     (tmp_path / "more.json").write_text(json.dumps(content))
+    split = _split((tmp_path / "more.json", data[1]), packed)
     with pytest.raises(UserError, match=r"train/late\.jpg \(image id 999\): no such file"):
-        _train(_split((tmp_path / "more.json", data[1]), packed))
+        _train(split)
+    files = _split((tmp_path / "more.json", data[1]))
+    _assert_same(*(_take(_train(one, broken_images="skip"), 8) for one in (files, split)))
 
 
 def test_an_incomplete_folder_is_refused_and_completed_by_the_same_call(data, packed, tmp_path):

@@ -88,8 +88,8 @@ def load_coco(
     Raises:
         UserError: a file or folder is missing, the file is not COCO, an id is unknown or given twice, or no image is left to train on.
     """
-    annotations, images, coco = _read_files(annotations, images, "data.train" if training else "data.val")
-    packed = images if isinstance(images, PackedFolder) else None
+    annotations, folder, coco = _read_files(annotations, images, "data.train" if training else "data.val")
+    packed = folder if isinstance(folder, PackedFolder) else None
     reasons = reasons_to_drop(
         coco.bbox, coco.area, coco.sizes[coco.image], coco.iscrowd, coco.ignore, crowd=crowd, min_box_size=min_box_size
     )
@@ -104,7 +104,7 @@ def load_coco(
     found = AnnotatedImages(
         ids=coco.image_ids[kept],
         sizes=coco.sizes[kept],
-        folder=images,
+        folder=folder,
         names=[name for name, is_kept in zip(coco.names, kept.tolist()) if is_kept],
         offsets=np.concatenate([[0], np.cumsum(counts[kept])]),
         boxes=xywh_to_xyxy(coco.bbox[usable]),

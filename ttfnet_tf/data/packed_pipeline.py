@@ -25,8 +25,8 @@ _ENCODED = "image/encoded"
 
 
 def can_read(split: CocoSplit, augmentation: Augmentation) -> bool:
-    """Whether rows of a split can be made without Python: it is packed, and nothing but a flip is random."""
-    return split.packed is not None and augmentation == Augmentation(flip=augmentation.flip)
+    """Whether rows of a split can be made without Python: all its images are packed, and nothing but a flip is random."""
+    return split.packed is not None and not split.missing_images and augmentation == Augmentation(flip=augmentation.flip)
 
 
 def other_sizes(split: CocoSplit) -> Iterator[tuple[AnnotatedImage, tuple[int, int]]]:

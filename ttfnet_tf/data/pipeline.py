@@ -132,7 +132,7 @@ def build_eval_dataset(
         return eval_sample(split, int(index), image_size=image_size, broken_images=broken_images, notes=notes)
 
     dataset = tf.data.Dataset.range(steps_per_epoch(len(split.images), batch_size) * batch_size)
-    if split.packed is not None:
+    if can_read(split, _FLIP):
         make_row = _as_written(PackedRows(split, image_size).evaluate)
         _note_sizes(split, notes)
     else:

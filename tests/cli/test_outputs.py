@@ -30,6 +30,11 @@ OUTPUTS = {
     ("evaluate", "--out"): ("evaluate run --out out", "out/detections.json", "was not written by ttfnet evaluate; name another folder"),
     ("report", "--out"): ("report run --out out/x", "out/x", "was not written by ttfnet report; name another file"),
     ("predict", "--out"): ("predict run images --out out", "out/detections.json", "was not written by predict; name another folder"),
+    ("benchmark", "--json"): (
+        "benchmark train a.yaml --json out/x",
+        "out/x",
+        "was not written by ttfnet benchmark; name another file, or add",
+    ),
     ("export", "--out"): (
         "export run --out out --name m --format tflite",
         "out/m/model_fp32.tflite",
@@ -57,6 +62,8 @@ ONTO_INPUTS = {
     "figures onto the annotations": (f"{STATS} --json train.json", "train.json"),
     "pages onto the images": (f"{SHOW} --out images", "images/7.png"),
     "report onto the annotations": ("report run --out train.json", "train.json"),
+    "figures of time onto the configuration": ("benchmark train a.yaml --json a.yaml", "a.yaml"),
+    "figures of time onto the annotations": ("benchmark detect a.yaml --json train.json", "train.json"),
     "weights onto themselves": ("weights w.npz --config a.yaml --out w.npz", "w.npz"),
     "list of tensors onto the weights": ("weights w.npz --config a.yaml --out y.npz --report w.npz", "w.npz"),
     "list of tensors onto the configuration": ("weights w.npz --config a.yaml --out y.npz --report a.yaml", "a.yaml"),

@@ -37,6 +37,7 @@ ORDER = [package for row in LAYERS for package in row]
 KNOWS_SETTINGS = {
     "benchmarks.cost",
     "benchmarks.detect",
+    "benchmarks.evaluate",
     "benchmarks.export",
     "benchmarks.train",
     "benchmarks.video",

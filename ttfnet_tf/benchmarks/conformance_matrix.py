@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import platform
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from ttfnet_tf import build
 from ttfnet_tf.benchmarks.box_differences import differences
+from ttfnet_tf.benchmarks.stages import processor
 from ttfnet_tf.benchmarks.timing import time_in_turn
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.errors import UserError
@@ -124,7 +124,7 @@ def conditions(*, threads: int, repeats: int, runtime: str) -> dict[str, Any]:
     """What the times depend on, to be stored with them."""
     package = _RUNTIME_PACKAGES[runtime]
     return {
-        "machine": f"{os.cpu_count()} cores, {_processor()}",
+        "machine": f"{os.cpu_count()} cores, {processor()}",
         "threads": threads,
         "repeats": repeats,
         "runtime": f"{package} {metadata.version(package)}",
@@ -168,13 +168,3 @@ def _exported(path):
 def _weights_megabytes(run):
     """Size of the weights alone: a checkpoint may also hold the state of the training."""
     return sum(variable.shape.num_elements() * variable.dtype.size for variable in run.model.variables) / 1e6
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import resource
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Optional
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Optional
 
 import numpy as np
 
@@ -26,6 +30,12 @@ class Stage:
     def __str__(self) -> str:
         low, median, high = np.percentile(self.milliseconds, [10, 50, 90])
         return f"{self.name:34} {median:9.1f} ms  ({low:.1f} .. {high:.1f})  {1000 * self.images / median:8.1f} images/s"
+
+    def figures(self) -> dict[str, Any]:
+        """For `json_text`: name, milliseconds as [10th percentile, median, 90th], images per call, images_per_second at the median."""
+        spread = [round(float(value), 3) for value in np.percentile(self.milliseconds, [10, 50, 90])]
+        per_second = round(1000 * self.images / max(spread[1], 1e-9), 2)
+        return {"name": self.name.strip(), "milliseconds": spread, "images": self.images, "images_per_second": per_second}
 
 
 def time_stage(name: str, call: Callable[[], object], *, repeats: int, images: int, on_stage: OnStage = None) -> Stage:
@@ -54,3 +64,34 @@ def peak_memory_gb() -> float:
     """Largest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on: processor, its cores, GPUs with their peak memory in GB, and versions."""
+    import tensorflow as tf
+
+    gpus = []
+    for number, gpu in enumerate(tf.config.get_visible_devices("GPU")):
+        details = tf.config.experimental.get_device_details(gpu)
+        memory = tf.config.experimental.get_memory_info(f"GPU:{number}")["peak"] / 2**30
+        gpus.append(
+            {"name": details.get("device_name"), "capability": details.get("compute_capability"), "peak_memory_gb": round(memory, 3)}
+        )
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "gpus": gpus,
+        "tensorflow": tf.__version__,
+        "ttfnet_tf": metadata.version("ttfnet_tf"),
+    }
+
+
+def processor() -> str:
+    """Name of the processor."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

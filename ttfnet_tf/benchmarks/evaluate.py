@@ -36,10 +36,10 @@ def benchmark_evaluation(config: Config, *, repeats: int, on_stage: OnStage = No
         model, method = build.model_of(config, split.num_classes), build.method_of(config, split.num_classes)
         predict = predict_function(model, method.decode, image_size=size, batch_size=batch_size, weights="constants")
         batch = tf.zeros([batch_size, *size, 3], tf.uint8)
-        settings = {"score_threshold": config.decode.score_threshold, "workers": config.data.workers}
+        threshold, workers = config.decode.score_threshold, config.data.workers
 
         def detections():
-            return detect(predict, split, image_size=size, batch_size=batch_size, **settings)
+            return detect(predict, split, image_size=size, batch_size=batch_size, score_threshold=threshold, workers=workers)
 
         detected = detections()
         calls = {

@@ -116,4 +116,5 @@ def train_dataset(
         num_shards=num_shards,
         shard_index=shard_index,
         notes=notes,
+        service=config.data.service,
     )

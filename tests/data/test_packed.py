@@ -224,6 +224,13 @@ def test_a_changed_byte_of_an_image_is_named_by_its_shard(data, copy, augmentati
         _take(_train(_split(data, copy), augment=augmentation), 4)
 
 
+def test_a_shard_that_goes_away_is_named(data, copy):
+    split = _split(data, copy)
+    (copy / "shard-00001-of-00003.tfrecord").unlink()
+    with pytest.raises(UserError, match=r"shard-00001-of-00003\.tfrecord: cannot be read \(No such file or directory\); workers of"):
+        _take(_train(split), 4)
+
+
 def _cut(path):
     path.write_bytes(path.read_bytes()[:-5])
 

@@ -3,6 +3,7 @@
 Tables of rows; a message names the key, its value and what is allowed.
 """
 
+import dataclasses
 import difflib
 import math
 import re
@@ -99,6 +100,10 @@ def _not_negative(value, _):
     return math.isfinite(value) and value >= 0
 
 
+def _only_flips(config):
+    return config.augment == dataclasses.replace(type(config.augment)(), flip=config.augment.flip)
+
+
 def _fraction(value, _):
     return 0 <= value <= 1
 
@@ -148,6 +153,12 @@ _FRACTION = "must lie in 0..1"
 
 # (key, test of its value and of the whole configuration, what the value must be)
 _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
+    (
+        "data.service",
+        lambda v, _: not v or bool(re.fullmatch(r"grpc://([^\s/:]+|\[[0-9a-fA-F:]+\]):\d{1,5}", v)),
+        "must be grpc://HOST:PORT",
+    ),
+    ("data.service", lambda v, c: not v or _only_flips(c), "can flip images and no more; set the other augment.* keys to their defaults"),
     (
         "data.image_size",
         lambda v, _: len(v) == 2 and all(s > 0 and s % 32 == 0 for s in v),

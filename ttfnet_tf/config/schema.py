@@ -61,6 +61,7 @@ class DataConfig:
         "raise", "an image that cannot be read: `raise` stops, `skip` counts it and takes the next"
     )
     workers: int = setting(0, "images processed at a time; 0 lets tf.data choose")
+    service: str = setting("", "`grpc://host:port` of a tf.data service that makes the training batches from a packed folder")
 
     @property
     def size(self) -> tuple[int, int]:

@@ -210,7 +210,9 @@ def damaged(shard: Path) -> UserError:
 
 
 def damage_of(message: str) -> UserError | None:
-    """What TensorFlow means by "corrupted record at <offset>" or "truncated record at <offset>", which does not name the file."""
+    """What TensorFlow means by "corrupted record at <offset>", which does not name the file; and shards that it cannot read."""
+    if (gone := re.search(r"(\S+shard-\d+-of-\d+\.tfrecord); (No such file[a-z ]*|Permission denied)", message)) is not None:
+        return UserError(f"{gone[1]}: cannot be read ({gone[2]}); workers of data.service must see the folder under the same name")
     match = re.search(r"record at (\d+)", message)
     for folder in list(_opened) if match is not None else ():
         found = list(folder.images_at(int(match[1])))  # type: ignore[index]

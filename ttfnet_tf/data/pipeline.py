@@ -27,10 +27,12 @@ from ttfnet_tf.data.order import epoch_order, steps_per_epoch
 from ttfnet_tf.data.packed import damage_of
 from ttfnet_tf.data.packed_pipeline import PackedRows, can_read, flips, other_sizes
 from ttfnet_tf.data.samples import Example, ImageNotes, Paint, eval_sample, example_signature, train_sample
+from ttfnet_tf.data.service import STEP, check_service, read_in_order
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.base import Method
 
 _MARK, _END = "UserError<<", ">>UserError"  # around a UserError's line inside a TensorFlow error
+_LOST = "data.service={}: a batch does not come, a worker has ended with it; start the same command again, which resumes"
 _FLIP = Augmentation(flip=0.5)
 _as_written = tf.autograph.experimental.do_not_convert  # AutoGraph takes a tenth of a second for each function and changes none of ours
 _PREFETCH = 2  # batches; a batch of 512 px targets with 80 classes is 85 MB at 16 images
@@ -51,6 +53,7 @@ def build_train_dataset(
     num_shards: int = 1,
     shard_index: int = 0,
     notes: ImageNotes | None = None,
+    service: str = "",
 ) -> tf.data.Dataset:
     """Endless batches; element n is the batch of step `start_step + n`.
 
@@ -68,6 +71,7 @@ def build_train_dataset(
         num_shards: input pipelines that share a global batch.
         shard_index: k takes the rows k B / num_shards up to (k + 1) B / num_shards.
         notes: collects problems of images.
+        service: grpc://host:port of a tf.data service whose workers make the batches; the images must be packed.
 
     Returns:
         Dataset of dictionaries of static shape, with b = B / num_shards and M = `split.max_boxes`: "image" uint8 [b, H, W, 3] RGB;
@@ -75,11 +79,13 @@ def build_train_dataset(
         "original_size" int32 [b, 2] of the file; and unless backend="device" the maps of `method.target_shapes`, float32.
 
     Raises:
-        UserError: an image file is missing (unless skipped), or no image of the split exists.
+        UserError: an image file is missing (unless skipped), no image of the split exists, or the service cannot make its batches.
         ValueError: an argument outside its choices.
     """
     _check_train_arguments(backend, broken_images, batch_size, num_shards, shard_index)
     check_files(split, broken_images)
+    if service:
+        check_service(service)
     paint, maps = (method.paint, method.target_shapes) if backend == "py_function" else (None, {})
     settings: dict[str, Any] = {"image_size": image_size, "seed": seed, "augmentation": augment, "broken_images": broken_images}
     settings.update(paint=paint, notes=notes or ImageNotes())
@@ -92,13 +98,19 @@ def build_train_dataset(
     dataset = steps.map(_rows_of_step(seed, len(split.images), batch_size, rows, shard_index * rows)).unbatch()
     parallel = workers or tf.data.AUTOTUNE
     if can_read(split, augment):
-        make_row = _packed_row(split, image_size, augment.flip, seed)
         _note_sizes(split, settings["notes"])
+        make_row = _packed_row(split, image_size, augment.flip, seed, batch_size if service else None)
+        dataset = dataset.map(make_row, num_parallel_calls=parallel, deterministic=True)
+        if service:
+            batches = dataset.batch(rows, drop_remainder=True)
+            dataset = read_in_order(batches, service, first_step=start_step, lost=f"{_MARK}{_LOST.format(service)}{_END}").unbatch()
+        if paint is not None:
+            dataset = dataset.map(_painted(paint, maps), num_parallel_calls=parallel, deterministic=True)
+    elif service:
+        raise UserError(f"data.service={service}: its workers read packed images only; pack {split.annotations} with ttfnet data pack")
     else:
         make_row = _in_graph(sample, example_signature(split, image_size, maps))
-    dataset = dataset.map(make_row, num_parallel_calls=parallel, deterministic=True)
-    if paint is not None and can_read(split, augment):
-        dataset = dataset.map(_painted(paint, maps), num_parallel_calls=parallel, deterministic=True)
+        dataset = dataset.map(make_row, num_parallel_calls=parallel, deterministic=True)
     dataset = dataset.batch(rows, drop_remainder=True)
     if backend == "graph":
         dataset = dataset.map(_as_written(lambda batch: {**batch, **method.render(batch["boxes"], batch["labels"])}))
@@ -222,10 +234,20 @@ def _rows_of_step(seed: int, num_images: int, batch_size: int, rows: int, first_
     return _as_written(rows_of_step)
 
 
-def _packed_row(split: CocoSplit, image_size: tuple[int, int], flip: float, seed: int) -> Callable:
-    """(epoch, position, index) -> a row of a packed split; as `_in_graph` of `train_sample`, without Python."""
+def _packed_row(split: CocoSplit, image_size: tuple[int, int], flip: float, seed: int, batch_size: int | None) -> Callable:
+    """(epoch, position, index) -> a row of a packed split; as `_in_graph` of `train_sample`, without Python.
+
+    With a batch size it has the step of its batch, too.
+    """
     rows, is_flipped = PackedRows(split, image_size), flips(flip, seed)
-    return _as_written(lambda epoch, _, index: rows.train(index, is_flipped(epoch[None], index[None])[0]))
+
+    def make_row(epoch, position, index):
+        row = rows.train(index, is_flipped(epoch[None], index[None])[0])
+        if batch_size is not None:
+            row[STEP] = epoch * steps_per_epoch(len(split.images), batch_size) + position // batch_size
+        return row
+
+    return _as_written(make_row)
 
 
 def _painted(paint: Paint, maps: Mapping[str, tuple[int, ...]]) -> Callable:

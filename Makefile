@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help env demo test integration kills backbones soak parity lint format types docs wheel clean
+.PHONY: help env demo test integration kills backbones engines soak parity lint format types docs wheel clean
 
 # The first Python of a supported version; name another with `make PYTHON=...`.
 PYTHON ?= $(shell for p in python3.11 python3.10 python3.13 python3.12 python3; do \
@@ -35,6 +35,11 @@ kills: env ## each command, stopped before every call that changes a file and st
 
 backbones: env ## a run of every backbone: trained, evaluated in another process, loaded twice
 	TTFNET_BACKBONES=all $(BIN)/python -m pytest -m slow tests/training/test_every_backbone.py
+
+engines: env ## bulk prediction on Apache Beam, Ray and Spark, in an environment of their own; needs Java
+	test -x .venv/engines/bin/python || $(PYTHON) -m venv .venv/engines
+	.venv/engines/bin/python -m pip install --quiet --no-compile --editable '.[dev,beam,ray,spark]'
+	.venv/engines/bin/python -m pytest -m slow tests/integration/test_bulk_prediction.py
 
 soak: kills ## `make kills`, 20,000 broken inputs of every kind, 10,000 training steps and 2,000 calls; MINUTES=20 bounds the inputs
 	$(BIN)/python tests/soak/fuzz.py $(if $(MINUTES),--minutes $(MINUTES)) --keep soak-faults

@@ -170,4 +170,35 @@ ROWS = {
         text("detections.json", "[]"),
         "{tmp}/detections.json: exists and was not written by predict; name another folder with --out",
     ),
+    # Very many images.
+    "an option of bulk prediction alone": (
+        f"{PREDICT} --shard-size 5",
+        None,
+        "--shard-size is for predict with --runner; add --runner local, or leave it out",
+    ),
+    "shards of no image": (f"{PREDICT} --runner local --shard-size -1", None, "--shard-size -1 must be 1 or more"),
+    "an option without a value": (f"{PREDICT} --runner local --runner-option a", None, "--runner-option a must be KEY=VALUE"),
+    "an option that the runner lacks": (
+        f"{PREDICT} --runner local --runner-option a=1",
+        None,
+        "--runner-option a: the local runner takes none",
+    ),
+    "no image for a runner": (
+        "predict {tmp}/run {tmp}/empty --out {tmp}/out --runner local",
+        folder("empty"),
+        (
+            "{tmp}/empty: no image in this folder (sub-folders: name '{tmp}/empty/**/*'); name an image, a folder of images or a "
+            "quoted pattern"
+        ),
+    ),
+    "records of another call": (
+        f"{PREDICT} --runner local",
+        text("out/detections-00000-of-00001.jsonl", "{}"),
+        "{tmp}/out/detections-00000-of-00001.jsonl: is not of this call; name another folder with --out",
+    ),
+    "a manifest of another program": (
+        f"{PREDICT} --runner local",
+        text("out/manifest.json", "{}"),
+        "{tmp}/out/manifest.json: exists and was not written by ttfnet predict; name another folder with --out",
+    ),
 }

@@ -25,6 +25,22 @@ CASES = {
         "benchmark export configs/demo.yaml --runtime litert",
         "runtime litert: ai-edge-litert is not installed; pip install ai-edge-litert",
     ),
+    "apache_beam": (
+        "predict {tmp}/m.tflite {tmp}/a.png --out {tmp}/out --runner beam",
+        "--runner beam: needs apache_beam, which is not installed; pip install 'ttfnet-tf[beam]'",
+    ),
+    "ray.data": (
+        "predict {tmp}/m.tflite {tmp}/a.png --out {tmp}/out --runner ray",
+        "--runner ray: needs ray.data, which is not installed; pip install 'ttfnet-tf[ray]'",
+    ),
+    "pyspark.sql": (
+        "predict {tmp}/m.tflite {tmp}/a.png --out {tmp}/out --runner spark",
+        "--runner spark: needs pyspark.sql, which is not installed; pip install 'ttfnet-tf[spark]'",
+    ),
+    "pyarrow": (
+        "predict {tmp}/m.tflite {tmp}/a.png --out {tmp}/out --runner local --format parquet",
+        "--format parquet: needs pyarrow, which is not installed; pip install 'ttfnet-tf[parquet]'",
+    ),
 }
 
 

@@ -29,7 +29,7 @@ LAYERS = (
     ("build", "runs", "weights"),  # from settings to objects; runs and weights on disk
     ("inference", "evaluation", "serving"),  # using a detector
     ("tensorboard", "inspect"),  # logs and inspection
-    ("training", "export", "reproduce", "report", "benchmarks"),  # complete jobs
+    ("training", "export", "reproduce", "report", "benchmarks", "integrations"),  # complete jobs
     ("cli", "__main__"),
 )
 ORDER = [package for row in LAYERS for package in row]
@@ -77,6 +77,7 @@ WITHOUT_TENSORFLOW = (
     "evaluation.evaluate_run",
     "export.forms",
     "formats.convert",
+    "inference.bulk.job",
     "inference.detections",
     "inference.detections_json",
     "inference.draw",
@@ -109,7 +110,9 @@ WITHOUT_TENSORFLOW = (
     "weights.files",
 )
 # No longer developed, or extras: imported when they are used.
-IMPORTED_WHEN_USED = ("tensorflow_addons", "keras_cv", "tensorflow_serving")
+IMPORTED_WHEN_USED = ("tensorflow_addons", "keras_cv", "tensorflow_serving", "apache_beam", "ray", "pyspark", "pyarrow")
+# Each of these is about one such package, and is itself imported when that is used.
+ABOUT_ONE_PACKAGE = ("integrations.beam", "integrations.ray_data", "integrations.spark")
 
 
 def _name(path):
@@ -196,7 +199,7 @@ def test_keras_comes_from_keras2_alone():
 
 @pytest.mark.slow
 def test_packages_that_some_users_lack_are_imported_when_used():
-    loaded = _loaded_after("; ".join(f"import ttfnet_tf.{module}" for module in MODULES if module != "__main__"))
+    loaded = _loaded_after("; ".join(f"import ttfnet_tf.{module}" for module in MODULES if module not in ("__main__", *ABOUT_ONE_PACKAGE)))
     assert "tensorflow" in loaded
     assert [name for name in IMPORTED_WHEN_USED if name in loaded] == []
 

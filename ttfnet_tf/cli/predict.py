@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ttfnet_tf.cli import predict_bulk
 from ttfnet_tf.cli.options import RUN_HELP, positive, threshold
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.config import load_stored
@@ -35,6 +36,7 @@ def add_to(verbs) -> None:
             "ttfnet predict runs/demo 'photos/*.jpg' --out drawings --score-threshold 0.5",
             "ttfnet predict runs/demo film.mp4 --out drawings",
             "ttfnet predict runs/demo camera:0 --out drawings --class-threshold circle=0.6",
+            "ttfnet predict models/demo 'photos/**/*.jpg' --out records --runner beam --format parquet",
         ),
     )
     verb.add_argument("run", metavar="RUN", help=RUN_HELP)
@@ -46,10 +48,12 @@ def add_to(verbs) -> None:
     )
     verb.add_argument("--batch-size", type=int, metavar="N", help="images of one call; default 8, for videos 1")
     verb.add_argument("--show", action="store_true", help="show a video while it is made; q or Esc ends it")
+    predict_bulk.add_options(verb)
 
 
 def run(args: argparse.Namespace) -> None:
     """Detects on images or on videos."""
+    predict_bulk.check(args)
     if not find_exported(args.run):
         load_stored(work_directory(args.run) / "config.yaml")
     batch_size = None if args.batch_size is None else positive(args.batch_size, "--batch-size")
@@ -62,6 +66,9 @@ def run(args: argparse.Namespace) -> None:
     from ttfnet_tf.inference.image_files import find_images
     from ttfnet_tf.inference.video.source import is_video
 
+    if args.runner is not None:
+        predict_bulk.predict(args, functools.partial(find_images, sources), thresholds, batch_size or 8)
+        return
     videos = [source for source in sources if is_video(source)]
     found = find_images([source for source in sources if source not in videos])
     for note in found.notes:

@@ -150,7 +150,7 @@ def load_run(path: str | Path, *, image_size: tuple[int, int] | None = None) -> 
     Raises:
         UserError: there is no run or no checkpoint, or one that does not fit the settings beside it.
     """
-    folder, prefix = _locate(Path(path))
+    folder, prefix = locate(Path(path))
     config, labels = read_config(folder), read_labels(folder)
     if image_size is not None:
         config = with_value(config, "data.image_size", list(image_size))
@@ -186,8 +186,12 @@ def read_weights(model: keras.Model, prefix: Path, folder: Path) -> None:
     _restore(tf.train.Checkpoint(model=model), prefix, model, folder)
 
 
-def _locate(path: Path) -> tuple[Path, Path]:
-    """(work directory, checkpoint prefix)."""
+def locate(path: Path) -> tuple[Path, Path]:
+    """(work directory, checkpoint prefix) of a run or of one checkpoint in it.
+
+    Raises:
+        UserError: there is no checkpoint.
+    """
     if path.is_dir():
         record = path / "checkpoints" / "best.json"
         if record.exists():

@@ -39,12 +39,14 @@ class RunLock:
     Args:
         folder: the work directory, which must exist.
         holds: False makes it do nothing (workers other than the chief); so does Windows.
+        option: that names the folder, for messages.
 
     Raises:
         UserError: another process holds it, or the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, *, holds: bool = True):
+    def __init__(self, folder: Path, *, holds: bool = True, option: str = "--work-dir"):
+        self._option = option
         self._file, self._holds = folder / NAME, holds and fcntl is not None
         self._descriptor = -1
         self._ended = threading.Event()
@@ -54,7 +56,7 @@ class RunLock:
             try:
                 self._take()
             except OSError as error:
-                raise UserError(f"{self._file.parent}: cannot be written ({error.strerror}); choose another --work-dir") from None
+                raise UserError(f"{self._file.parent}: cannot be written ({error.strerror}); choose another {self._option}") from None
             threading.Thread(target=self._touch, daemon=True).start()
         return self
 
@@ -145,7 +147,7 @@ class RunLock:
 
     def _in_use(self, holder: dict[str, Any]) -> UserError:
         who = f"process {holder.get('process')} on {holder.get('host')}, since {holder.get('since')}" if holder else "another process"
-        return UserError(f"{self._file.parent}: is in use by {who}; wait for it, or choose another --work-dir")
+        return UserError(f"{self._file.parent}: is in use by {who}; wait for it, or choose another {self._option}")
 
     def _close(self) -> None:
         if self._descriptor >= 0:

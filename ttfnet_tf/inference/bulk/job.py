@@ -1,0 +1,193 @@
+"""The folder of a bulk prediction: which model, which images, which shards are done. Nothing here imports TensorFlow.
+
+`manifest.json` holds the model and the options, `images.list` the names of the images, each ended by a NUL byte. Shard k is the k-th run of
+`shard_size` names. It is done once its file has its name; it gets that name when it is whole and on the disk. So whatever is killed,
+the same command repeats the shards that were under way and no other, and no image has two records or none.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import cannot_write, new_file, sync_file, sync_folder, write_json
+from ttfnet_tf.inference.bulk.records import SUFFIXES, DetectorSpec, write_records
+from ttfnet_tf.json_text import read_json, short_json
+
+MANIFEST, IMAGES = "manifest.json", "images.list"
+_COMMAND = "ttfnet predict"
+_ASIDE = ".ttfnet-shard"  # ends the names of unfinished shards
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A run of images that becomes one file."""
+
+    index: int
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BulkJob:
+    """Where the shards of one bulk prediction go, and how they are made; small enough to be sent to every worker.
+
+    Attributes:
+        folder: of the results; every worker must see it under this name.
+        spec: the detector.
+        format: "jsonl" or "parquet".
+        shards: number of shards.
+    """
+
+    folder: str
+    spec: DetectorSpec
+    format: str
+    shards: int
+
+    def path(self, index: int) -> Path:
+        """File of a shard, such as detections-00003-of-00020.jsonl."""
+        return Path(self.folder, f"detections-{index:05d}-of-{self.shards:05d}.{self.format}")
+
+    def is_done(self, index: int) -> bool:
+        """Whether the file of a shard is there, and so whole."""
+        return self.path(index).exists()
+
+    def run_shard(self, shard: Shard) -> int:
+        """Detects on the images of a shard and writes its file; returns its index. A shard that is done is not done again.
+
+        Raises:
+            UserError: the model cannot be loaded, or the file cannot be written.
+        """
+        path = self.path(shard.index)
+        if not path.exists():
+            records = list(self.spec.load().records(shard.files))
+            # Of this host and process: one that was left behind by a killed run may be writing the same shard.
+            aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}{_ASIDE}")
+            try:
+                write_records(aside, records, self.format)
+                sync_file(aside)
+                os.replace(aside, path)
+                sync_folder(path.parent)
+            except OSError as error:
+                raise cannot_write(path, error) from None
+        return shard.index
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job and its images."""
+
+    job: BulkJob
+    files: tuple[str, ...]
+    shard_size: int
+    is_new: bool  # False where an earlier call has made the list
+
+    def shard(self, index: int) -> Shard:
+        """The images of one shard."""
+        start = index * self.shard_size
+        return Shard(index, self.files[start : start + self.shard_size])
+
+    def pending(self) -> list[Shard]:
+        """The shards that are not done."""
+        return [self.shard(index) for index in range(self.job.shards) if not self.job.is_done(index)]
+
+    def remove_rubbish(self) -> None:
+        """Removes what killed workers have left behind; call it while no other process works in the folder."""
+        for entry in os.scandir(self.job.folder):
+            if entry.name.endswith(_ASIDE):
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def open_plan(
+    folder: str | Path,
+    spec: DetectorSpec,
+    sources: Sequence[str],
+    find: Callable[[], Sequence[str | Path]],
+    *,
+    format: str,
+    shard_size: int,
+) -> Plan:
+    """The plan of a folder: that of an earlier call, or a new one.
+
+    Args:
+        folder: made if missing.
+        spec: the detector.
+        sources: what the user named, to recognise the same call.
+        find: gives the images, in a stable order; called for a new plan only.
+        format: "jsonl" or "parquet".
+        shard_size: images of one shard.
+
+    Raises:
+        UserError: the folder belongs to another model, other images or other options, or to another program.
+    """
+    folder = Path(os.path.abspath(folder))
+    settings = {
+        "model": spec.run,
+        "model_sha256": spec.fingerprint(),
+        "score_threshold": spec.score_threshold,
+        "class_thresholds": dict(spec.class_thresholds),
+        "sources": [os.path.abspath(source) for source in sources],
+        "format": format,
+        "shard_size": shard_size,
+    }
+    old = _read_manifest(folder)
+    if old is None:
+        files = tuple(os.path.abspath(file) for file in find())
+        with new_file(folder / IMAGES) as file:
+            file.write(b"".join(os.fsencode(name) + b"\0" for name in files))
+        shards = -(-len(files) // shard_size)
+        write_json(folder / MANIFEST, {"written_by": _COMMAND, "images": len(files), "shards": shards, **settings})
+    else:
+        _refuse_other_call(folder, old, settings)
+        files = tuple(os.fsdecode(name) for name in (folder / IMAGES).read_bytes().split(b"\0")[:-1])
+    job = BulkJob(str(folder), spec, format, -(-len(files) // shard_size))
+    return Plan(job, files, shard_size, is_new=old is None)
+
+
+def count_records(plan: Plan) -> tuple[int, int]:
+    """Records in all files of a finished job, and how many of them hold an error.
+
+    Raises:
+        UserError: a file is missing or holds another number of records than its shard has images.
+    """
+    total = errors = 0
+    for index in range(plan.job.shards):
+        path, expected = plan.job.path(index), len(plan.shard(index).files)
+        try:
+            found, failed = SUFFIXES[plan.job.format](path)
+        except (OSError, ValueError):
+            found, failed = -1, 0
+        if found != expected:
+            what = "is missing" if not path.exists() else f"does not hold its {expected} records"
+            raise UserError(f"{path}: {what}; {'delete it and ' if path.exists() else ''}start the same command again")
+        total, errors = total + found, errors + failed
+    return total, errors
+
+
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of an earlier call; None where there is none."""
+    if not (folder / MANIFEST).exists():
+        others = sorted(folder.glob("detections-*-of-*")) if folder.is_dir() else []
+        if others:
+            raise UserError(f"{others[0]}: is not of this call; name another folder with --out")
+        return None
+    try:
+        content = read_json(folder / MANIFEST)
+        if content["written_by"] != _COMMAND:
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{folder / MANIFEST}: exists and was not written by {_COMMAND}; name another folder with --out") from None
+    return content
+
+
+def _refuse_other_call(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    for key, value in new.items():
+        if old.get(key) != value:
+            raise UserError(
+                f"{folder}: was begun with {key} {short_json(old.get(key))} and is now called with {short_json(value)}; "
+                "give the same, or name another folder with --out"
+            )

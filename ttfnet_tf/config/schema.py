@@ -114,6 +114,9 @@ class ModelConfig:
     heatmap_head: HeadConfig = field(default_factory=HeadConfig)
     box_head: HeadConfig = field(default_factory=lambda: HeadConfig(width=64, depth=1))
     box_per_class: bool = setting(False, 'one box for each class and cell (paper, Table 2 "class-aware")')
+    box_gradient: Literal["relu", "recover"] = setting(
+        "relu", "of the box head's last ReLU; `recover` also passes it below 0 where it makes the box larger, so that no side dies"
+    )
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ METHODS: dict[str, MethodInfo] = {
             "model.box_per_class": "box_per_class",
             "decode.top_k": "top_k",
         },
-        head_settings=_POINT_HEADS,
+        head_settings={**_POINT_HEADS, "model.box_gradient": "box_gradient"},
         losses={"heatmap_loss": "Focal loss with its factor.", "box_loss": "GIoU loss with its factor."},
         head_layers={"heatmap": "bbox_head.hm", "box": "bbox_head.wh"},
         sides_head="box",

@@ -13,6 +13,7 @@ import tensorflow as tf
 from ttfnet_tf.boxes import STRIDE
 from ttfnet_tf.keras2 import layers
 from ttfnet_tf.layers.initializers import bias_of_probability
+from ttfnet_tf.layers.recovering_relu import RecoveringReLU
 from ttfnet_tf.methods import targets, targets_tf
 from ttfnet_tf.methods.base import Method
 from ttfnet_tf.methods.catalog import METHODS
@@ -63,7 +64,14 @@ def ttfnet(
 
 
 def ttfnet_heads(
-    x, num_classes: int, *, heatmap_head: Size = (128, 2), box_head: Size = (64, 1), box_per_class: bool = False, seed: int = 0
+    x,
+    num_classes: int,
+    *,
+    heatmap_head: Size = (128, 2),
+    box_head: Size = (64, 1),
+    box_per_class: bool = False,
+    box_gradient: str = "relu",
+    seed: int = 0,
 ) -> dict:
     """Heatmap and distances to the four sides of the box.
 
@@ -73,6 +81,7 @@ def ttfnet_heads(
         heatmap_head: size of the heatmap's head.
         box_head: size of the head of the distances.
         box_per_class: whether each class has its own four distances.
+        box_gradient: of the ReLU after the distances, `relu`, or `recover` for that of `RecoveringReLU`; both give the same distances.
         seed: of the initial values.
 
     Returns:
@@ -83,9 +92,10 @@ def ttfnet_heads(
     names = METHODS["ttfnet"].head_layers
     heatmap = build_head(x, heatmap_head, num_classes, names["heatmap"], normal_kernels(0.01, seed), bias_of_probability(START))
     box = build_head(x, box_head, 4 * (num_classes if box_per_class else 1), names["box"], normal_kernels(0.001, seed))
+    relu = {"relu": layers.ReLU, "recover": RecoveringReLU}[box_gradient](name=f"{names['box']}.relu")
     return {
         "heatmap": layers.Activation("linear", dtype="float32", name="heatmap")(heatmap),
-        "box": layers.Rescaling(BOX_SCALE, dtype="float32", name="box")(layers.ReLU(name=f"{names['box']}.relu")(box)),
+        "box": layers.Rescaling(BOX_SCALE, dtype="float32", name="box")(relu(box)),
     }
 
 

@@ -43,6 +43,6 @@ class DeadSideWatch:
         self._reported.update(dead)
         return (
             f"the box head is dead at the {' and '.join(dead)} of boxes: no gradient for {self.patience} steps, because its ReLU is 0 in "
-            "every cell with a box; it seldom recovers: start again with a lower optim.lr, or a longer and lower warm-up "
-            "(optim.warmup_steps, optim.warmup_ratio)"
+            "every cell with a box; if the box loss stays high, start again with model.box_gradient=recover, with which no side dies, or "
+            "with a lower optim.lr"
         )

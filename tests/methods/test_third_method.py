@@ -115,7 +115,7 @@ def path(write_yaml, monkeypatch):
 
 
 def test_it_is_trained_and_detects(path):
-    config = load_config(path)
+    config = load_config(path, ["train.precision=float32"])
     method = build.method_of(config, 2)
     strategy = tf.distribute.get_strategy()
     state = training_build.state_of(config, strategy, 2)

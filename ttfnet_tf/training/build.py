@@ -58,7 +58,10 @@ def with_precision(config: Config, strategy: tf.distribute.Strategy, begun: Conf
 
 
 def state_of(config: Config, strategy: tf.distribute.Strategy, num_classes: int) -> TrainState:
-    """What a checkpoint of the run holds, as it is before the first step; pretrained weights are not loaded here."""
+    """What a checkpoint of the run holds, as it is before the first step; pretrained weights are not loaded here.
+
+    `train.precision` is decided, see `with_precision`.
+    """
     with strategy.scope():
         model = build.model_of(config, num_classes, precision=config.train.precision)
         parameters = named_parameters(model, trainable_only=True)

@@ -143,6 +143,47 @@ def test_gradients_are_equal_bit_for_bit_in_every_run(sampler):
             np.testing.assert_array_equal(gradient, first[name], err_msg=name)
 
 
+def _traced_gradients(case, batch=None, **options):
+    """The compiled gradients of the gather form; `batch` images, none of which need exist."""
+
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            {
+                name: tf.TensorSpec([batch or v.shape[0], *v.shape[1:]] if v.ndim == 4 and name != "kernel" else v.shape)
+                for name, v in case.items()
+            }
+        ],
+        **options,
+    )
+    def gradients(inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            out = tf.reduce_sum(tf.square(deformable_conv2d(**inputs, sampler="gather")))
+        return out, tape.gradient(out, inputs)
+
+    return gradients
+
+
+def test_the_gather_form_holds_no_sparse_matrix_no_crop_and_no_tensor_larger_than_map_times_kernels():
+    case = _case(1, 128, 128, 8, 64)
+    graph = _traced_gradients(case, batch=200).get_concrete_function().graph
+    assert {"SparseTensorDenseMatMul", "CropAndResize"} & {operation.type for operation in graph.get_operations()} == set()
+    largest = max(tensor.shape.num_elements() for operation in graph.get_operations() for tensor in operation.outputs)
+    assert largest == 200 * 128 * 128 * 9 * 64 < 2**31  # of one image: 9.4 million, so 227 images
+
+
+@pytest.mark.slow
+def test_the_gather_form_is_the_same_under_xla():
+    case = _case(2, 8, 9)
+    inputs = {name: tf.constant(value) for name, value in case.items()}
+    out, expected = _traced_gradients(case)(inputs)
+    compiled_out, compiled = _traced_gradients(case, jit_compile=True)(inputs)
+    np.testing.assert_allclose(compiled_out, out, rtol=1e-5)
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(compiled[name], gradient, atol=1e-5 * np.abs(gradient).max(), err_msg=name)
+
+
 def test_new_layer_is_half_a_convolution():
     layer, x = DeformableConv2D(4), tf.constant(_case()["x"])
     out = layer(x)

@@ -140,6 +140,7 @@ WRONG_VALUES = [
     ("model.frozen_stages=6", "must lie in -1..5"),
     ("model.shortcut=[3, 2]", "must be three numbers of layers"),
     ("model.neck_channels=[256, 128]", "must be three channel counts"),
+    ("train.jit_compile=1.5", "train.jit_compile"),
     ("model.box_head.width=0", "must be above 0"),
     ("targets.alpha=0", "must be above 0"),
     ("targets.beta=.nan", "must be above 0"),
@@ -169,6 +170,27 @@ WRONG_VALUES = [
     ("decode.top_k=0", "must be above 0"),
     ("decode.score_threshold=1", "must lie in 0..1, 1 excluded"),
 ]
+
+
+WRONG_TOGETHER = [
+    (
+        "train: {jit_compile: true}, model: {sampler: crop_and_resize}",
+        "model.sampler=crop_and_resize cannot be compiled; leave model.sampl",
+    ),
+    (
+        "train: {deterministic: true}, model: {sampler: crop_and_resize}",
+        "model.sampler=crop_and_resize is not deterministic on a GPU; leav",
+    ),
+    (
+        "train: {jit_compile: true}, model: {batch_norm: synchronized}",
+        "model.batch_norm=synchronized adds up over replicas inside the netw",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG_TOGETHER)
+def test_what_cannot_be_compiled_or_repeated_is_refused(write_yaml, text, expected):
+    assert expected in _message(write_yaml("a.yaml", f"{{{text}}}"))
 
 
 @pytest.mark.parametrize(("override", "expected"), WRONG_VALUES)

@@ -41,7 +41,7 @@ def _model_of(config, num_classes):
         heads=functools.partial(pkgutil.resolve_name(method.heads), **_keywords(config, method.head_settings)),
         backbone=settings.backbone,
         neck=settings.neck,
-        sampler=settings.sampler,
+        sampler=sampler_of(config),
         neck_channels=tuple(settings.neck_channels),
         shortcut=tuple(settings.shortcut),
         upsampling=settings.upsampling,
@@ -51,6 +51,14 @@ def _model_of(config, num_classes):
         seed=config.train.seed,
         image_size=config.data.size,
     )
+
+
+def sampler_of(config: Config) -> str:
+    """The form of the deformable convolution on this machine, see `layers.deform_conv`."""
+    if config.model.sampler != "auto":
+        return config.model.sampler
+    on_gpu = tf.config.list_physical_devices("GPU") and not any(name.lower().startswith("cpu") for name in config.train.devices)
+    return "gather" if on_gpu or config.train.jit_compile or config.train.deterministic else "crop_and_resize"
 
 
 def method_of(config: Config, num_classes: int) -> Method:

@@ -55,6 +55,22 @@ def test_losses_by_hand():
         np.testing.assert_allclose(halved[name], losses[name] / 2, rtol=1e-4)
 
 
+@pytest.mark.parametrize("per_class", [False, True])
+def test_losses_with_static_shapes_are_the_same(per_class):
+    method = centernet(image_size=SIZE, num_classes=2, box_per_class=per_class)
+    targets = {name: tf.constant(value[None]) for name, value in method.paint(BOXES, LABELS).items()}
+    outputs = _maps((4.0, 3.0, 2.0, 7.0) if per_class else (4.0, 3.0), (0.5, 0.25))
+    results = []
+    for options in ({}, {"static_shapes": True}):
+        with tf.GradientTape() as tape:
+            tape.watch(outputs)
+            losses = method.losses(outputs, targets, **options)
+        results.append((losses, tape.gradient(losses["loss"], outputs)))
+    for ours, theirs in zip(results[1], results[0]):
+        for name, value in theirs.items():
+            np.testing.assert_allclose(ours[name], value, rtol=1e-5, atol=1e-9, err_msg=name)
+
+
 def test_no_object_no_loss_of_boxes():
     targets = {name: value[None] for name, value in METHOD.paint(BOXES[:0], LABELS[:0]).items()}
     losses = METHOD.losses(_maps((4.0, 4.0)), targets)

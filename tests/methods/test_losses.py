@@ -165,14 +165,15 @@ def test_box_loss_by_hand():
     np.testing.assert_allclose(weight_sum, 2.5)
 
 
-def test_cells_without_a_positive_weight_have_no_part_in_the_box_loss():
+@pytest.mark.parametrize("static_shapes", [False, True])
+def test_cells_without_a_positive_weight_have_no_part_in_the_box_loss(static_shapes):
     rng = np.random.default_rng(2)
     box = tf.constant(rng.uniform(1, 9, (1, 2, 2, 4)), tf.float32)
     target = tf.constant([[[[0.0, 0, 9, 9], [1, 1, 5, 5]], [[0, 0, 3, 3], [-1, -1, -1, -1]]]])
     weight = tf.constant([1.0, -0.5, 0.0, 0.0], shape=[1, 2, 2, 1])
     with tf.GradientTape() as tape:
         tape.watch(box)
-        total, weight_sum = losses.box_giou_sum(box, target, weight)
+        total, weight_sum = losses.box_giou_sum(box, target, weight, static_shapes=static_shapes)
     gradient = tape.gradient(total, box).numpy()
     assert gradient[0, 0, 0].all()
     assert not gradient.reshape(4, 4)[1:].any()
@@ -189,6 +190,8 @@ def test_one_box_for_each_class_is_the_sum_of_the_classes():
     alone = [losses.box_giou_sum(box[..., g, :], target[..., g, :], weight[..., g : g + 1]) for g in range(3)]
     np.testing.assert_allclose(total, sum(a[0] for a in alone), rtol=1e-5)
     np.testing.assert_allclose(weight_sum, sum(a[1] for a in alone), rtol=1e-5)
+    args = tf.reshape(box, [2, 3, 4, 12]), tf.reshape(target, [2, 3, 4, 12]), weight
+    np.testing.assert_allclose(losses.box_giou_sum(*args, static_shapes=True), (total, weight_sum), rtol=1e-5)
 
 
 def test_box_loss_names_the_shapes_when_they_do_not_fit():

@@ -1,10 +1,13 @@
 """The training step on a network of eight channels and images of 64 pixels."""
 
+import dataclasses
+
 import networks
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from ttfnet_tf.methods.centernet import centernet
 from ttfnet_tf.methods.targets import paint_targets
 from ttfnet_tf.methods.ttfnet import decode_distances, ttfnet
 from ttfnet_tf.models.parameters import named_parameters
@@ -18,6 +21,7 @@ from ttfnet_tf.training.step import build_train_function, clip_scale
 
 SIZE = (64, 64)
 SETTINGS = {"image_size": SIZE, "num_classes": 2}
+METHOD = {"ttfnet": ttfnet, "centernet": centernet}
 METRICS = ("loss", "heatmap_loss", "box_loss", "gradient_norm")
 SMALL = {
     "backbone": "tiny",
@@ -51,9 +55,22 @@ def _painted(batch):
 class Trainer:
     """A small network and its training function, which is traced once for all tests that share it."""
 
-    def __init__(self, neck="plain", *, loss_scale=None, sentinel=None, clip_norm=35.0, precision="float32", **weights):
+    def __init__(
+        self,
+        neck="plain",
+        *,
+        loss_scale=None,
+        sentinel=None,
+        clip_norm=35.0,
+        precision="float32",
+        jit_compile=False,
+        name="ttfnet",
+        method=None,
+        **weights,
+    ):
+        sampler = "gather" if jit_compile else "crop_and_resize"
         with precision_policy(precision):
-            self.model = networks.build(2, neck=neck, **SMALL)
+            self.model = networks.build(2, neck=neck, sampler=sampler, method=name, **SMALL)
         named = named_parameters(self.model, trainable_only=True)
         self.parameters = list(named.values())
         self.optimizer, self.average = ReferenceSGD(named), MovingAverage(named, 0.5)
@@ -61,8 +78,9 @@ class Trainer:
         self.train = build_train_function(
             tf.distribute.get_strategy(),  # the current one
             TrainState(self.model, named, self.optimizer, self.average, loss_scale, sentinel),
-            ttfnet(**SETTINGS, **weights),
+            method or METHOD[name](**SETTINGS, **weights),
             clip_norm=clip_norm,
+            jit_compile=jit_compile,
             restore_statistics=sentinel is not None,
         )
         self._initial = [variable.numpy() for variable in self.model.variables]
@@ -195,6 +213,34 @@ def test_a_bad_step_and_those_after_it_change_nothing_and_good_ones_are_what_the
     for variable, value in zip(everything, expected):
         np.testing.assert_array_equal(variable, value, err_msg=variable.name)
     assert int(watched.sentinel.bad_step) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "loss_names"), [("ttfnet", ("heatmap_loss", "box_loss")), ("centernet", ("heatmap_loss", "size_loss", "offset_loss"))]
+)
+def test_steps_compiled_by_xla_equal_plain_ones_and_are_traced_once(method, loss_names):
+    # One strategy: those of a process would mix up their collective operations.
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+    plain_method, traced, results = METHOD[method](**SETTINGS), [], []
+
+    def counted(*args, **keywords):
+        traced.append(keywords["static_shapes"])
+        return plain_method.losses(*args, **keywords)
+
+    for jit_compile, used in ((False, plain_method), (True, dataclasses.replace(plain_method, losses=counted))):
+        with strategy.scope():
+            trainer = Trainer("deformable", sentinel=Sentinel(), jit_compile=jit_compile, name=method, method=used)
+            calls = [([0.001], 0), ([0.002, 0.001], 1), ([0.001], 3)]
+            history = [trainer.run(_batch(), rates, step, fresh=step == 0) for rates, step in calls]
+            results.append((history, [variable.numpy() for variable in trainer.model.variables]))
+    (expected, variables), (compiled, compiled_variables) = results
+    assert traced == [True]
+    for ours, theirs in zip(compiled, expected):
+        for name in ("loss", *loss_names, "gradient_norm", "positives", "regression_samples", "proceed", "idle_sides"):
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, err_msg=name)
+    for ours, theirs in zip(compiled_variables, variables):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("norm", "limit", "expected"), [(70.0, 35.0, 0.5), (10.0, 35.0, 1.0), (70.0, 0.0, 1.0)])

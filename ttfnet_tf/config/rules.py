@@ -175,6 +175,21 @@ _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
         lambda v, c: v == "local" or BACKBONES[c.model.backbone].synchronizes,
         "is not possible with this model.backbone; set model.batch_norm=local",
     ),
+    (
+        "model.sampler",
+        lambda v, c: v != "crop_and_resize" or not c.train.jit_compile,
+        "cannot be compiled; leave model.sampler=auto with train.jit_compile=true",
+    ),
+    (
+        "model.sampler",
+        lambda v, c: v != "crop_and_resize" or not c.train.deterministic,
+        "is not deterministic on a GPU; leave model.sampler=auto with train.deterministic=true",
+    ),
+    (
+        "model.batch_norm",
+        lambda v, c: v == "local" or not c.train.jit_compile,
+        "adds up over replicas inside the network, which train.jit_compile=true cannot compile; set one of them back",
+    ),
     ("model.neck_channels", lambda v, _: len(v) == 3 and all(c > 0 for c in v), "must be three channel counts"),
     ("model.shortcut", lambda v, _: len(v) == 3 and all(0 <= n <= 9 for n in v), "must be three numbers of layers in 0..9"),
     ("model.heatmap_head.width", _positive, _POSITIVE),

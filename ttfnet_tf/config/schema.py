@@ -103,8 +103,10 @@ class ModelConfig:
     zero_init_residual: bool = setting(True, "the last BN scale of each residual branch starts at 0 (reference; false from scratch)")
     batch_norm: Literal["local", "synchronized"] = setting("local", "statistics of each replica (`local`) or over all (`synchronized`)")
     neck: Literal["deformable", "plain"] = setting("deformable", "`plain` has ordinary 3x3 convolutions in place of deformable ones")
-    sampler: Literal["crop_and_resize", "gather"] = setting(
-        "crop_and_resize", "form of the deformable convolution; both give the same numbers"
+    sampler: Literal["auto", "crop_and_resize", "gather"] = setting(
+        "auto",
+        "form of the deformable convolution, equal up to rounding: `crop_and_resize` is the fastest on a CPU; `gather` suits GPUs, and is "
+        "needed for `train.jit_compile` and `train.deterministic`; `auto` chooses",
     )
     neck_channels: list[int] = setting(_values(256, 128, 64), "channels after each x2 upsampling of the neck")
     shortcut: list[int] = setting(_values(3, 2, 1), "3x3 convolutions from stages 2, 3 and 4 into the neck; 0 is no shortcut")
@@ -186,6 +188,10 @@ class TrainConfig:
     tf32: bool = setting(True, "GPUs since Ampere may round the factors of float32 products to TF32 (10 bits) in training")
     strategy: Literal["mirrored", "multi_worker"] = setting("mirrored", "one process, or one for each worker (docs/distributed.md)")
     devices: list[str] = setting(_values(), "e.g. [gpu:0, gpu:1] or [cpu:0, cpu:1]; empty is every GPU, else the CPU")
+    jit_compile: bool = setting(False, "XLA compiles the step of each replica, for GPUs; on a CPU it is slower (docs/distributed.md)")
+    deterministic: bool = setting(
+        False, "deterministic operations only: two runs on the same machine end with the same bits on GPUs too; slower, and data_wait is 0"
+    )
     steps_per_call: int = setting(1, "training steps in one call of the compiled function")
     log_every: int = setting(10, "steps between two lines of metrics.jsonl")
     checkpoint_every: int = setting(1, "epochs between two checkpoints")

@@ -11,8 +11,8 @@ Sampling and the product with the kernel are both linear, so their order is free
   It floors the offset alone and adds the integer base afterwards, which keeps coordinates exact on large maps. XLA compiles it, and it has
   deterministic kernels on GPUs.
 Both have the same gradient, computed as in `gather`; they differ in the operation that adds up the gradient of the samples, see
-`_add_by_segments`. Automatic differentiation through `tf.image.crop_and_resize` is never used: its CPU gradient for the image has a data race,
-and its gradient for the boxes is serial.
+`_add_by_segments`. Automatic differentiation through `tf.image.crop_and_resize` is never used: its CPU gradient for the image has a data
+race, and its gradient for the boxes is serial.
 
 Reference: Zhu et al., "Deformable ConvNets v2", arXiv:1811.11168, eq. 1; mmdetection 1.0 `mmdet/ops/dcn` (CUDA kernels).
 """

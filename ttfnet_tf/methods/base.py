@@ -27,7 +27,9 @@ class Method:
     target_shapes: Mapping[str, tuple[int, ...]]  # of one image's targets, all float32; one is "heatmap" [h, w, C]
     normalizers: Callable[[Maps], Maps]  # targets -> counts [] that the losses are divided by; one is "num_centres"
     samples: Callable[[tf.Tensor, tf.Tensor, Maps], Maps]  # boxes, labels, targets -> counts [], see `targets_tf.sample_counts`
-    losses: Callable[..., Maps]  # (outputs, targets, **counts) -> "loss" [] and its parts; without counts those of the batch itself
+    # (outputs, targets, **counts) -> "loss" [] and its parts; without counts those of the batch itself. With train.jit_compile also
+    # static_shapes=True: no shape in it may depend on values, such as that of `tf.where(condition)`.
+    losses: Callable[..., Maps]
     loss_names: tuple[str, ...]  # the parts
     decode: Callable[[Maps], Maps]  # outputs -> "boxes" [B, K, 4] xyxy input pixels, "scores" [B, K] descending, "classes" [B, K]
     target_settings: Mapping[str, Any] | None  # keywords of `targets.paint_targets` that draw the targets; None if it does not draw them

@@ -103,6 +103,7 @@ def centernet_losses(
     offset_weight: float = 1.0,
     num_centres: tf.Tensor | None = None,
     weight_sum: tf.Tensor | None = None,
+    static_shapes: bool = False,
 ) -> dict[str, tf.Tensor]:
     """The training loss of a batch and its three parts.
 
@@ -114,24 +115,32 @@ def centernet_losses(
         num_centres: [] what the focal sum is divided by (by 1 if 0); None counts the centres of this batch.
         weight_sum: [] number of boxes; the L1 sums are divided by its double, for each has two numbers, plus 1e-4; None counts those of
             this batch.
+        static_shapes: computes every cell and adds 0 for those without a centre, which XLA can compile.
 
     Returns:
         "loss" [] and its parts "heatmap_loss", "size_loss", "offset_loss", with their factors.
     """
-    heatmap_sum, batch_centres = heatmap_focal_sum(outputs["heatmap"], maps["heatmap"])
+    heatmap_sum, batch_centres = heatmap_focal_sum(outputs["heatmap"], maps["heatmap"], sum_in_float64=static_shapes)
     num_centres = batch_centres if num_centres is None else num_centres
     weight_sum = tf.reduce_sum(maps["box_weight"]) if weight_sum is None else weight_sum
     grouped = tf.shape(maps["box_weight"])
-    owned = tf.where(maps["box_weight"] > 0)  # [n, 4] as image, row, column, group
-    corners = tf.gather_nd(tf.reshape(maps["box_target"], tf.concat([grouped, [4]], 0)), owned) / float(STRIDE)
-    size = tf.gather_nd(tf.reshape(outputs["size"], tf.concat([grouped, [2]], 0)), owned)
-    offset = tf.gather_nd(outputs["offset"], owned[:, :3])
-    true_size = corners[:, 2:] - corners[:, :2]
-    true_offset = (corners[:, :2] + corners[:, 2:]) / 2.0 - tf.cast(owned[:, 2:0:-1], tf.float32)
+    corners = tf.reshape(maps["box_target"], tf.concat([grouped, [4]], 0)) / float(STRIDE)
+    size, offset = tf.reshape(outputs["size"], tf.concat([grouped, [2]], 0)), outputs["offset"]
+    if static_shapes:
+        is_owned = maps["box_weight"][..., None] > 0  # [B, h, w, G, 1]
+        columns, rows = tf.meshgrid(tf.range(offset.shape[2]), tf.range(offset.shape[1]))
+        cell, offset = tf.stack([columns, rows], axis=-1)[:, :, None], offset[:, :, :, None]
+    else:
+        owned = tf.where(maps["box_weight"] > 0)  # [n, 4] as image, row, column, group
+        corners, size, offset = tf.gather_nd(corners, owned), tf.gather_nd(size, owned), tf.gather_nd(offset, owned[:, :3])
+        is_owned, cell = True, owned[:, 2:0:-1]  # [n, 2] x, y
+    size_error = tf.abs(size - (corners[..., 2:] - corners[..., :2]))
+    offset_error = tf.abs(offset - ((corners[..., :2] + corners[..., 2:]) / 2.0 - tf.cast(cell, tf.float32)))
+    size_sum, offset_sum = (tf.reduce_sum(tf.where(is_owned, error, 0.0)) for error in (size_error, offset_error))
     losses = {
         "heatmap_loss": heatmap_weight * heatmap_sum / tf.where(num_centres > 0, num_centres, 1.0),
-        "size_loss": size_weight * tf.reduce_sum(tf.abs(size - true_size)) / (2.0 * weight_sum + 1e-4),
-        "offset_loss": offset_weight * tf.reduce_sum(tf.abs(offset - true_offset)) / (2.0 * weight_sum + 1e-4),
+        "size_loss": size_weight * size_sum / (2.0 * weight_sum + 1e-4),
+        "offset_loss": offset_weight * offset_sum / (2.0 * weight_sum + 1e-4),
     }
     return {"loss": tf.add_n(list(losses.values())), **losses}
 

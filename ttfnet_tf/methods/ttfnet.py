@@ -107,6 +107,7 @@ def ttfnet_losses(
     box_weight: float = 5.0,
     num_centres: tf.Tensor | None = None,
     weight_sum: tf.Tensor | None = None,
+    static_shapes: bool = False,
 ) -> dict[str, tf.Tensor]:
     """The training loss of a batch and its two parts.
 
@@ -117,6 +118,7 @@ def ttfnet_losses(
         box_weight: factor of the box loss.
         num_centres: [] what the focal sum is divided by (by 1 if 0); None counts the centres of this batch.
         weight_sum: [] what the box sum is divided by (plus 1e-4); None adds up the box weights of this batch.
+        static_shapes: see `losses.box_giou_sum`.
 
     Returns:
         "loss" [] = "heatmap_loss" [] + "box_loss" [], both with their factor.
@@ -124,8 +126,8 @@ def ttfnet_losses(
     Raises:
         ValueError: if the shapes of outputs and targets differ, at trace time.
     """
-    heatmap_sum, batch_centres = heatmap_focal_sum(outputs["heatmap"], targets["heatmap"])
-    box_sum, batch_weight = box_giou_sum(outputs["box"], targets["box_target"], targets["box_weight"])
+    heatmap_sum, batch_centres = heatmap_focal_sum(outputs["heatmap"], targets["heatmap"], sum_in_float64=static_shapes)
+    box_sum, batch_weight = box_giou_sum(outputs["box"], targets["box_target"], targets["box_weight"], static_shapes=static_shapes)
     num_centres = batch_centres if num_centres is None else num_centres
     weight_sum = batch_weight if weight_sum is None else weight_sum
     heatmap_loss = heatmap_weight * heatmap_sum / tf.where(num_centres > 0, num_centres, 1.0)

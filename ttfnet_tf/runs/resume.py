@@ -25,12 +25,15 @@ FREE_KEYS = {
     "decode.score_threshold",
     "decode.top_k",
     "export.max_pixels",
+    "model.sampler",  # up to rounding, as devices
     "train.checkpoint_every",
+    "train.deterministic",
     "train.devices",
     "train.epochs",
     "train.explode_factor",  # a run that was not stopped by it has had no such step
     "train.on_divergence",
     "train.evaluate_every",
+    "train.jit_compile",
     "train.keep_checkpoints",
     "train.log_every",
     "train.profile_steps",

@@ -98,6 +98,8 @@ def train_function_of(config: Config, strategy: tf.distribute.Strategy, state: T
         normalizer=config.losses.normalizer,
         clip_norm=config.optim.clip_norm,
         restore_statistics=config.train.on_divergence == "skip",
+        jit_compile=config.train.jit_compile,
+        measures_wait=not config.train.deterministic,
         side_bias=side_bias_of(config, state.parameters),
     )
 

@@ -77,6 +77,16 @@ def _refuse_used_port(address: str, message: str) -> None:
             ) from None
 
 
+def make_deterministic() -> None:
+    """Lets TensorFlow use deterministic operations only, in this process from now on; call it before anything is computed."""
+    tf.config.experimental.enable_op_determinism()
+
+
+def is_not_deterministic(error: BaseException) -> bool:
+    """Whether an error of TensorFlow says that an operation has no deterministic form."""
+    return isinstance(error, tf.errors.UnimplementedError) and "determinis" in str(error).lower()
+
+
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes files: always, except for the later workers of a multi-worker run."""
     return (strategy.cluster_resolver.task_id or 0) == 0 if strategy.cluster_resolver else True

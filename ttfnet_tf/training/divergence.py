@@ -126,6 +126,7 @@ class DivergencePolicy:
 
     def __init__(self, policy: str, sentinel: Sentinel):
         self.policy, self.sentinel = policy, sentinel
+        self._counts_skips = policy == "skip"  # whether the count of skips in a row may be above 0; reading it waits for a GPU
 
     @property
     def counts(self) -> Counts:
@@ -138,6 +139,7 @@ class DivergencePolicy:
         counts = self.counts
         decision = decide(self.policy, in_a_row=counts.in_a_row + 1, was_computed=bad.metrics is not None)
         if not decision.ends_run:
+            self._counts_skips = self.policy == "skip"
             self.sentinel.in_a_row.assign(counts.in_a_row + 1)
             self.sentinel.left_out.assign(counts.skipped + 1)
         if decision is Decision.SKIP:
@@ -146,8 +148,9 @@ class DivergencePolicy:
 
     def after_good_steps(self) -> None:
         """A good step resets the count of skips in a row."""
-        if self.policy == "skip" and self.sentinel.in_a_row.numpy():
+        if self._counts_skips:
             self.sentinel.in_a_row.assign(0)
+            self._counts_skips = False
 
     def before_checkpoint(self) -> None:
         """A new checkpoint resets the count of rollbacks."""

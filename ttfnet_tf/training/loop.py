@@ -14,10 +14,11 @@ import numpy as np
 import tensorflow as tf
 
 from ttfnet_tf.data import pipeline
-from ttfnet_tf.errors import DivergenceError
+from ttfnet_tf.errors import DivergenceError, UserError
 from ttfnet_tf.evaluation.evaluate import EvaluationResult
 from ttfnet_tf.runs.checkpoint import CheckpointStore
 from ttfnet_tf.training.dead_sides import DeadSideWatch
+from ttfnet_tf.training.devices import is_not_deterministic
 from ttfnet_tf.training.divergence import BadStep, Decision, DivergencePolicy, message
 from ttfnet_tf.training.evaluator import Evaluator
 from ttfnet_tf.training.intervals import Intervals
@@ -36,6 +37,21 @@ class TrainingResult:
     finished: bool  # False when it was asked to stop; the same call resumes
     metrics: dict[str, float]  # of the last evaluation in this call, empty if there was none
     writes: bool  # whether this process writes the work directory; False for workers other than the chief
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of the training function."""
+
+    step: int  # its first step, from 0
+    rates: list[float]  # learning rate of each step
+    history: Mapping[str, np.ndarray]  # the first look at it may wait, see `step.StepHistory`
+    error: tf.errors.OpError | None = None  # with which it ended
+
+    @property
+    def end(self) -> int:
+        """Steps done after it."""
+        return self.step + len(self.rates)
 
 
 @dataclass
@@ -64,17 +80,30 @@ class TrainingLoop:
         with recorder, contextlib.closing(self.profile):
             data = self._data_from(step) if step < intervals.total_steps else None
             recorder.clock.restart(step)
-            while step < intervals.total_steps and not must_stop():
-                count = intervals.steps_in_call(step)
-                self.profile.before(step, count)
-                bad = self._call(data, step, count)
-                step += count
-                self.profile.after(step)
+            waiting: _Call | None = None  # the last one that began; its steps are not judged yet
+            while True:
+                goes_on = step < intervals.total_steps and not must_stop()
+                # The next call begins before the host reads the last one, so that a GPU does not wait for it. Should the last one hold a
+                # bad step, the next one changes nothing, because the sentinel stands still.
+                begun = self._begin(data, step) if goes_on else None
+                bad = None if waiting is None else self._judge(waiting)
+                if bad is None and begun is None and waiting is None:
+                    break
+                waiting = begun
+                if begun is not None:
+                    step = begun.end
+                    is_due = intervals.is_line(step) or intervals.is_epoch_end(step) or self.profile.is_on
+                    if bad is None and (is_due or begun.error is not None):
+                        bad, waiting = self._judge(begun), None
+                        self.profile.after(step)
                 if bad is not None:
+                    waiting = None
                     step = self._handle(bad)
                     data = self._data_from(step)
                     if step == self.store.saved_step:  # rolled back to where everything is logged and saved
                         continue
+                if waiting is not None:
+                    continue
                 if intervals.is_line(step):
                     recorder.line(step, self.state.window.means(), self.learning_rate(step - 1))
                     self.state.window.clear()
@@ -98,15 +127,30 @@ class TrainingLoop:
     def _data_from(self, step: int) -> Iterator:
         return iter(self.batches(step + self.policy.counts.data_offset))
 
-    def _call(self, data: Iterator, step: int, count: int) -> BadStep | None:
-        """Runs `count` steps; returns the first bad one, if any, after which nothing has changed."""
+    def _begin(self, data: Iterator, step: int) -> _Call:
+        """Starts the steps of the next call; on a GPU it returns before they are done."""
+        count = self.intervals.steps_in_call(step)
         rates = [self.learning_rate(s) for s in range(step, step + count)]
-        history: dict[str, np.ndarray] = {}
+        self.profile.before(step, count)
         try:
             with self.strategy.scope():
-                history = dict(self.train(data, rates, step))
+                return _Call(step, rates, self.train(data, rates, step))
+        except tf.errors.OpError as error:
+            return _Call(step, rates, {}, error)
+
+    def _judge(self, call: _Call) -> BadStep | None:
+        """Waits for a call and logs its good steps; returns the first bad one, if any, after which nothing has changed."""
+        step, rates, position = call.step, call.rates, None
+        history: dict[str, np.ndarray] = {}
+        try:
+            if call.error is not None:
+                raise call.error
+            history = dict(call.history)
             position = first_bad(history)
         except tf.errors.OpError as error:
+            if is_not_deterministic(error):
+                reason = str(error.message).splitlines()[0].rstrip(".")
+                raise UserError(f"train.deterministic=true: {reason}; set it to false, or train on the CPU") from None
             if not is_not_finite(error):
                 raise pipeline.reraise(error) from None
             position = int(self.state.sentinel.current_step.numpy()) - step
@@ -114,7 +158,7 @@ class TrainingLoop:
         if history:
             self._add_good_steps(step, rates[:position], {name: values[:position] for name, values in history.items()})
         if position is None:
-            self.recorder.progress(step + count, rates[-1])
+            self.recorder.progress(call.end, rates[-1])
             return None
         metrics = {name: float(history[name][position]) for name in self.state.window.names} if history else None
         loss_scale = 1.0 if self.state.loss_scale is None else float(self.state.loss_scale.value.numpy())

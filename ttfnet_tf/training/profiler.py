@@ -20,21 +20,21 @@ class ProfileWindow:
     def __init__(self, folder: Path, steps: Sequence[int], *, writes: bool = True):
         self._folder = folder
         self._first, self._last = steps if steps and writes else (0, -1)
-        self._is_on = False
+        self.is_on = False  # whether it is recording
 
     def before(self, step: int, count: int) -> None:
         """`count` steps are about to run after the `step` that are done."""
-        if not self._is_on and step < self._last and self._first <= step + count:
+        if not self.is_on and step < self._last and self._first <= step + count:
             tf.profiler.experimental.start(str(self._folder))
-            self._is_on = True
+            self.is_on = True
 
     def after(self, step: int) -> None:
         """`step` steps are done."""
-        if self._is_on and step >= self._last:
+        if self.is_on and step >= self._last:
             self.close()
 
     def close(self) -> None:
         """Ends a recording that is still running."""
-        if self._is_on:
+        if self.is_on:
             tf.profiler.experimental.stop()
-            self._is_on = False
+            self.is_on = False

@@ -24,7 +24,7 @@ from ttfnet_tf.runs.resume import config_of_begun_run, refuse_other_run
 from ttfnet_tf.runs.run_folder import Labels, RunFolder, data_fingerprint, flatten, make_work_directory
 from ttfnet_tf.training import build as training_build
 from ttfnet_tf.training.choose_precision import tensor_float_32
-from ttfnet_tf.training.devices import any_worker, build_strategy, is_chief
+from ttfnet_tf.training.devices import any_worker, build_strategy, is_chief, make_deterministic
 from ttfnet_tf.training.divergence import DivergencePolicy
 from ttfnet_tf.training.evaluator import Evaluator
 from ttfnet_tf.training.loop import TrainingLoop, TrainingResult
@@ -42,6 +42,8 @@ def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
     Raises:
         UserError: whatever the user can fix: data, settings, work directory, devices, divergence.
     """
+    if config.train.deterministic:
+        make_deterministic()
     strategy = build_strategy(config.train.strategy, config.train.devices)
     if config.train.batch_size % strategy.num_replicas_in_sync:
         raise UserError(f"train.batch_size={config.train.batch_size} must be a multiple of the {strategy.num_replicas_in_sync} replicas")

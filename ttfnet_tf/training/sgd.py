@@ -71,7 +71,15 @@ class ReferenceSGD(tf.Module):
             for name, p in parameters.items()
         }
 
-    def update(self, gradients: Sequence[tf.Tensor], lr: tf.Tensor, scale: tf.Tensor, proceed: tf.Tensor | None = None) -> None:
+    def update(
+        self,
+        gradients: Sequence[tf.Tensor],
+        lr: tf.Tensor,
+        scale: tf.Tensor,
+        proceed: tf.Tensor | None = None,
+        *,
+        jit_compile: bool = False,
+    ) -> None:
         """Applies one update; called in cross-replica context with gradients already summed over replicas.
 
         Args:
@@ -79,23 +87,23 @@ class ReferenceSGD(tf.Module):
             lr: [] learning rate before the bias rule.
             scale: [] factor on every gradient (clipping, loss scale).
             proceed: [] bool; where False nothing changes, whatever the gradients are (a bad step, or an overflow in mixed precision).
+            jit_compile: whether XLA compiles the update.
         """
-        extended = tf.distribute.get_strategy().extended
         momentum, one = self.momentum, 1.0
         if proceed is not None:
             # Four numbers keep buffer and parameter exactly, v = 1 v + 0 and p -= 0 v, without another pass over the gradients.
             lr, scale, momentum, one = (
                 tf.where(proceed, value, kept) for value, kept in ((lr, 0.0), (scale, 0.0), (self.momentum, 1.0), (1.0, 0.0))
             )
+        apply = tf.function(self._apply, autograph=False, jit_compile=True) if jit_compile else self._apply
+        tf.distribute.get_strategy().run(apply, args=(list(gradients), lr, scale, momentum, one))
+
+    def _apply(self, gradients, lr, scale, momentum, one):
+        """In replica context."""
         for parameter, buffer, gradient, (lr_multiplier, weight_decay) in zip(
             self.parameters, self.buffers.values(), gradients, self.rules
         ):
-            extended.update(
-                parameter,
-                _momentum_update,
-                args=(buffer, gradient, lr, scale, momentum, one),
-                kwargs={"lr_multiplier": lr_multiplier, "weight_decay": weight_decay},
-            )
+            _momentum_update(parameter, buffer, gradient, lr, scale, momentum, one, lr_multiplier=lr_multiplier, weight_decay=weight_decay)
 
 
 def _momentum_update(parameter, buffer, gradient, lr, scale, momentum, one, *, lr_multiplier, weight_decay):

@@ -18,6 +18,7 @@ from ttfnet_tf.methods.base import Method
 from ttfnet_tf.models.parameters import named_buffers
 from ttfnet_tf.training.dead_sides import idle_sides
 from ttfnet_tf.training.loss_scale import LEAST_SCALE
+from ttfnet_tf.training.sgd import ReferenceSGD
 from ttfnet_tf.training.state import TrainState
 
 # Means over the images of a batch: peaks of the heatmap, cells that regress a box, and the fraction (0..1) of the cells of the
@@ -54,6 +55,8 @@ class TrainStep:
         clip_norm: global L2 norm, 0 is off.
         restore_statistics: whether a bad step leaves the running statistics of normalisations as they were, too. That costs a copy in
             each step, and is needed only where a run continues after a bad step without going back to a checkpoint.
+        jit_compile: whether XLA compiles what each replica computes: targets, network, losses and gradients, and the update of
+            `ReferenceSGD`. The reductions between them, the verdict, averages and other optimizers stay plain operations.
         side_bias: position among the parameters of the bias that `dead_sides.idle_sides` looks at, None for heads without a ReLU.
 
     Raises:
@@ -69,6 +72,7 @@ class TrainStep:
         normalizer: str = "global",
         clip_norm: float = 35.0,
         restore_statistics: bool = False,
+        jit_compile: bool = False,
         side_bias: int | None = None,
     ):
         if normalizer not in ("global", "replica"):
@@ -80,6 +84,10 @@ class TrainStep:
         self.reduce_op = tf.distribute.ReduceOp.SUM if self.is_global else tf.distribute.ReduceOp.MEAN
         self.parameters = list(state.parameters.values())
         self.statistics = list(named_buffers(state.model).values()) if restore_statistics else []
+        if jit_compile:
+            self._targets, self._gradients = _compiled(self._targets), _compiled(self._gradients)
+        self.update_options = {"jit_compile": True} if jit_compile and isinstance(state.optimizer, ReferenceSGD) else {}
+        self.loss_options = {"static_shapes": True} if jit_compile else {}
         self.names = metric_names(method) + (() if state.sentinel is None else ("proceed", "idle_sides"))
 
     def __call__(self, batch: dict[str, tf.Tensor], lr: tf.Tensor, step: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -108,7 +116,7 @@ class TrainStep:
         metrics = {**losses, "gradient_norm": norm, **_sample_means(samples)}
 
         finite, good, proceed = self._verdict(step, metrics["loss"], norm, scale)
-        state.optimizer.update(gradients, lr, clip_scale(norm, self.clip_norm) / scale, proceed)
+        state.optimizer.update(gradients, lr, clip_scale(norm, self.clip_norm) / scale, proceed, **self.update_options)
         if self.statistics:
             run(self._restore_statistics, args=(good, statistics))
         if state.average is not None:
@@ -136,7 +144,7 @@ class TrainStep:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.parameters)
             outputs = self.state.model(image, training=True)  # float32 in every precision
-            losses = self.method.losses(outputs, targets, **counts)
+            losses = self.method.losses(outputs, targets, **counts, **self.loss_options)
             scaled_loss = losses["loss"] * scale
         return losses, tape.gradient(scaled_loss, self.parameters)
 
@@ -185,6 +193,17 @@ class TrainStep:
         return self.strategy.experimental_local_results(value)[0]
 
 
+def _compiled(function):
+    """The function by XLA, for one replica."""
+    compiled = tf.function(function, autograph=False, jit_compile=True)
+
+    def call(*args):
+        # What a function returns has no device; TensorFlow would reduce such tensors one after the other.
+        return tf.nest.map_structure(tf.identity, compiled(*args))
+
+    return call
+
+
 def _sample_means(counts):
     """`SAMPLE_NAMES` from counts of the whole batch."""
     return {
@@ -223,8 +242,13 @@ class StepHistory(Mapping[str, np.ndarray]):
         return len(self._names)
 
 
-def build_train_function(strategy: tf.distribute.Strategy, state: TrainState, method: Method, **options) -> Callable:
-    """A compiled function that runs as many steps as it gets learning rates; arguments as for `TrainStep`.
+def build_train_function(
+    strategy: tf.distribute.Strategy, state: TrainState, method: Method, *, measures_wait: bool = True, **options
+) -> Callable:
+    """A compiled function that runs as many steps as it gets learning rates; other arguments as for `TrainStep`.
+
+    Args:
+        measures_wait: False for deterministic operations, which may not look at the time: "data_seconds" is 0.
 
     Returns:
         train(iterator, learning_rates [n], first_step) -> `StepHistory` of what `TrainStep` returns, and of "data_seconds": how long each
@@ -234,6 +258,8 @@ def build_train_function(strategy: tf.distribute.Strategy, state: TrainState, me
     names = (*train_step.names, "data_seconds")
 
     def next_batch(iterator):
+        if not measures_wait:
+            return next(iterator), tf.zeros([])
         start = tf.timestamp()
         with tf.control_dependencies([start]):
             batch = next(iterator)

@@ -84,8 +84,8 @@ class TrainStep:
         self.reduce_op = tf.distribute.ReduceOp.SUM if self.is_global else tf.distribute.ReduceOp.MEAN
         self.parameters = list(state.parameters.values())
         self.statistics = list(named_buffers(state.model).values()) if restore_statistics else []
-        if jit_compile:
-            self._targets, self._gradients = _compiled(self._targets), _compiled(self._gradients)
+        as_it_is, by_xla = (self._targets, self._gradients), (_compiled(self._targets), _compiled(self._gradients))
+        self.draw, self.differentiate = by_xla if jit_compile else as_it_is
         self.update_options = {"jit_compile": True} if jit_compile and isinstance(state.optimizer, ReferenceSGD) else {}
         self.loss_options = {"static_shapes": True} if jit_compile else {}
         self.names = metric_names(method) + (() if state.sentinel is None else ("proceed", "idle_sides"))
@@ -107,10 +107,10 @@ class TrainStep:
         statistics = run(self._read_statistics) if self.statistics else None
         scale = tf.ones([]) if state.loss_scale is None else tf.identity(state.loss_scale.value)
 
-        targets, counts, samples = run(self._targets, args=(batch,))
+        targets, counts, samples = run(self.draw, args=(batch,))
         # Without counts, the losses take those of their replica.
         counts, samples = self._sums(counts if self.is_global else {}, samples)
-        losses, gradients = run(self._gradients, args=(batch["image"], targets, counts, scale))
+        losses, gradients = run(self.differentiate, args=(batch["image"], targets, counts, scale))
         losses, gradients = self._reduce(losses, gradients)
         norm = self._first(run(tf.linalg.global_norm, args=(gradients,))) / scale
         metrics = {**losses, "gradient_norm": norm, **_sample_means(samples)}

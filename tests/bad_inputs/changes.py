@@ -81,6 +81,7 @@ def folder(name):
 
 def replace_file(path, content):
     """Another file in its place: those of the run are links to one copy."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)

@@ -40,6 +40,11 @@ OUTPUTS = {
         "out/m/model_fp32.tflite",
         "was not written by ttfnet export; name another folder",
     ),
+    ("export", "--triton"): (
+        "export run --out models --name m --format onnx --triton out",
+        "out/m/config.pbtxt",
+        "was not written by ttfnet export; name another folder with --triton",
+    ),
     ("serve-client", "--out"): ("serve-client m images --out out", "out/detections.json", "was not written by serve-client"),
     ("weights", "--out"): ("weights w.npz --config a.yaml --out out/x.npz", "out/x.npz", "was not written by ttfnet weights; name another"),
     ("weights", "--report"): (
@@ -209,6 +214,7 @@ WRITES_ITSELF = {
     "export/saved_model.py": "assets in a temporary folder",
     "inference/bulk/job.py": "a shard, whose name says host and process: workers of several machines share the folder",
     "inference/bulk/records.py": "that shard",
+    "export/triton.py": "into a folder of files.py",
     "inference/predict_images.py": "encodes the drawing that files.py writes",
     "inference/drawings.py": "a list that grows by lines",
     "inference/video/writer.py": "a video and its record grow while they are written",

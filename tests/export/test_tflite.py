@@ -254,7 +254,7 @@ def test_other_representative_images_are_refused(run, tmp_path, images):
 
 
 def test_unknown_precision(run, tmp_path):
-    with pytest.raises(UserError, match="'int4' is unknown; choose fp32, fp16, dynamic, int8"):
+    with pytest.raises(UserError, match="'int4' of a TFLite file is unknown; choose fp32, fp16, dynamic, int8"):
         export_tflite(run, tmp_path, precision="int4")
 
 

@@ -83,6 +83,8 @@ WITHOUT_TENSORFLOW = (
     "inference.draw",
     "inference.exported_model",
     "inference.image_files",
+    "inference.onnx_metadata",
+    "inference.onnx_predictor",
     "inference.predict_images",
     "inference.tflite_metadata",
     "inference.tflite_predictor",
@@ -110,7 +112,10 @@ WITHOUT_TENSORFLOW = (
     "weights.files",
 )
 # No longer developed, or extras: imported when they are used.
-IMPORTED_WHEN_USED = ("tensorflow_addons", "keras_cv", "tensorflow_serving", "apache_beam", "ray", "pyspark", "pyarrow")
+IMPORTED_WHEN_USED = (
+    *("tensorflow_addons", "keras_cv", "tensorflow_serving", "apache_beam", "ray", "pyspark", "pyarrow"),
+    *("onnx", "onnxruntime", "openvino", "tf2onnx"),
+)
 # Each of these is about one such package, and is itself imported when that is used.
 ABOUT_ONE_PACKAGE = ("integrations.beam", "integrations.ray_data", "integrations.spark")
 

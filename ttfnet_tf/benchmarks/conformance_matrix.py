@@ -7,8 +7,9 @@ AP and the differences to the checkpoint's boxes and scores come from `evaluate`
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,15 @@ from typing import Any
 from ttfnet_tf import build
 from ttfnet_tf.benchmarks.box_differences import differences
 from ttfnet_tf.benchmarks.stages import processor
-from ttfnet_tf.benchmarks.timing import time_in_turn
+from ttfnet_tf.benchmarks.timing import by_runtime, time_in_turn
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.evaluate import EvaluationResult, check_classes, evaluate
 from ttfnet_tf.export import model_card
 from ttfnet_tf.files import write_json, write_text
+from ttfnet_tf.inference import onnx_metadata, tflite_metadata
 from ttfnet_tf.inference.exported_model import CARD, find_exported
 from ttfnet_tf.inference.predictor import predict_function
-from ttfnet_tf.inference.tflite_metadata import read_card, replace_files
 from ttfnet_tf.progress import ProgressMeter
 from ttfnet_tf.runs.checkpoint import LoadedRun
 
@@ -60,7 +61,7 @@ def conformance_matrix(
     Args:
         run: from `checkpoint.load_run`, with the settings that the models were exported with.
         source: what `run` was loaded from; a process of its own loads it again to time it.
-        models: name -> version folder of a SavedModel, or .tflite file.
+        models: name -> version folder of a SavedModel, .tflite or .onnx file; the latter has a row for each runtime.
         split: the images, see `validation_images`.
         threads, repeats, runtime: see `timing.time_in_turn`.
 
@@ -69,9 +70,17 @@ def conformance_matrix(
         AP75, megabytes, milliseconds: [10th percentile, median, 90th]}], the checkpoint first; the other rows also have compared,
         matched, corners and scores of `box_differences.Differences`.
     """
-    results = _evaluate_all(run, models, split)
+    models, runtimes = by_runtime(models)
+    results = _evaluate_all(run, models, runtimes, split)
     with ProgressMeter("time", repeats, images_per_step=2 * len(results)) as meter:
-        times = time_in_turn({CHECKPOINT: source, **models}, threads=threads, repeats=repeats, runtime=runtime, on_round=meter.update)
+        times = time_in_turn(
+            {CHECKPOINT: source, **models},
+            threads=threads,
+            repeats=repeats,
+            runtime=runtime,
+            onnx_runtimes=runtimes,
+            on_round=meter.update,
+        )
     sizes = {CHECKPOINT: _weights_megabytes(run), **{name: megabytes(path) for name, path in models.items()}}
     rows = []
     for name, result in results.items():
@@ -93,16 +102,17 @@ def conformance_matrix(
         "image_size": list(run.config.data.image_size),
         "compared_from": COMPARED_FROM,
         "rows": rows,
-        **conditions(threads=threads, repeats=repeats, runtime=runtime),
+        **conditions(threads=threads, repeats=repeats, runtime=runtime, onnx_runtimes=runtimes.values()),
     }
 
 
-def _evaluate_all(run: LoadedRun, models: Mapping[str, Path], split: CocoSplit) -> dict[str, EvaluationResult]:
+def _evaluate_all(run: LoadedRun, models: Mapping[str, Path], runtimes: Mapping[str, str], split: CocoSplit) -> dict[str, EvaluationResult]:
     """Evaluates the checkpoint and every model on the split; name -> result, the checkpoint first."""
     size, batch_size = run.config.data.size, min(8, len(split.images))
     decode = build.method_of(run.config, len(run.labels.class_names)).decode
     predictors = {CHECKPOINT: lambda: predict_function(run.model, decode, image_size=size, batch_size=batch_size, weights="constants")}
-    predictors |= {name: lambda path=path: _exported(path).predict_function(batch_size) for name, path in models.items()}
+    for name, path in models.items():
+        predictors[name] = functools.partial(_exported(path).predict_function, batch_size, runtime=runtimes.get(name))
     results = {}
     with ProgressMeter("evaluate", len(split.images) * len(predictors)) as meter:
         for name, make in predictors.items():
@@ -120,7 +130,7 @@ def _evaluate_all(run: LoadedRun, models: Mapping[str, Path], split: CocoSplit) 
     return results
 
 
-def conditions(*, threads: int, repeats: int, runtime: str) -> dict[str, Any]:
+def conditions(*, threads: int, repeats: int, runtime: str, onnx_runtimes: Iterable[str] = ()) -> dict[str, Any]:
     """What the times depend on, to be stored with them."""
     package = _RUNTIME_PACKAGES[runtime]
     return {
@@ -128,6 +138,7 @@ def conditions(*, threads: int, repeats: int, runtime: str) -> dict[str, Any]:
         "threads": threads,
         "repeats": repeats,
         "runtime": f"{package} {metadata.version(package)}",
+        "onnx_runtimes": [f"{name} {metadata.version(name)}" for name in dict.fromkeys(onnx_runtimes)],
     }
 
 
@@ -145,7 +156,8 @@ def write_matrix(matrix: dict[str, Any], folder: Path, models: Mapping[str, Path
     """
     for path in models.values():
         if path.is_file():
-            replace_files(path, _card_texts({**read_card(path), "matrix": matrix}))
+            attached = onnx_metadata if path.suffix == ".onnx" else tflite_metadata
+            attached.replace_files(path, _card_texts({**attached.read_card(path), "matrix": matrix}))
         else:
             for name, text in _card_texts({**_exported(path).card, "matrix": matrix}).items():
                 write_text(path / "assets" / name, text)

@@ -23,6 +23,8 @@ import numpy as np
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.exported_model import find_exported
+from ttfnet_tf.inference.onnx_predictor import RUNTIMES as ONNX_RUNTIMES
+from ttfnet_tf.inference.onnx_predictor import OnnxPredictor, installed_runtimes
 from ttfnet_tf.inference.tflite_predictor import RUNTIMES, interpreter_class
 
 WARM_UP = 3  # calls that optimise the graph, pack weights and fill caches
@@ -62,12 +64,32 @@ def installed_runtime(name: str | None) -> str:
     return name or best_runtime()
 
 
+def by_runtime(models: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, str]]:
+    """The models with each .onnx file once for every runtime that is installed, and the runtime of each of these by name.
+
+    Args:
+        models: name -> path.
+
+    Raises:
+        UserError: no runtime is installed for an .onnx file.
+    """
+    forms, runtimes = {}, {}
+    for name, path in models.items():
+        for runtime in installed_runtimes(path) if path.suffix == ".onnx" else [None]:
+            row = f"{name}, {runtime}" if runtime else name
+            forms[row] = path
+            if runtime:
+                runtimes[row] = runtime
+    return forms, runtimes
+
+
 def time_in_turn(
     models: Mapping[str, str | Path],
     *,
     threads: int,
     repeats: int,
     runtime: str = "tensorflow",
+    onnx_runtimes: Mapping[str, str] | None = None,
     on_round: Callable[[int], None] | None = None,
 ) -> dict[str, Times]:
     """Times every model on an image of noise of its input size, from the image in memory to boxes.
@@ -75,10 +97,11 @@ def time_in_turn(
     A round calls each model twice and counts the second call: the first brings its weights back into the cache.
 
     Args:
-        models: name -> work directory or checkpoint of a run, SavedModel, or .tflite file.
+        models: name -> work directory or checkpoint of a run, SavedModel, .tflite or .onnx file.
         threads: of each process.
         repeats: rounds.
         runtime: of .tflite files, one of `tflite_predictor.RUNTIMES`.
+        onnx_runtimes: name -> runtime of each .onnx file, see `by_runtime`.
         on_round: called with the number of finished rounds.
 
     Returns:
@@ -91,7 +114,7 @@ def time_in_turn(
         processes = {}
         for name, model in models.items():
             # One after the other: together they would load more slowly and need more memory.
-            processes[name] = stack.enter_context(_Process(model, threads=threads, runtime=runtime))
+            processes[name] = stack.enter_context(_Process(model, threads=threads, runtime=(onnx_runtimes or {}).get(name, runtime)))
         times: dict[str, list[float]] = {name: [] for name in models}
         for done in range(1, repeats + 1):
             for name, process in processes.items():
@@ -159,6 +182,10 @@ def _call_of(model: str, threads: int, runtime: str) -> Callable[[], object]:
     """A function that detects on one image; for a SavedModel the signature `preprocessed`, whose work is that of the other forms."""
     exported = find_exported(model)
     random = np.random.default_rng(0)
+    if exported is not None and exported.path.suffix == ".onnx":
+        detect = OnnxPredictor(exported.path, runtime=runtime, num_threads=threads).run
+        image = random.integers(0, 256, (1, *exported.image_size, 3), np.uint8)
+        return lambda: detect(image)
     if exported is not None and exported.path.is_file():
         interpreter = interpreter_class(runtime)(str(exported.path), num_threads=threads)
         run, image = interpreter.get_signature_runner("serving_default"), random.integers(0, 256, (1, *exported.image_size, 3), np.uint8)
@@ -187,8 +214,8 @@ def _call_of(model: str, threads: int, runtime: str) -> Callable[[], object]:
 def main(argv: list[str]) -> None:
     """The program of one process; its arguments are MODEL THREADS RUNTIME."""
     model, threads, runtime = argv
-    if runtime not in RUNTIMES:
-        raise ValueError(f"runtime must be one of {RUNTIMES}, received {runtime!r}")
+    if runtime not in RUNTIMES + ONNX_RUNTIMES:
+        raise ValueError(f"runtime must be one of {RUNTIMES + ONNX_RUNTIMES}, received {runtime!r}")
     try:
         call = _call_of(model, int(threads), runtime)
     except UserError as error:

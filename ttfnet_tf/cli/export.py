@@ -1,4 +1,4 @@
-"""`ttfnet export`: writes a run as SavedModel or as TFLite, and measures what each form costs."""
+"""`ttfnet export`: writes a run as SavedModel, as TFLite or as ONNX, and measures what each form costs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ttfnet_tf.cli.options import add_overwrite, positive, refuse_other_keys
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.config import load_stored
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.export.forms import ALL_PRECISIONS, FORMATS, PRECISIONS, forms_of
+from ttfnet_tf.export.forms import ALL_PRECISIONS, FORMATS, PRECISIONS, check_installed, forms_of, installed_formats
 from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.inference.tflite_predictor import RUNTIMES
 from ttfnet_tf.json_text import read_json
@@ -29,24 +29,26 @@ def add_to(verbs) -> None:
         verbs,
         "export",
         run,
-        "a run as SavedModel for TensorFlow Serving, or as TFLite",
+        "a run as SavedModel for TensorFlow Serving, as TFLite or as ONNX",
         "key=value",
         description="Writes a trained run as a model that other programs load.",
         epilog="Settings follow as key=value, e.g. decode.score_threshold=0.05; docs/export.md says more.",
         examples=(
             "ttfnet export runs/demo --out models",
             "ttfnet export runs/demo --out models --format tflite --precision fp32 int8",
+            "ttfnet export runs/demo --out models --format onnx --triton triton_models",
             "ttfnet export runs/demo --out models --precision bf16",
             "ttfnet export runs/demo --out models --matrix",
         ),
     )
     verb.add_argument("run", metavar="RUN", help="work directory of a training run, or one checkpoint in it")
     verb.add_argument("--out", metavar="DIR", required=True, help="folder of models; DIR/NAME/VERSION is written")
-    verb.add_argument("--format", nargs="+", choices=FORMATS, help="default saved_model; with --matrix both")
+    verb.add_argument("--format", nargs="+", choices=FORMATS, help="default saved_model; with --matrix all that are installed")
     verb.add_argument("--name", metavar="NAME", help="of the model; default the name of the work directory")
-    verb.add_argument("--version", type=int, metavar="N", help="of the SavedModel; default the next free number")
+    verb.add_argument("--version", type=int, metavar="N", help="of the SavedModel, and in --triton; default the next free number")
+    verb.add_argument("--triton", metavar="DIR", help="also write a model repository of the Triton server around each ONNX file")
     add_overwrite(verb)
-    help_precision = "fp32 and bf16 of a SavedModel; fp32, fp16, dynamic and int8 of TFLite; default fp32, with --matrix all"
+    help_precision = "SavedModel: fp32, bf16; TFLite: fp32, fp16, dynamic, int8; ONNX: fp32, fp16, int8; default fp32, with --matrix all"
     verb.add_argument("--precision", nargs="+", choices=ALL_PRECISIONS, help=help_precision)
     matrix = verb.add_argument_group("matrix", "AP, boxes, time and size of each exported form, as a table and in the model cards")
     matrix.add_argument("--matrix", action="store_true", help="compare the exported models with the checkpoint, on data.val")
@@ -67,11 +69,13 @@ def run(args: argparse.Namespace) -> None:
     threads, repeats = positive(args.threads, "--threads"), positive(args.repeats, "--repeats")
     limit = None if args.limit is None else positive(args.limit, "--limit")
     name, out = args.name or folder.resolve().name, Path(args.out)
-    formats = args.format or (FORMATS if args.matrix else FORMATS[:1])
+    formats = args.format or (installed_formats() if args.matrix else FORMATS[:1])
     every = [precision for precision in ALL_PRECISIONS if any(precision in PRECISIONS[one] for one in formats)]
     forms = forms_of(formats, args.precision or (every if args.matrix else ["fp32"]))
-    files = [f"model_{precision}.tflite" for one, precision in forms if one == "tflite"]
+    files = [f"model_{precision}.{one}" for one, precision in forms if one != "saved_model"]
     _check_output(out / name, [*files, *(("matrix.json", "matrix.md") if args.matrix else ())], args.overwrite)
+    _check_triton(args, name, forms)
+    check_installed(forms)
 
     from ttfnet_tf.progress import working
 
@@ -100,8 +104,25 @@ def _check_output(folder: Path, names: Sequence[str], overwrite: bool) -> None:
 
     hint = "name another folder with --out, or add --overwrite"
     for name in names:
-        is_own = _is_model if name.endswith(".tflite") else _is_beside_matrix
+        is_own = _is_model if name.endswith((".tflite", ".onnx")) else _is_beside_matrix
         refuse_to_overwrite(folder / name, "ttfnet export", overwrite=overwrite, is_own=is_own, hint=hint)
+
+
+def _check_triton(args, name: str, forms: Sequence[tuple[str, str]]) -> None:
+    """Raises UserError if --triton has no ONNX file to write, or would replace a configuration of others."""
+    if not args.triton:
+        return
+    precisions = [precision for form, precision in forms if form == "onnx"]
+    if not precisions:
+        raise UserError("--triton: writes ONNX files; add --format onnx")
+    for precision in precisions:
+        config = Path(args.triton) / _triton_name(name, precision) / "config.pbtxt"
+        hint = "name another folder with --triton, or add --overwrite"
+        refuse_to_overwrite(config, "ttfnet export", overwrite=args.overwrite, hint=hint)
+
+
+def _triton_name(name: str, precision: str) -> str:
+    return name if precision == "fp32" else f"{name}_{precision}"
 
 
 def _is_model(file: Path) -> bool:
@@ -131,11 +152,23 @@ def _export(loaded, args, name: str, out: Path, forms: Sequence[tuple[str, str]]
 
                 path = export_saved_model(loaded, out, name=name, version=args.version, precision=precision)
             print(f"{path}: SavedModel of {args.run}, {precision}, step {loaded.step}; serve {path.parent} as {path.parent.name}")
-        else:
+        elif form == "tflite":
             with working(f"converting to TFLite, {precision}"):
                 from ttfnet_tf.export.tflite import export_tflite
 
                 path = export_tflite(loaded, out / name, precision=precision)
             print(f"{path}: TFLite, {precision}")
+        else:
+            with working(f"converting to ONNX, {precision}"):
+                from ttfnet_tf.export.onnx_model import export_onnx
+
+                path = export_onnx(loaded, out / name, precision=precision)
+            print(f"{path}: ONNX, {precision}")
+            if args.triton:
+                from ttfnet_tf.export.triton import write_model
+
+                model = _triton_name(name, precision)
+                folder = write_model(path, Path(args.triton), name=model, version=args.version, overwrite=args.overwrite)
+                print(f"{folder}: for Triton; tritonserver --model-repository {args.triton}")
         written["saved_model" if (form, precision) == ("saved_model", "fp32") else f"{form} {precision}"] = path
     return written

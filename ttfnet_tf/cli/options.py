@@ -12,7 +12,7 @@ from ttfnet_tf.errors import UserError
 if TYPE_CHECKING:
     from ttfnet_tf.config import Config
 
-RUN_HELP = "work directory, one checkpoint such as runs/x/checkpoints/step-370, an exported SavedModel or a .tflite file"
+RUN_HELP = "work directory, one checkpoint such as runs/x/checkpoints/step-370, an exported SavedModel, a .tflite or an .onnx file"
 CONFIG_HELP = "YAML file with settings; default the built-in ones"
 
 

@@ -33,7 +33,7 @@ def model_card(
     Args:
         run: what is exported, with the settings that the graph was built with.
         name: of the model.
-        kind: `saved_model` or `tflite`.
+        kind: `saved_model`, `tflite` or `onnx`.
         inputs: signature -> a line about its input.
         version: number of the version folder.
         precision: of weights and arithmetic.
@@ -111,6 +111,7 @@ def markdown(card: dict[str, Any]) -> str:
 def matrix_table(matrix: dict[str, Any]) -> str:
     """A conformance matrix as Markdown, see `benchmarks.conformance_matrix`."""
     height, width = matrix["image_size"]
+    of_onnx = f" Those of .onnx files: {', '.join(matrix['onnx_runtimes'])}." if matrix.get("onnx_runtimes") else ""
     lines = [
         "| Model | AP | AP50 | AP75 | Corners: max, median difference, px | Scores: max, median difference | Matched | ms per image | MB |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -130,7 +131,7 @@ def matrix_table(matrix: dict[str, Any]) -> str:
         f"{matrix['compared_from']:g} is compared with the model's detection of the same class that overlaps it most (IoU of .5 or more), "
         f"in pixels of the {width} x {height} input. Time is the median (10th .. 90th percentile) of {matrix['repeats']} calls, from an "
         f"image in memory to boxes; the models take turns, each in its own process with {matrix['threads']} threads. Runtime of .tflite "
-        f"files: {matrix['runtime']}. Machine: {matrix['machine']}. The MB of the checkpoint are those of its weights.",
+        f"files: {matrix['runtime']}.{of_onnx} Machine: {matrix['machine']}. The MB of the checkpoint are those of its weights.",
     ]
     return "\n".join(lines) + "\n"
 

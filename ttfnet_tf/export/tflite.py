@@ -100,7 +100,7 @@ def _serving_function(run: LoadedRun):
 
     @tf.function(input_signature=[tf.TensorSpec([1, height, width, 3], tf.uint8, name="image")], autograph=False)
     def serve(image):
-        with tf.name_scope("network"), _gather_sampling(run.model):
+        with tf.name_scope("network"), gather_sampling(run.model):
             maps = run.model(image, training=False)
         with tf.name_scope("decode"):
             threshold = run.config.decode.score_threshold
@@ -110,7 +110,7 @@ def _serving_function(run: LoadedRun):
 
 
 @contextlib.contextmanager
-def _gather_sampling(model: keras.Model) -> Iterator[None]:
+def gather_sampling(model: keras.Model) -> Iterator[None]:
     """Traces deformable convolutions with gathers: TFLite has no crop_and_resize."""
     layers = [module for module in model.submodules if isinstance(module, DeformableConv2D)]
     before = [layer.sampler for layer in layers]

@@ -90,9 +90,9 @@ def convert_int8(saved_model: str, run: LoadedRun, images: list[np.ndarray]) -> 
     # The quantiser identifies operations by the names of their outputs in the float model.
     float_model = tf.lite.TFLiteConverter.from_saved_model(saved_model).convert()
     names = [tensor["name"] for tensor in interpreter_class("tensorflow")(model_content=float_model).get_tensor_details()]
-    stays_float = _stays_float(run)
+    keeps = stays_float(run)
     options = tf.lite.experimental.QuantizationDebugOptions(
-        denylisted_ops=_NEVER_INT8, denylisted_nodes=[name for name in names if stays_float(name)]
+        denylisted_ops=_NEVER_INT8, denylisted_nodes=[name for name in names if keeps(name)]
     )
     converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
     converter.representative_dataset = lambda: ([image] for image in images)
@@ -102,19 +102,19 @@ def convert_int8(saved_model: str, run: LoadedRun, images: list[np.ndarray]) -> 
     return _without_needless_rounding(debugger.get_nondebug_quantized_model())
 
 
-def _stays_float(run: LoadedRun) -> Callable[[str], bool]:
+def stays_float(run: LoadedRun) -> Callable[[str], bool]:
     """A function that returns whether the tensor of a name stays float32."""
     method = METHODS[run.config.model.method]
     sampling = tuple(f"/{module.name}/" for module in run.model.submodules if isinstance(module, DeformableConv2D))
     scales = tuple(f"/{name}/" for name in ("normalization", *method.float_layers))
     head_end = re.compile(f"{method.last_layers()}/")  # "bbox_head.hm.2/", not "bbox_head.hm.0.conv/"
 
-    def stays_float(name: str) -> bool:
+    def stays(name: str) -> bool:
         if not name.startswith("network/") or any(scale in name for scale in scales) or head_end.search(name):
             return True
         return any(scope in name for scope in sampling) and "/project/" not in name
 
-    return stays_float
+    return stays
 
 
 def _without_needless_rounding(content: bytes) -> bytes:

@@ -75,7 +75,7 @@ class Detector:
         """Loads a run (its best checkpoint, else the latest), one checkpoint of it, or an exported model.
 
         Args:
-            run: e.g. `runs/my_run`, `runs/my_run/checkpoints/step-370`, `models/my_run`, `models/my_run/3` or a .tflite file.
+            run: e.g. `runs/my_run`, `runs/my_run/checkpoints/step-370`, `models/my_run`, `models/my_run/3`, a .tflite or an .onnx file.
             score_threshold: only scores above it are returned; evaluation uses 0.01, for looking at images 0.3 and more is usual.
             class_thresholds: class name -> threshold in place of `score_threshold`.
 

@@ -1,4 +1,5 @@
-"""Exported models and their cards: evaluation, prediction and the Python API take a SavedModel or a .tflite file like a run.
+"""Exported models and their cards: evaluation, prediction and the Python API take a SavedModel, a .tflite or an .onnx file
+like a run.
 
 TensorFlow is imported when a model is loaded, so that a command can look for a card first.
 """
@@ -21,7 +22,7 @@ CARD = "model_card.json"  # among the assets of a SavedModel
 class ExportedModel:
     """An exported model with its card."""
 
-    path: Path  # version folder of a SavedModel, or .tflite file
+    path: Path  # version folder of a SavedModel, .tflite or .onnx file
     card: dict[str, Any]  # see `export.model_card.model_card`
 
     @property
@@ -49,21 +50,28 @@ class ExportedModel:
         """Training step of the weights."""
         return self.card["training"]["step"]
 
-    def predict_function(self, batch_size: int) -> Callable:
+    def predict_function(self, batch_size: int, *, runtime: str | None = None) -> Callable:
         """Loads the model as a function like that of `predictor.predict_function`.
 
         Args:
             batch_size: images of one call; a .tflite file takes them one after the other.
+            runtime: of an .onnx file, one of `onnx_predictor.RUNTIMES`; None: the first that is installed.
 
         Returns:
             Function of uint8 [batch_size, H, W, 3] of the input size -> "boxes" [B, K, 4] xyxy input pixels, "scores" [B, K]
             descending, 0 beyond the detections, "classes" [B, K] 0-based; all tensors.
 
         Raises:
-            UserError: the model cannot be loaded.
+            UserError: the model cannot be loaded, or no runtime for it is installed.
         """
+        if self.path.suffix == ".onnx":
+            from ttfnet_tf.inference.onnx_predictor import OnnxPredictor
+
+            return _with_tensors(OnnxPredictor(self.path, runtime=runtime))
         if self.path.is_file():
-            return _tflite(self.path)
+            from ttfnet_tf.inference.tflite_predictor import TFLitePredictor
+
+            return _with_tensors(TFLitePredictor(self.path))
         from ttfnet_tf.inference.saved_model_predictor import SavedModelPredictor
 
         return SavedModelPredictor(self.path, image_size=self.image_size, category_ids=self.category_ids)
@@ -73,16 +81,20 @@ def find_exported(path: str | Path) -> ExportedModel | None:
     """The exported model at a path; None where there is something else, such as a run.
 
     Args:
-        path: version folder of a SavedModel, folder of versions (the highest counts), or .tflite file.
+        path: version folder of a SavedModel, folder of versions (the highest counts), .tflite or .onnx file.
 
     Raises:
-        UserError: there is an exported model, but its card is missing.
+        UserError: there is an exported model, but its card is missing; an .onnx file cannot be read.
     """
     path = Path(path)
     if path.suffix == ".tflite":
         from ttfnet_tf.inference.tflite_metadata import read_card as read_card_of_tflite
 
         return ExportedModel(path, read_card_of_tflite(path))
+    if path.suffix == ".onnx":
+        from ttfnet_tf.inference.onnx_metadata import read_card as read_card_of_onnx
+
+        return ExportedModel(path, read_card_of_onnx(path))
     for folder in (path, *_versions(path)):
         if (folder / "saved_model.pb").is_file():
             return ExportedModel(folder, read_card(folder / "assets" / CARD))
@@ -107,10 +119,8 @@ def _versions(path: Path) -> list[Path]:
     return sorted(found, key=lambda folder: int(folder.name), reverse=True)
 
 
-def _tflite(file: Path) -> Callable:
+def _with_tensors(predict: Callable) -> Callable:
+    """The function with tensors in place of arrays."""
     import tensorflow as tf
 
-    from ttfnet_tf.inference.tflite_predictor import TFLitePredictor
-
-    predict = TFLitePredictor(file)
     return lambda images: {name: tf.convert_to_tensor(value) for name, value in predict(images).items()}

@@ -180,7 +180,7 @@ def sync_folder(folder: Path) -> None:
         sync_file(folder)
 
 
-def cannot_write(path: Path, error: OSError) -> UserError:
+def cannot_write(path: object, error: OSError) -> UserError:
     """The error for a file that could not be written."""
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     advice = "free some space, then start the same command again" if is_full else "name another folder"

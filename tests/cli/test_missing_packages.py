@@ -9,6 +9,14 @@ from PIL import Image
 from ttfnet_tf import cli
 
 CASES = {
+    "s3fs": (
+        "train configs/demo.yaml --work-dir s3://bucket/run",
+        "s3://bucket/run: needs s3fs, which is not installed; pip install 'ttfnet-tf[s3]'",
+    ),
+    "gcsfs": (
+        "evaluate gs://bucket/run",
+        "gs://bucket/run: needs gcsfs, which is not installed; pip install 'ttfnet-tf[gs]'",
+    ),
     "keras_cv": (
         "benchmark size configs/demo.yaml model.backbone=keras_cv/csp_darknet_s",
         "model.backbone=keras_cv/...: needs keras_cv, which is not installed; pip install 'keras-cv>=0.9,<0.10'",

@@ -18,6 +18,7 @@ LAYERS = (
         "json_parts",
         "plain_text",
         "files",
+        "locations",
         "outputs",
         "progress",
         "keras2",

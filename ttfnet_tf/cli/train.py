@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.config import load_config
+from ttfnet_tf.locations import is_url, location
 from ttfnet_tf.recipes import recipes
 
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     config = load_config(args.config, args.rest)
     from ttfnet_tf.progress import working
 
-    work_dir = Path(args.work_dir or Path("runs") / Path(args.config).stem)
+    work_dir = location(args.work_dir or Path("runs") / Path(args.config).stem)
     if config.model.pretrained and not (work_dir / "config.yaml").exists():  # a run that resumes does not read them
         from ttfnet_tf.weights.files import refuse_damaged
 
@@ -60,4 +61,8 @@ def run(args: argparse.Namespace) -> None:
     if config.train.report and result.writes:
         from ttfnet_tf.report.write_report import write_report
 
-        print(f"written: {write_report([work_dir])}")
+        report = write_report([work_dir])
+        if is_url(work_dir):
+            (work_dir / report.name).upload(report)
+            report = work_dir / report.name
+        print(f"written: {report}")

@@ -24,7 +24,9 @@ from ttfnet_tf.data.annotated_images import AnnotatedImage, AnnotatedImages
 from ttfnet_tf.data.box_rules import REASONS, USED, reasons_to_drop
 from ttfnet_tf.data.coco_arrays import CocoArrays, read_coco_arrays
 from ttfnet_tf.data.packed import PackedFolder, is_packed, open_packed
+from ttfnet_tf.data.staging import staged
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.locations import RemotePath, location
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,9 @@ class CocoSplit:
         """Images whose file does not exist; each file is looked for once, when this is first asked."""
         if self.packed is not None:
             return [self.images[index] for index in np.flatnonzero(self.packed.positions(self.images.names) < 0)]
+        if isinstance(self.images.folder, RemotePath):
+            there = self.images.folder.known_files()
+            return [self.images[index] for index, name in enumerate(self.images.names) if os.path.normpath(name) not in there]
         return [self.images[index] for index in range(len(self.images)) if not os.path.isfile(self.images.file(index))]
 
     def summary(self) -> str:
@@ -136,8 +141,10 @@ def _read_files(annotations: str | Path, images: str | Path, key: str) -> tuple[
         raise UserError(f"{key}.annotations is empty; name a COCO instances JSON")
     if not str(images):
         raise UserError(f"{key}.images is empty; name the folder of the images of {annotations}")
-    annotations, images = Path(annotations), Path(images)
-    coco = read_coco_arrays(annotations)
-    if not images.is_dir():
-        raise UserError(f"{images}: is not a folder; set {key}.images to the folder of the images of {annotations}")
-    return annotations, open_packed(images) if is_packed(images) else images, coco
+    file, folder = location(annotations), location(images)
+    coco = read_coco_arrays(file)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is not a folder; set {key}.images to the folder of the images of {annotations}")
+    if is_packed(folder):
+        folder = open_packed(staged(folder) if isinstance(folder, RemotePath) else folder)
+    return file, folder, coco

@@ -17,6 +17,7 @@ import numpy as np
 from ttfnet_tf.data.coco_file import LARGEST_CATEGORY, read_bytes, read_content
 from ttfnet_tf.data.file_names import file_name_fault
 from ttfnet_tf.json_parts import read_in_parts
+from ttfnet_tf.locations import location
 
 _LARGEST = 2**53
 _BOM = b"\xef\xbb\xbf"
@@ -45,13 +46,13 @@ def read_coco_arrays(path: str | Path) -> CocoArrays:
     Raises:
         UserError: the file cannot be read or is not a COCO instances file; names the id or the position of the wrong entry.
     """
-    path = Path(path)
-    data = read_bytes(path)
+    file = location(path)
+    data = read_bytes(file)
     try:
         content = read_in_parts(data.removeprefix(_BOM), {"images": _images, "annotations": _annotations})
         return _joined(content["images"], content.get("annotations", []), _categories(content["categories"]))
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
-        content = read_content(path, data)
+        content = read_content(file, data)
     categories = [(one["id"], one["name"]) for one in content["categories"]]
     return _joined([_images(content["images"])], [_annotations(content["annotations"])], categories)
 

@@ -14,6 +14,7 @@ from ttfnet_tf.data.box_rules import is_flag
 from ttfnet_tf.data.file_names import file_name_fault
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.json_text import NotJson, is_integer, is_number, parse_json, short_json
+from ttfnet_tf.locations import location
 
 LARGEST_CATEGORY = 2**31 - 1  # detections hold category ids as int32
 
@@ -26,8 +27,8 @@ def read_coco(path: str | Path) -> COCO:
     Raises:
         UserError: the file cannot be read or is not a COCO instances file; names the id or the position of the wrong entry.
     """
-    path = Path(path)
-    content = read_content(path, read_bytes(path))
+    file = location(path)
+    content = read_content(file, read_bytes(file))
     for annotation in content["annotations"]:
         if annotation["id"] == 0:
             annotation["id"] = 1 + max(a["id"] for a in content["annotations"])

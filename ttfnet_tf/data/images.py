@@ -40,6 +40,7 @@ from PIL import (
 from ttfnet_tf.data import image_headers as headers
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import MAX_PIXELS
+from ttfnet_tf.locations import is_url, location
 
 # Errors only: OpenCV's notes on videos and cameras would stand beside our line. Set at import, because the level belongs to the process.
 # OpenCV 4.13 moved the two functions of the level.
@@ -145,8 +146,9 @@ def read_image_file(path: str | Path, name: str | None = None) -> bytes:
     """
     name = name or str(path)
     try:
-        if hasattr(path, "read_bytes") and not isinstance(path, Path):  # not a file of its own, such as an image of a packed folder
-            return path.read_bytes()
+        if is_url(path) or not isinstance(path, (str, Path)):  # not a file of its own, such as an image of a packed folder
+            source: Any = location(path) if is_url(path) else path
+            return _limited(source.read_bytes(), name)
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # a pipe would be waited for, a device has no end
             raise UserError(f"{name}: is not a regular file")
@@ -157,6 +159,12 @@ def read_image_file(path: str | Path, name: str | None = None) -> bytes:
         raise UserError(f"{name}: cannot be read ({error.strerror})") from None
     except ValueError:  # a NUL
         raise UserError(f"{name!r}: is not a file name") from None
+
+
+def _limited(data: bytes, name: str) -> bytes:
+    if len(data) > MAX_BYTES:
+        raise UserError(f"{name}: has {len(data)} bytes; images may have up to {MAX_BYTES}")
+    return data
 
 
 def _contents(source: str | Path | bytes, name: str | None) -> tuple[bytes, str]:

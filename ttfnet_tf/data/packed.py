@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.json_text import is_integer, read_json
+from ttfnet_tf.json_text import is_integer, parse_json
+from ttfnet_tf.locations import RemotePath, location
 
 INDEX, ANNOTATIONS = "index.json", "annotations.json"
 WRITER = "ttfnet data pack"
@@ -98,7 +99,7 @@ class PackedFolder:
         for shard in index["shards"]:
             self.shards.append(self.path / shard["file"])
             check_size(self.shards[-1], shard["bytes"])
-            for row in read_rows(self.shards[-1], shard["images"]):
+            for row in read_rows(self.path, shard["file"], shard["images"]):
                 self._positions[row[0]] = len(numbers)
                 numbers.append((len(self.shards) - 1, *row[1:]))
         self.table = np.array(numbers, np.int64).reshape(-1, len(FIELDS))
@@ -140,23 +141,23 @@ class PackedFolder:
             yield PackedImage(self, names[position], position)
 
 
-def is_packed(path: str | Path) -> bool:
+def is_packed(path: str | Path | RemotePath) -> bool:
     """Whether a folder is one that `ttfnet data pack` has written."""
     try:
-        return (Path(path) / INDEX).is_file() and _is_ours(read_json(Path(path) / INDEX))
+        return _is_ours(parse_json((location(path) / INDEX).read_bytes()))
     except (OSError, ValueError):
         return False
 
 
-def read_index(folder: Path) -> dict[str, Any]:
-    """index.json of a packed folder.
+def read_index(folder: Any, name: str = INDEX) -> dict[str, Any]:
+    """index.json of a packed folder, a path or a URL; it may still have another name.
 
     Raises:
         UserError: it is missing, damaged or of a later version.
     """
-    file = folder / INDEX
+    file = folder / name
     try:
-        index = read_json(file)
+        index = parse_json(file.read_bytes())
     except (OSError, ValueError):
         raise UserError(f"{file}: is missing or damaged; pack the images again into another folder") from None
     if not _is_ours(index):
@@ -172,21 +173,26 @@ def read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def read_rows(shard: Path, count: int) -> list[list]:
-    """The rows of a shard's images, in its order.
+def read_rows(folder: Any, shard: str, count: int) -> list[list]:
+    """The rows of a shard's images, in its order; `folder` is a path or a URL.
 
     Raises:
         UserError: the file is missing or damaged.
     """
-    file = shard.with_suffix(".json")
+    file = folder / list_of(shard)
     try:
-        content = read_json(file)
+        content = parse_json(file.read_bytes())
         rows = content["images"]
         if content["fields"] != list(FIELDS) or len(rows) != count or not all(map(_is_row, rows)):
             raise ValueError
     except (OSError, ValueError, TypeError, KeyError):
-        raise UserError(f"{file}: is missing or damaged; delete it and {shard.name}, and run the same ttfnet data pack again") from None
+        raise UserError(f"{file}: is missing or damaged; delete it and {shard}, and run the same ttfnet data pack again") from None
     return rows
+
+
+def list_of(shard: str) -> str:
+    """The name of the file beside a shard that says where its images are."""
+    return f"{shard.removesuffix('.tfrecord')}.json"
 
 
 def _is_row(row: Any) -> bool:

@@ -10,8 +10,11 @@ all are there. The same command after a kill keeps the complete shards and goes 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import errno
 import hashlib
 import os
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,10 +27,11 @@ import tensorflow as tf
 
 from ttfnet_tf.data.coco_file import read_coco
 from ttfnet_tf.data.images import read_image_file, read_with_header, turn
-from ttfnet_tf.data.packed import ANNOTATIONS, FIELDS, INDEX, VERSION, WRITER, is_packed, read_index, read_rows
+from ttfnet_tf.data.packed import ANNOTATIONS, FIELDS, INDEX, VERSION, WRITER, is_packed, list_of, read_index, read_rows
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.files import cannot_write, new_file_by_name, remove_left_over, write_bytes, write_json
-from ttfnet_tf.json_text import read_json
+from ttfnet_tf.files import cannot_write, new_file_by_name, remove_left_over, write_bytes
+from ttfnet_tf.json_text import json_text, parse_json
+from ttfnet_tf.locations import RemotePath, location
 from ttfnet_tf.outputs import is_same, marked
 
 SHARD_BYTES = 256 << 20
@@ -39,7 +43,7 @@ _TURNS = range(2, 9)  # EXIF orientations that change something
 class Packed:
     """What `pack` has done."""
 
-    folder: Path
+    folder: Any  # path or URL
     images: int
     shards: int
     kept: int  # shards of an earlier call
@@ -78,7 +82,7 @@ def pack(
     """Packs all images of an annotation file; goes on where an earlier call was killed.
 
     Args:
-        annotations: COCO instances JSON.
+        annotations: COCO instances JSON; a path or a URL, as the next two.
         images: folder that the file names in it are relative to.
         out: the folder, new, empty, or of an earlier call with the same arguments.
         shards: number of shards; by default as many as `shard_bytes` asks for.
@@ -90,32 +94,31 @@ def pack(
     Raises:
         UserError: the annotations are wrong, an image is missing or broken, or `out` holds something else.
     """
-    annotations, images, out = Path(annotations), Path(images), Path(out)
-    coco = read_coco(annotations)
-    if is_same(images, out):
-        raise UserError(f"{out}: holds the images; name another folder with --out")
+    source, folder, target = location(annotations), location(images), location(out)
+    coco = read_coco(source)
+    if folder == target or is_same(folder, target):
+        raise UserError(f"{target}: holds the images; name another folder with --out")
     entries = list({entry["file_name"]: entry for entry in coco.dataset["images"]}.values())
-    sizes = [_size_of(images / entry["file_name"], entry) for entry in entries]
+    sizes = _sizes_of(folder, entries)
     count = min(shards or max(1, round(sum(sizes) / shard_bytes)), len(entries))
     bounds = [len(entries) * k // count for k in range(count + 1)]
     parts = [entries[start:end] for start, end in zip(bounds, bounds[1:])]
-    content = annotations.read_bytes()
+    content = source.read_bytes()
     plan = _plan(content, coco, parts)
-    _begin(out, plan, content)
+    _begin(target, plan, content)
     on_start(len(entries))
     kept, recoded, done = 0, 0, 0
     with concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         for shard, part in zip(plan["shards"], parts):
-            file = out / shard["file"]
-            if file.exists():
+            if (target / shard["file"]).exists():
                 kept, done = kept + 1, done + len(part)
-                recoded += _recoded(file)
+                recoded += _recoded(target, shard["file"])
                 on_image(done)
             else:
-                for stored in _write_shard(file, pool, images, part, _boxes_of(coco, part)):
+                for stored in _write_shard(target, shard["file"], pool, folder, part, _boxes_of(coco, part)):
                     done, recoded = done + 1, recoded + stored.is_recoded
                     on_image(done)
-    return _finish(out, plan, kept=kept, recoded=recoded)
+    return _finish(target, plan, kept=kept, recoded=recoded)
 
 
 def _plan(content: bytes, coco: Any, parts: Sequence[Sequence[dict]]) -> dict[str, Any]:
@@ -132,14 +135,17 @@ def _plan(content: bytes, coco: Any, parts: Sequence[Sequence[dict]]) -> dict[st
     return marked(WRITER, index)
 
 
-def _begin(out: Path, plan: dict[str, Any], annotations: bytes) -> None:
+def _begin(out: Any, plan: dict[str, Any], annotations: bytes) -> None:
     """Makes the folder, or sees that it is the one of this plan."""
     try:
-        if out.exists() and not out.is_dir():
-            raise UserError(f"{out}: is a file; name a folder")
-        out.mkdir(parents=True, exist_ok=True)
-        remove_left_over(out, again=True)
-        others = sorted(name for name in os.listdir(out) if name != ".lock")
+        if isinstance(out, RemotePath):
+            others = sorted(out.files())
+        else:
+            if out.exists() and not out.is_dir():
+                raise UserError(f"{out}: is a file; name a folder")
+            out.mkdir(parents=True, exist_ok=True)
+            remove_left_over(out, again=True)
+            others = sorted(os.listdir(out))
     except OSError as error:
         raise cannot_write(out, error) from None
     if is_packed(out):
@@ -150,15 +156,26 @@ def _begin(out: Path, plan: dict[str, Any], annotations: bytes) -> None:
                 f"{out}: holds another pack (other annotations, or another number of shards); name another folder, or delete it"
             )
         if _fingerprint_of(out / ANNOTATIONS) != plan["annotations"]["sha256"]:  # killed before it was written
-            write_bytes(out / ANNOTATIONS, annotations)
+            _write(out / ANNOTATIONS, annotations)
         return
     if others:
         raise UserError(f"{out}: holds other files, such as {others[0]}; name a new or empty folder")
-    write_json(out / INDEX, plan)
-    write_bytes(out / ANNOTATIONS, annotations)
+    _write(out / INDEX, json_text(plan).encode())
+    _write(out / ANNOTATIONS, annotations)
 
 
-def _fingerprint_of(file: Path) -> str | None:
+def _write(file: Any, content: bytes) -> None:
+    """Writes a file or an object; it is there complete or not at all."""
+    if not isinstance(file, RemotePath):
+        write_bytes(file, content)
+        return
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise cannot_write(file, error) from None
+
+
+def _fingerprint_of(file: Any) -> str | None:
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError:
@@ -169,23 +186,23 @@ def _layout(index: dict[str, Any]) -> list[tuple[str, int]]:
     return [(shard["file"], shard["images"]) for shard in index["shards"]]
 
 
-def _finish(out: Path, plan: dict[str, Any], *, kept: int, recoded: int) -> Packed:
+def _finish(out: Any, plan: dict[str, Any], *, kept: int, recoded: int) -> Packed:
     """Writes index.json again, which makes the folder complete."""
-    size = 0
+    sizes = out.files() if isinstance(out, RemotePath) else {file.name: file.stat().st_size for file in out.iterdir()}
     for shard in plan["shards"]:
-        read_rows(out / shard["file"], shard["images"])
-        shard["bytes"] = (out / shard["file"]).stat().st_size
-        size += shard["bytes"]
-    write_json(out / INDEX, {**plan, "complete": True})
+        read_rows(out, shard["file"], shard["images"])
+        shard["bytes"] = sizes[shard["file"]]
+    size = sum(shard["bytes"] for shard in plan["shards"])
+    _write(out / INDEX, json_text({**plan, "complete": True}).encode())
     return Packed(out, plan["images"], len(plan["shards"]), kept, recoded, size)
 
 
 def _write_shard(
-    file: Path, pool: concurrent.futures.Executor, images: Path, part: Sequence[dict], boxes: Sequence[list[dict]]
+    out: Any, name: str, pool: concurrent.futures.Executor, images: Any, part: Sequence[dict], boxes: Sequence[list[dict]]
 ) -> Iterator[_Stored]:
     """Writes one shard and the list of its images; yields each image when it is written."""
     rows, place, recoded = [], 0, 0
-    with new_file_by_name(file) as temporary:
+    with _new_shard(out / name) as temporary:
         try:
             with tf.io.TFRecordWriter(str(temporary)) as writer:
                 for stored, annotations in zip(pool.map(lambda entry: _stored(images / entry["file_name"], entry), part), boxes):
@@ -198,24 +215,56 @@ def _write_shard(
                     recoded += stored.is_recoded
                     yield stored
         except tf.errors.OpError as error:
-            raise UserError(f"{file}: cannot be written ({error.message})") from None
+            raise UserError(f"{out / name}: cannot be written ({error.message})") from None
         # Before the shard: one that has its name has its list.
-        write_json(file.with_suffix(".json"), marked(WRITER, {"fields": FIELDS, "recoded": recoded, "images": rows}))
+        content = marked(WRITER, {"fields": FIELDS, "recoded": recoded, "images": rows})
+        _write(out / list_of(name), json_text(content).encode())
 
 
-def _recoded(shard: Path) -> int:
+@contextlib.contextmanager
+def _new_shard(file: Any) -> Iterator[Path]:
+    """A local name to write to; what lies there becomes `file`, which is a path or a URL, when the block ends without an error."""
+    if not isinstance(file, RemotePath):
+        with new_file_by_name(file) as temporary:
+            yield temporary
+        return
+    with tempfile.TemporaryDirectory(prefix="ttfnet-pack-") as folder:
+        temporary = Path(folder, file.name)
+        yield temporary
+        try:
+            file.upload(temporary)
+        except OSError as error:
+            raise cannot_write(file, error) from None
+
+
+def _recoded(out: Any, shard: str) -> int:
     """Number of images of a shard that are stored as PNG though their file was something else."""
-    return int(read_json(shard.with_suffix(".json")).get("recoded", 0))
+    return int(parse_json((out / list_of(shard)).read_bytes()).get("recoded", 0))
 
 
-def _size_of(file: Path, entry: dict) -> int:
-    try:
-        return os.stat(file).st_size
-    except OSError as error:
-        raise UserError(f"{file} (image id {entry['id']}): cannot be read ({error.strerror}); check the images folder") from None
+def _sizes_of(images: Any, entries: Sequence[dict]) -> list[int]:
+    """Bytes of every image file.
+
+    Raises:
+        UserError: one is missing.
+    """
+    sizes = []
+    for entry in entries:
+        file = images / entry["file_name"]
+        try:
+            if isinstance(images, RemotePath):
+                known = images.known_files()
+                if (name := os.path.normpath(entry["file_name"])) not in known:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+                sizes.append(known[name])
+            else:
+                sizes.append(os.stat(file).st_size)
+        except OSError as error:
+            raise UserError(f"{file} (image id {entry['id']}): cannot be read ({error.strerror}); check the images folder") from None
+    return sizes
 
 
-def _stored(file: Path, entry: dict) -> _Stored:
+def _stored(file: Any, entry: dict) -> _Stored:
     """Reads one image and finds the form in which TensorFlow decodes it to the reader's pixels."""
     name = f"{file} (image id {entry['id']})"
     try:

@@ -14,6 +14,8 @@ from typing import Any
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.card import checked_card
 from ttfnet_tf.json_text import read_json
+from ttfnet_tf.locations import is_url
+from ttfnet_tf.runs.remote_run import fetched
 
 CARD = "model_card.json"  # among the assets of a SavedModel
 
@@ -86,7 +88,7 @@ def find_exported(path: str | Path) -> ExportedModel | None:
     Raises:
         UserError: there is an exported model, but its card is missing; an .onnx file cannot be read.
     """
-    path = Path(path)
+    path = fetched(str(path)) if is_url(path) else Path(path)
     if path.suffix == ".tflite":
         from ttfnet_tf.inference.tflite_metadata import read_card as read_card_of_tflite
 

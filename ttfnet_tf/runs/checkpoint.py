@@ -20,10 +20,12 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import remove, temporary_path, write_json
 from ttfnet_tf.json_text import integer, number, read_json
 from ttfnet_tf.keras2 import keras
+from ttfnet_tf.locations import is_url
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.runs import checkpoint_files
 from ttfnet_tf.runs.checkpoint_files import step_of
 from ttfnet_tf.runs.moving_average import MovingAverage
+from ttfnet_tf.runs.remote_run import fetched
 from ttfnet_tf.runs.run_folder import Labels, read_config, read_labels
 
 
@@ -37,16 +39,25 @@ class CheckpointStore:
         state: everything that a run needs to resume, by name; "model" is the network.
         keep: number of latest checkpoints to keep.
         writes: False for workers other than the chief.
+        on_saved: called after each checkpoint.
 
     Attributes:
         saved_step: of the newest checkpoint, once it was restored or written.
     """
 
-    def __init__(self, folder: Path, state: Mapping[str, tf.Module], *, keep: int, writes: bool = True):
+    def __init__(
+        self,
+        folder: Path,
+        state: Mapping[str, tf.Module],
+        *,
+        keep: int,
+        writes: bool = True,
+        on_saved: Callable[[], object] = lambda: None,
+    ):
         self.folder = folder
         self.writes = writes
         self.saved_step: int | None = None
-        self._keep = keep
+        self._keep, self._on_saved = keep, on_saved
         self._model = state["model"]
         self._checkpoint = tf.train.Checkpoint(**state)
 
@@ -93,6 +104,7 @@ class CheckpointStore:
         except (tf.errors.OpError, OSError) as error:
             raise _cannot_save(prefix, error) from None
         self.saved_step = step
+        self._on_saved()
 
     def save_if_best(self, model: keras.Model, step: int, average_precision: float) -> bool:
         """Keeps `model` as `checkpoints/best/` if no earlier evaluation had a higher AP; the earliest of equals stays.
@@ -150,7 +162,7 @@ def load_run(path: str | Path, *, image_size: tuple[int, int] | None = None) -> 
     Raises:
         UserError: there is no run or no checkpoint, or one that does not fit the settings beside it.
     """
-    folder, prefix = locate(Path(path))
+    folder, prefix = locate(fetched(str(path)) if is_url(path) else Path(path))
     config, labels = read_config(folder), read_labels(folder)
     if image_size is not None:
         config = with_value(config, "data.image_size", list(image_size))

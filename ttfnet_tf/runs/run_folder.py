@@ -24,7 +24,9 @@ from ttfnet_tf.config import Config, dump_config, load_stored
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import cannot_write, remove, remove_left_over, sync_file, sync_folder, write_json, write_text
 from ttfnet_tf.json_text import is_integer, is_number, json_text, parse_json, read_json, short_json
+from ttfnet_tf.locations import is_url, location
 from ttfnet_tf.runs.environment import environment
+from ttfnet_tf.runs.remote_run import fetched
 
 _MARK = "# Written by ttfnet: the complete settings of this run."
 _WRITTEN = ("labels.json", "environment.json", "data.json", "metrics.jsonl")  # after config.yaml
@@ -167,6 +169,8 @@ def data_fingerprint(annotations: str | Path) -> str | None:
     """SHA-256 of an annotation file; None if it cannot be read."""
     digest = hashlib.sha256()
     try:
+        if is_url(annotations):
+            return hashlib.sha256(location(annotations).read_bytes()).hexdigest()
         with open(annotations, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
@@ -189,7 +193,7 @@ def work_directory(run: str | Path) -> Path:
     Raises:
         UserError: there is nothing, or nothing that training has written.
     """
-    path = Path(run)
+    path = fetched(str(run)) if is_url(run) else Path(run)
     for folder in (path, path.parent.parent, path.parent.parent.parent):
         if (folder / "config.yaml").is_file():
             return folder

@@ -20,6 +20,7 @@ from ttfnet_tf.inspect import run_images
 from ttfnet_tf.inspect.show import microscope_of
 from ttfnet_tf.runs.checkpoint import CheckpointStore
 from ttfnet_tf.runs.lock import RunLock
+from ttfnet_tf.runs.remote_run import LocalRun, local_work_directory
 from ttfnet_tf.runs.resume import config_of_begun_run, refuse_other_run
 from ttfnet_tf.runs.run_folder import Labels, RunFolder, data_fingerprint, flatten, make_work_directory
 from ttfnet_tf.training import build as training_build
@@ -50,14 +51,35 @@ def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
     train_split, val_split = _load_splits(config)
     labels = Labels(tuple(train_split.class_names), tuple(train_split.category_ids))
     fingerprint = data_fingerprint(train_split.annotations)
+    with local_work_directory(work_dir, writes=is_chief(strategy)) as run:
+        return _train(config, work_dir, run, strategy, (train_split, val_split), labels, fingerprint)
+
+
+def _train(
+    config: Config,
+    work_dir: str | Path,
+    run: LocalRun,
+    strategy: tf.distribute.Strategy,
+    splits: tuple[CocoSplit, CocoSplit | None],
+    labels: Labels,
+    fingerprint: str | None,
+) -> TrainingResult:
+    """Trains in the folder of `run`; messages name `work_dir`."""
+    train_split, val_split = splits
     if is_chief(strategy):
-        make_work_directory(Path(work_dir))
-    with RunLock(Path(work_dir), holds=is_chief(strategy)), StopRequest() as stop, tensor_float_32(config.train.tf32):
-        config, precision = training_build.with_precision(config, strategy, config_of_begun_run(work_dir))
-        note = refuse_other_run(work_dir, config, labels, fingerprint)
-        folder = RunFolder(work_dir, config, labels, fingerprint=fingerprint, writes=is_chief(strategy))
+        make_work_directory(run.folder)
+    with RunLock(run.folder, holds=is_chief(strategy)), StopRequest() as stop, tensor_float_32(config.train.tf32):
+        config, precision = training_build.with_precision(config, strategy, config_of_begun_run(run.folder))
+        note = refuse_other_run(run.folder, config, labels, fingerprint)
+        folder = RunFolder(run.folder, config, labels, fingerprint=fingerprint, writes=is_chief(strategy))
         state = training_build.state_of(config, strategy, train_split.num_classes)
-        store = CheckpointStore(folder.path / "checkpoints", state.objects(), keep=config.train.keep_checkpoints, writes=folder.writes)
+        store = CheckpointStore(
+            folder.path / "checkpoints",
+            state.objects(),
+            keep=config.train.keep_checkpoints,
+            writes=folder.writes,
+            on_saved=run.upload,
+        )
         say = print if folder.writes else _say_nothing
         for line in (precision, note):
             if line is not None:
@@ -68,10 +90,10 @@ def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
         _introduce(config, train_split, val_split, say)
         if step is None:
             _initialise(config, state, say)
-        loop = _build_loop(config, strategy, folder, (train_split, val_split), state, store)
+        loop = _build_loop(config, strategy, folder, splits, state, store)
         if step is not None:
             state.window.from_variable()
-            say(f"{folder.path}: resumes at step {step} of {loop.intervals.total_steps}")
+            say(f"{work_dir}: resumes at step {step} of {loop.intervals.total_steps}")
         elif config.train.on_divergence == "rollback":
             loop.save(0)  # something to roll back to
         return loop.run(step or 0, _must_stop(strategy, stop, agree=config.train.strategy == "multi_worker"))

@@ -174,7 +174,7 @@ def test_the_lock_of_a_process_that_ended_is_taken_over(bucket, hurry, host):
     import socket
 
     content = {"host": host or socket.gethostname(), "process": 2**22 + 1, "since": "2026-01-01"}
-    (bucket / "run" / ".lock").write_bytes(json.dumps(content).encode())
+    (bucket / "run" / ".lock").put(json.dumps(content).encode())
     with remote_run.local_work_directory(str(bucket / "run"), writes=True):
         assert json.loads((bucket / "run" / ".lock").read_bytes())["process"] == os.getpid()
 
@@ -190,7 +190,7 @@ def test_a_run_on_a_store_is_fetched_to_be_read(bucket):
 
 def _write_remote(folder, files):
     for name, text in files.items():
-        (folder / name).write_bytes(text.encode())
+        (folder / name).put(text.encode())
 
 
 def test_a_store_that_fails_stops_in_one_line(bucket, monkeypatch):

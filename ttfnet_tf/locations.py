@@ -117,7 +117,7 @@ class RemotePath:
         """
         return self._done(self._system.cat_file, self.url)
 
-    def write_bytes(self, content: bytes) -> None:
+    def put(self, content: bytes) -> None:
         """Writes an object; it appears complete or not at all.
 
         Raises:

@@ -170,7 +170,7 @@ def _write(file: Any, content: bytes) -> None:
         write_bytes(file, content)
         return
     try:
-        file.write_bytes(content)
+        file.put(content)
     except OSError as error:
         raise cannot_write(file, error) from None
 

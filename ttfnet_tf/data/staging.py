@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ttfnet_tf.data.packed import ANNOTATIONS, INDEX, list_of, read_index
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.files import new_file_by_name, remove_left_over
+from ttfnet_tf.files import new_file_by_name, remove_left_over, write_bytes
 from ttfnet_tf.locations import RemotePath, copy_of
 from ttfnet_tf.progress import ProgressMeter
 
@@ -43,8 +43,7 @@ def staged(remote: RemotePath) -> Path:
 
 def _copy(remote: RemotePath, folder: Path, content: bytes) -> None:
     aside = folder / f"new-{INDEX}"
-    with new_file_by_name(aside) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(aside, content)
     index = read_index(folder, aside.name)
     if not index.get("complete"):
         raise UserError(f"{remote}: is not packed to the end; run the same ttfnet data pack again")

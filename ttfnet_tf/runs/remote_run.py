@@ -210,7 +210,7 @@ class _Lock:
         return True
 
     def _write(self) -> None:
-        self._object.write_bytes(json_text({**self._content, "written": time.time()}).encode())
+        self._object.put(json_text({**self._content, "written": time.time()}).encode())
 
     def _write_again(self) -> None:
         while not self._ended.wait(WRITTEN_EVERY):

@@ -33,4 +33,4 @@ def resize_boxes(boxes: np.ndarray, from_size: tuple[int, int], to_size: tuple[i
     scale_x, scale_y = width / from_size[1], height / from_size[0]
     scaled = np.asarray(boxes, np.float32) * np.array([scale_x, scale_y, scale_x, scale_y], np.float32)
     limit = np.array([width - 1, height - 1, width - 1, height - 1], np.float32)
-    return np.clip(scaled, 0, limit)
+    return np.minimum(np.maximum(scaled, np.float32(0)), limit)  # faster than np.clip for a few boxes

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ttfnet_tf.data.transforms import flip, image_rng, random_flip, resize
+from ttfnet_tf.data.augment import Augmentation, augment_image
+from ttfnet_tf.data.transforms import flip, image_rng, new_pixels, resize, scratch_pixels
 
 
 def test_flip_moves_column_x_to_last_minus_x():
@@ -64,10 +65,11 @@ def test_resize_without_boxes_and_to_the_same_size():
 
 
 def test_random_flip_depends_on_its_arguments_alone():
-    image, boxes = np.arange(6, dtype=np.uint8).reshape(1, 2, 3), np.zeros((0, 4), np.float32)
+    image, boxes, labels = np.arange(6, dtype=np.uint8).reshape(1, 2, 3), np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
 
     def flipped(seed, epoch, index, probability=0.5):
-        return bool(random_flip(image, boxes, probability, image_rng(seed, epoch, index))[0][0, 0, 0] == 3)
+        changed, _, _ = augment_image(image, boxes, labels, (1, 2), Augmentation(flip=probability), image_rng(seed, epoch, index))
+        return bool(changed[0, 0, 0] == 3)
 
     first = [flipped(1, 0, index) for index in range(200)]
     assert first == [flipped(1, 0, index) for index in range(200)]
@@ -76,3 +78,31 @@ def test_random_flip_depends_on_its_arguments_alone():
     assert 70 < sum(first) < 130  # 4 standard deviations about 100
     assert not any(flipped(1, 0, index, probability=0) for index in range(50))
     assert all(flipped(1, 0, index, probability=1) for index in range(50))
+
+
+def test_results_are_written_where_they_are_wanted():
+    image, boxes = np.random.default_rng(0).integers(0, 255, (30, 20, 3), np.uint8), np.array([[1, 2, 3, 4]], np.float32)
+    out, mirrored = new_pixels((16, 24)), new_pixels((16, 24))
+    resized, _ = resize(image, boxes, (16, 24), out=out)
+    flipped, _ = flip(resized, boxes, out=mirrored)
+    assert resized is out
+    assert flipped is mirrored
+    np.testing.assert_array_equal(flipped[:, ::-1], cv2.resize(image, (24, 16)))
+
+
+def test_new_pixels_are_aligned_and_never_shared():
+    arrays = [new_pixels((7, 5)) for _ in range(20)]
+    assert all(pixels.ctypes.data % 64 == 0 and pixels.shape == (7, 5, 3) and pixels.flags.c_contiguous for pixels in arrays)
+    assert not any(np.shares_memory(arrays[0], other) for other in arrays[1:])
+    assert scratch_pixels((7, 5)) is scratch_pixels((7, 5))
+    assert scratch_pixels((7, 6)).shape == (7, 6, 3)
+
+
+def test_an_augmented_image_is_not_changed_by_the_next_one():
+    """Each call gets memory of its own; only what lies between two steps is used again."""
+    draw, labels, boxes = np.random.default_rng(0), np.zeros(0, np.int32), np.zeros((0, 4), np.float32)
+    images = [draw.integers(0, 255, (9 + k, 11, 3), np.uint8) for k in range(6)]
+    made = [augment_image(one, boxes, labels, (8, 12), Augmentation(flip=k % 2), image_rng(0, 0, k))[0] for k, one in enumerate(images)]
+    for k, (one, result) in enumerate(zip(images, made)):
+        expected = cv2.resize(one, (12, 8), interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_array_equal(result, expected[:, ::-1] if k % 2 else expected)

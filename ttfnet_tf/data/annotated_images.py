@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -52,6 +53,14 @@ class AnnotatedImages(Sequence[AnnotatedImage]):
             labels=np.concatenate([np.zeros([0], np.int32), *(image.labels for image in images)]).astype(np.int32),
         )
 
+    @functools.cached_property
+    def _prefix(self) -> str:
+        return "" if self.folder == Path() else str(self.folder)
+
+    def source(self, index: int) -> Any:
+        """What an image is read from: the path of a file as text, or an object with `read_bytes` in a packed folder or behind a URL."""
+        return self.file(index) if isinstance(self.folder, Path) else self.folder / self.names[index]
+
     @property
     def counts(self) -> np.ndarray:
         """int64 [I] boxes of each image."""
@@ -59,7 +68,12 @@ class AnnotatedImages(Sequence[AnnotatedImage]):
 
     def file(self, index: int) -> str:
         """The path of an image as text."""
-        return os.path.join(self.folder, self.names[index])
+        return os.path.join(self._prefix, self.names[index])
+
+    def objects(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes [N, 4] and labels [N] of an image."""
+        start, end = self.offsets[index], self.offsets[index + 1]
+        return self.boxes[start:end], self.labels[start:end]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -84,7 +98,5 @@ class AnnotatedImages(Sequence[AnnotatedImage]):
                 labels=self.labels[rows],
             )
         index = range(len(self))[index]  # counts from the end, and raises IndexError
-        start, end = self.offsets[index], self.offsets[index + 1]
         height, width = self.sizes[index].tolist()
-        path = self.folder / self.names[index]
-        return AnnotatedImage(int(self.ids[index]), path, (height, width), self.boxes[start:end], self.labels[start:end])
+        return AnnotatedImage(int(self.ids[index]), self.folder / self.names[index], (height, width), *self.objects(index))

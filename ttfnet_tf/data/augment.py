@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from ttfnet_tf.data.affine import apply_view, draw_colour_jitter, draw_view, jitter_colours
-from ttfnet_tf.data.transforms import random_flip, resize
+from ttfnet_tf.data.transforms import flip, new_pixels, resize, scratch_pixels
 from ttfnet_tf.models.normalization import MEAN as MEAN_COLOUR  # 0 after the model's normalisation
 
 _BRIGHTNESS = 32.0  # added, of 0..255
@@ -92,11 +92,18 @@ def augment_image(
             x, y = window[:2]
             window = (patch[0] + x, patch[1] + y, patch[2] + x, patch[3] + y)
     image = cut(image, window)
-    if augmentation.affine:
-        image, boxes, labels = apply_view(image, boxes, labels, draw_view(image.shape[:2], rng), image_size)
+    view = draw_view(image.shape[:2], rng) if augmentation.affine else None
+    is_mirrored = rng.random() < augmentation.flip
+    if view is not None:
+        image, boxes, labels = apply_view(image, boxes, labels, view, image_size)
+        image, boxes = flip(image, boxes) if is_mirrored else (image, boxes)
+    elif image.dtype == np.uint8:
+        result = new_pixels(image_size)
+        image, boxes = resize(image, boxes, image_size, out=scratch_pixels(image_size) if is_mirrored else result)
+        image, boxes = flip(image, boxes, out=result) if is_mirrored else (image, boxes)
     else:
         image, boxes = resize(image, boxes, image_size)
-    image, boxes = random_flip(image, boxes, augmentation.flip, rng)
+        image, boxes = flip(image, boxes) if is_mirrored else (image, boxes)
     if augmentation.lighting:
         image = jitter_colours(image, draw_colour_jitter(rng))
     return _to_bytes(image), boxes, labels
@@ -235,4 +242,4 @@ def _overlaps(patches: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 def _to_bytes(image: np.ndarray) -> np.ndarray:
     """uint8, rounded half to even and clipped."""
-    return image if image.dtype == np.uint8 else cv2.add(image, (0, 0, 0, 0), dtype=cv2.CV_8U)
+    return image if image.dtype == np.uint8 else cv2.add(image, (0, 0, 0, 0), dst=new_pixels(image.shape[:2]), dtype=cv2.CV_8U)

@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.data.image_reader import ImageReader
 from ttfnet_tf.data.order import epoch_order, steps_per_epoch
 from ttfnet_tf.data.packed import damage_of
 from ttfnet_tf.data.packed_pipeline import PackedRows, can_read, flips, other_sizes
@@ -35,6 +36,7 @@ _MARK, _END = "UserError<<", ">>UserError"  # around a UserError's line inside a
 _LOST = "data.service={}: a batch does not come, a worker has ended with it; start the same command again, which resumes"
 _FLIP = Augmentation(flip=0.5)
 _as_written = tf.autograph.experimental.do_not_convert  # AutoGraph takes a tenth of a second for each function and changes none of ours
+_PARALLEL_BATCHES = 2  # whose targets are drawn at a time; each needs the memory of its maps twice
 _PREFETCH = 2  # batches; a batch of 512 px targets with 80 classes is 85 MB at 16 images
 
 
@@ -88,7 +90,7 @@ def build_train_dataset(
         check_service(service)
     paint, maps = (method.paint, method.target_shapes) if backend == "py_function" else (None, {})
     settings: dict[str, Any] = {"image_size": image_size, "seed": seed, "augmentation": augment, "broken_images": broken_images}
-    settings.update(paint=paint, notes=notes or ImageNotes())
+    settings.update(paint=paint, notes=notes or ImageNotes(), reader=ImageReader(len(split.images)))
 
     def sample(epoch, position, index):
         return train_sample(split, int(epoch), int(position), int(index), **settings)
@@ -113,7 +115,8 @@ def build_train_dataset(
         dataset = dataset.map(make_row, num_parallel_calls=parallel, deterministic=True)
     dataset = dataset.batch(rows, drop_remainder=True)
     if backend == "graph":
-        dataset = dataset.map(_as_written(lambda batch: {**batch, **method.render(batch["boxes"], batch["labels"])}))
+        render = _as_written(lambda batch: {**batch, **method.render(batch["boxes"], batch["labels"])})
+        dataset = dataset.map(render, num_parallel_calls=_PARALLEL_BATCHES, deterministic=True)
     return _finish(dataset)
 
 
@@ -138,15 +141,15 @@ def build_eval_dataset(
     """
     _check_choice("broken_images", broken_images, ("raise", "skip"))
     check_files(split, broken_images)
-    notes = notes or ImageNotes()
+    settings: dict[str, Any] = {"broken_images": broken_images, "notes": notes or ImageNotes(), "reader": ImageReader(len(split.images))}
 
     def sample(index):
-        return eval_sample(split, int(index), image_size=image_size, broken_images=broken_images, notes=notes)
+        return eval_sample(split, int(index), image_size=image_size, **settings)
 
     dataset = tf.data.Dataset.range(steps_per_epoch(len(split.images), batch_size) * batch_size)
     if can_read(split, _FLIP):
         make_row = _as_written(PackedRows(split, image_size).evaluate)
-        _note_sizes(split, notes)
+        _note_sizes(split, settings["notes"])
     else:
         make_row = _in_graph(sample, example_signature(split, image_size))
     dataset = dataset.map(make_row, num_parallel_calls=workers or tf.data.AUTOTUNE)

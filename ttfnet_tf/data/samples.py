@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ttfnet_tf.data.annotated_images import AnnotatedImage
 from ttfnet_tf.data.augment import Augmentation, augment_image
-from ttfnet_tf.data.coco import AnnotatedImage, CocoSplit
-from ttfnet_tf.data.images import read_rgb
+from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.data.image_reader import ImageReader
 from ttfnet_tf.data.order import epoch_order
-from ttfnet_tf.data.transforms import image_rng, resize
+from ttfnet_tf.data.transforms import image_rng, new_pixels, resize
 from ttfnet_tf.errors import UserError
 
 Example = dict[str, Any]
@@ -64,6 +65,7 @@ def train_sample(
     augmentation: Augmentation,
     broken_images: str,
     notes: ImageNotes,
+    reader: ImageReader,
     paint: Paint | None,
 ) -> Example:
     """The augmented image at a position of an epoch, with its boxes, and with its targets if `paint` draws them.
@@ -78,27 +80,29 @@ def train_sample(
         augmentation: the random changes.
         broken_images: "raise", or "skip" to take the next image of the order.
         notes: collects problems.
+        reader: of the split's files.
         paint: draws the target maps.
     """
-    image, index = _read_or_next(split, epoch, position, index, seed, broken_images, notes)
-    annotated, original_size = split.images[index], image.shape[:2]
-    rng = image_rng(seed, epoch, index)
-    image, boxes, labels = augment_image(image, annotated.boxes, annotated.labels, image_size, augmentation, rng)
-    example = _example(image, boxes, labels, annotated.id, original_size, split.max_boxes)
+    image, index = _read_or_next(split, epoch, position, index, seed, broken_images, notes, reader)
+    original_size, rng = image.shape[:2], image_rng(seed, epoch, index)
+    image, boxes, labels = augment_image(image, *split.images.objects(index), image_size, augmentation, rng)
+    example = _example(image, boxes, labels, split.images.ids[index], original_size, split.max_boxes)
     if paint is not None:
         example.update(paint(boxes, labels))
     return example
 
 
-def eval_sample(split: CocoSplit, index: int, *, image_size: tuple[int, int], broken_images: str, notes: ImageNotes) -> Example:
+def eval_sample(
+    split: CocoSplit, index: int, *, image_size: tuple[int, int], broken_images: str, notes: ImageNotes, reader: ImageReader
+) -> Example:
     """Image `index` resized, with its boxes; beyond the last image, and for an image that is skipped, a black row of image id -1."""
-    annotated = split.images[index] if index < len(split.images) else None
-    image = None if annotated is None else _read(annotated, broken_images, notes)
+    image = _read(split, index, broken_images, notes, reader) if index < len(split.images) else None
     if image is None:
         black = np.zeros([*image_size, 3], np.uint8)
         return _example(black, np.zeros([0, 4], np.float32), np.zeros([0], np.int32), -1, image_size, split.max_boxes)
-    resized, boxes = resize(image, annotated.boxes, image_size)
-    return _example(resized, boxes, annotated.labels, annotated.id, image.shape[:2], split.max_boxes)
+    boxes, labels = split.images.objects(index)
+    resized, boxes = resize(image, boxes, image_size, out=new_pixels(image_size))
+    return _example(resized, boxes, labels, split.images.ids[index], image.shape[:2], split.max_boxes)
 
 
 def example_signature(
@@ -131,28 +135,30 @@ def _example(
 
 
 def _read_or_next(
-    split: CocoSplit, epoch: int, position: int, index: int, seed: int, broken_images: str, notes: ImageNotes
+    split: CocoSplit, epoch: int, position: int, index: int, seed: int, broken_images: str, notes: ImageNotes, reader: ImageReader
 ) -> tuple[np.ndarray, int]:
     """The image `index` and `index`; where it is skipped, those of the next position whose image can be read."""
     count = len(split.images)
     for step in range(count):
         if step:
             index = int(epoch_order(seed, epoch, tf.constant(position + step, tf.int64), count))
-        image = _read(split.images[index], broken_images, notes)
+        image = _read(split, index, broken_images, notes, reader)
         if image is not None:
             return image, index
     raise UserError(f"{split.annotations}: none of its {count} images can be read; the first: {next(iter(notes.broken.values()))}")
 
 
-def _read(annotated: AnnotatedImage, broken_images: str, notes: ImageNotes) -> np.ndarray | None:
+def _read(split: CocoSplit, index: int, broken_images: str, notes: ImageNotes, reader: ImageReader) -> np.ndarray | None:
     """uint8 [h, w, 3], or None for a broken image that is skipped."""
+    source = split.images.source(index)
     try:
-        image = read_rgb(annotated.path, name=f"{annotated.path} (image id {annotated.id})")
+        image = reader.read(index, source, f"{source} (image id {split.images.ids[index]})")
     except UserError as error:
         if broken_images == "raise":
             raise UserError(f"{error}; fix or remove it, or set data.broken_images=skip") from None
-        notes.add_broken(annotated, str(error))
+        notes.add_broken(split.images[index], str(error))
         return None
-    if image.shape[:2] != annotated.size:
-        notes.add_resized(annotated, image.shape[:2])
+    height, width = split.images.sizes[index]
+    if image.shape[:2] != (height, width):
+        notes.add_resized(split.images[index], image.shape[:2])
     return image

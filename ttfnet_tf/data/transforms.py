@@ -5,10 +5,15 @@ Randomness is an argument: `image_rng` gives the generator of one image in one e
 
 from __future__ import annotations
 
+import threading
+
 import cv2
 import numpy as np
 
 from ttfnet_tf.boxes import resize_boxes
+
+_ALIGNMENT = 64  # bytes, of tensors on a processor with AVX-512
+_scratch = threading.local()
 
 
 def image_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -16,13 +21,30 @@ def image_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.default_rng((seed, epoch, index))
 
 
-def resize(image: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def new_pixels(size: tuple[int, int]) -> np.ndarray:
+    """uint8 [height, width, 3] without values, at an address from which TensorFlow can use it as a tensor without a copy."""
+    length = size[0] * size[1] * 3
+    memory = np.empty(length + _ALIGNMENT, np.uint8)
+    start = -memory.__array_interface__["data"][0] % _ALIGNMENT
+    return memory[start : start + length].reshape(size[0], size[1], 3)
+
+
+def scratch_pixels(size: tuple[int, int]) -> np.ndarray:
+    """uint8 [height, width, 3] without values, the same memory at each call of a thread: fresh memory costs as much as a resize."""
+    found = getattr(_scratch, "pixels", None)
+    if found is None or found.shape[:2] != tuple(size):
+        _scratch.pixels = found = new_pixels(size)
+    return found
+
+
+def resize(image: np.ndarray, boxes: np.ndarray, size: tuple[int, int], out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Resizes to `size` without keeping the aspect ratio.
 
     Args:
         image: uint8 or float32 [H, W, 3].
         boxes: float32 [N, 4] xyxy in pixels of `image`.
         size: (height, width) of the result in pixels.
+        out: [height, width, 3] of the image's type, where the result is written unless the image has that size already.
 
     Returns:
         [height, width, 3] of the image's type by OpenCV's bilinear rule on that type, and the boxes in its pixels, clipped to it.
@@ -31,16 +53,17 @@ def resize(image: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> tuple
     """
     boxes = resize_boxes(boxes, image.shape[:2], size)
     if image.shape[:2] != tuple(size):
-        image = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+        image = cv2.resize(image, (size[1], size[0]), dst=out, interpolation=cv2.INTER_LINEAR)
     return image, boxes
 
 
-def flip(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def flip(image: np.ndarray, boxes: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Mirrors left and right: column x becomes W - 1 - x, in the image and in the boxes.
 
     Args:
         image: uint8 or float32 [H, W, 3].
         boxes: float32 [N, 4] xyxy in its pixels.
+        out: another array of the image's shape and type, where the result is written.
 
     Reference: mmdetection 1.0 `RandomFlip`.
     """
@@ -48,9 +71,4 @@ def flip(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mirrored = boxes.copy()
     mirrored[:, 0] = last - boxes[:, 2]
     mirrored[:, 2] = last - boxes[:, 0]
-    return cv2.flip(image, 1), mirrored
-
-
-def random_flip(image: np.ndarray, boxes: np.ndarray, probability: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """`flip` with the given probability; draws one number from `rng` in any case."""
-    return flip(image, boxes) if rng.random() < probability else (image, boxes)
+    return cv2.flip(image, 1, dst=out), mirrored

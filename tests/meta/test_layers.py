@@ -62,6 +62,7 @@ KNOWS_SETTINGS = {
     "training.replay",
     "training.run",
     "weights.convert",
+    "weights.exported",
     "weights.pretrained",
 }
 # Imported before settings are checked, so without TensorFlow.

@@ -80,6 +80,7 @@ def unread(config: Config) -> Iterator[tuple[str, str]]:
 # no images in TensorBoard and no evaluation, no drops of the learning rate and a cosine.
 _UNREAD: tuple[tuple[str, Callable[[Any, Config], bool], Sequence[str]], ...] = (
     ("model.neck", lambda v, _: v == "plain", ("model.sampler",)),
+    ("model.pretrained", lambda v, _: v is None, ("model.pretrained_classes",)),
     ("model.heatmap_head.depth", lambda v, _: v == 0, ("model.heatmap_head.width",)),
     ("model.box_head.depth", lambda v, _: v == 0, ("model.box_head.width",)),
     ("optim.scale_lr", lambda v, _: not v, ("optim.lr_batch_size",)),
@@ -163,6 +164,11 @@ _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
         "data.image_size",
         lambda v, _: len(v) == 2 and all(s > 0 and s % 32 == 0 for s in v),
         "must be [height, width], both multiples of 32, for the deepest stride is 32",
+    ),
+    (
+        "model.pretrained_classes",
+        lambda v, _: all(re.fullmatch(r"(?s)[^=]+=.+", pair) for pair in v) and len({pair.split("=")[0] for pair in v}) == len(v),
+        "must be a list of NAME_HERE=NAME_THERE with each name here once",
     ),
     ("data.min_box_size", _not_negative, _NOT_NEGATIVE),
     ("data.min_image_size", _not_negative, _NOT_NEGATIVE),

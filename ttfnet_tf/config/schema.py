@@ -97,7 +97,10 @@ class ModelConfig:
     backbone: str = setting("resnet18", "network that makes the feature maps", choices=BACKBONES)
     method: str = setting("ttfnet", "heads, targets, losses and decoding; `centernet` is the paper's baseline", choices=METHODS)
     pretrained: Optional[str] = setting(
-        None, "weights to start from: a file, a run of your own, `timm/<name>`, or a preset of keras-cv; a part is accepted"
+        None, "weights to start from: a file, a run or exported SavedModel of your own, `timm/<name>`, or a preset of keras-cv"
+    )
+    pretrained_classes: list[str] = setting(
+        _values(), "of a run or SavedModel whose classes have other names: [lorry=truck] takes the rows of its truck for lorry"
     )
     frozen_stages: int = setting(1, "-1 none, 0 the stem, n the stem and stages 1..n (reference: 1, from scratch: -1)")
     zero_init_residual: bool = setting(True, "the last BN scale of each residual branch starts at 0 (reference; false from scratch)")

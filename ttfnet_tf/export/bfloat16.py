@@ -15,12 +15,15 @@ from ttfnet_tf.runs.checkpoint import LoadedRun
 _KERNELS = ("kernel", "depthwise_kernel")
 
 
-def bfloat16_model(run: LoadedRun) -> keras.Model:
-    """A copy of the network of a run; its inputs and outputs are those of the original, float32."""
+def bfloat16_model(run: LoadedRun) -> tuple[keras.Model, list[tf.Variable]]:
+    """A copy of the network of a run, whose inputs and outputs are float32 too, and its variables in the order of the original's."""
     model = build.model_of(run.config, len(run.labels.class_names), precision="mixed_bfloat16")
     model.set_weights(run.model.get_weights())
+    variables, smaller = list(model.variables), {}
     for layer in model.submodules:
         for name in _KERNELS:
-            if getattr(layer, "compute_dtype", None) == "bfloat16" and getattr(layer, name, None) is not None:
-                setattr(layer, name, tf.Variable(tf.cast(getattr(layer, name), tf.bfloat16), trainable=False, name=name))
-    return model
+            kernel = getattr(layer, name, None)
+            if kernel is not None and getattr(layer, "compute_dtype", None) == "bfloat16":
+                smaller[kernel.ref()] = tf.Variable(tf.cast(kernel, tf.bfloat16), trainable=False, name=name)
+                setattr(layer, name, smaller[kernel.ref()])
+    return model, [smaller.get(variable.ref(), variable) for variable in variables]

@@ -25,7 +25,6 @@ from ttfnet_tf.export.bfloat16 import bfloat16_model
 from ttfnet_tf.export.forms import PRECISIONS
 from ttfnet_tf.export.signatures import serving_functions
 from ttfnet_tf.files import new_folder
-from ttfnet_tf.keras2 import keras
 from ttfnet_tf.runs.checkpoint import LoadedRun
 
 _LARGEST_ID = 2**24  # category ids leave the graph as float32, which is exact for integers up to here
@@ -63,7 +62,7 @@ def export_saved_model(run: LoadedRun, out: Path, *, name: str, version: int | N
     if target.exists():
         raise UserError(f"{target}: already exists; omit --version to use the next free number")
     size, settings = run.config.data.size, run.config
-    model = run.model if precision == "fp32" else bfloat16_model(run)
+    model, variables = (run.model, list(run.model.variables)) if precision == "fp32" else bfloat16_model(run)
     functions = serving_functions(
         model,
         build.method_of(settings, len(run.labels.class_names)).decode,
@@ -82,7 +81,7 @@ def export_saved_model(run: LoadedRun, out: Path, *, name: str, version: int | N
     )
     try:
         with new_folder(target) as partial:
-            _save(partial, model, functions, model_card.texts(about))
+            _save(partial, variables, functions, model_card.texts(about))
             warmup.write_warmup(partial / warmup.FILE, name, _warmup_requests(size))
     except tf.errors.OpError as error:
         raise UserError(f"{target}: cannot be written ({error.message.splitlines()[0]}); name another folder with --out") from None
@@ -95,10 +94,10 @@ def next_version(folder: Path) -> int:
     return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
 
 
-def _save(folder: Path, model: keras.Model, functions: dict[str, Callable], texts: dict[str, str]) -> None:
+def _save(folder: Path, variables: list[tf.Variable], functions: dict[str, Callable], texts: dict[str, str]) -> None:
     # Only the variables are tracked: the Keras model itself would add the graphs of all its layers.
     module = tf.Module()
-    module.weights = list(model.variables)
+    module.weights = variables
     with tempfile.TemporaryDirectory() as assets:
         for name, text in texts.items():
             Path(assets, name).write_text(text, encoding="utf-8")

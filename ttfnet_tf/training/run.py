@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +89,7 @@ def _train(
         store.remove_rubbish()
         _introduce(config, train_split, val_split, say)
         if step is None:
-            _initialise(config, state, say)
+            _initialise(config, state, train_split.class_names, say)
         loop = _build_loop(config, strategy, folder, splits, state, store)
         if step is not None:
             state.window.from_variable()
@@ -139,10 +139,10 @@ def _say_nothing(_: str) -> None:
     """For workers other than the chief."""
 
 
-def _initialise(config: Config, state: TrainState, say: Callable[[str], object]) -> None:
+def _initialise(config: Config, state: TrainState, class_names: Sequence[str], say: Callable[[str], object]) -> None:
     """The state before the first step."""
     if config.model.pretrained:
-        say(load_pretrained_of(config, state.model))
+        say(load_pretrained_of(config, state.model, class_names))
     if state.average is not None:  # made before the pretrained weights came
         state.average.reset()
 

@@ -18,6 +18,7 @@ from ttfnet_tf.keras2 import keras
 from ttfnet_tf.models.parameters import from_official, named_buffers, named_parameters, to_official
 from ttfnet_tf.runs.checkpoint import load_run
 from ttfnet_tf.weights import download, files
+from ttfnet_tf.weights.exported import network_of_saved_model, saved_model_folder
 from ttfnet_tf.weights.names import Mismatch, darknet53_tensors, for_keras_cv, for_other_input, match, summary
 
 _KERAS_CV_STEM = "stem.conv1_conv.weight"
@@ -72,6 +73,8 @@ class Source:
     name: str  # as the user wrote it
     tensors: Mapping[str, np.ndarray]  # by the names in the file, kernels [out, in, H, W]; empty for a Darknet file
     darknet: np.ndarray | None = None  # float32 [N], the values of a Darknet file
+    class_names: tuple[str, ...] = ()  # of a run or an exported model
+    notes: tuple[str, ...] = ()  # how the values were changed already
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -80,11 +83,11 @@ class Source:
 
 
 def read_source(source: str | Path, *, on_message: Callable[[str], object] = print) -> Source:
-    """Reads a weight file or a run, or downloads `timm/<model>`.
+    """Reads a weight file, a run or an exported model, or downloads `timm/<model>`.
 
     Args:
-        source: `.npz`, `.safetensors`, `.pth`, Darknet's `.weights` or `.conv.74`, a work directory or one checkpoint in it, or
-            `timm/<model>`.
+        source: `.npz`, `.safetensors`, `.pth`, Darknet's `.weights` or `.conv.74`, a work directory or one checkpoint in it, an exported
+            SavedModel, or `timm/<model>`.
         on_message: called with one line when a download starts.
 
     Raises:
@@ -93,11 +96,19 @@ def read_source(source: str | Path, *, on_message: Callable[[str], object] = pri
     if download.is_hub_name(str(source)):
         return Source(str(source), files.read_tensors(download.fetch(str(source), on_message=on_message)))
     if is_run(source):
-        model = load_run(source).model
-        return Source(str(source), {name: to_official(name, variable.numpy()) for name, variable in _variables(model).items()})
+        run = load_run(source)
+        return Source(str(source), official_tensors(run.model), class_names=run.labels.class_names)
+    if (folder := saved_model_folder(source)) is not None:
+        model, class_names = network_of_saved_model(folder)
+        return Source(str(source), official_tensors(model), class_names=class_names)
     if files.is_darknet(source):
         return Source(str(source), {}, files.read_darknet(source).values)
     return Source(str(source), files.read_tensors(source))
+
+
+def official_tensors(model: keras.Model) -> dict[str, np.ndarray]:
+    """The values of a network by official names, in the official layouts."""
+    return {name: to_official(name, variable.numpy()) for name, variable in _variables(model).items()}
 
 
 def is_run(source: str | Path) -> bool:
@@ -182,7 +193,8 @@ def _plan(model, source, prefix) -> tuple[WeightsReport, dict[str, np.ndarray]]:
         )
     for name in found.pairs.values():
         _check(source.name, name, tensors[name])
-    report = WeightsReport(source.name, tuple(found.pairs), found.missing, found.mismatched, found.unused, found.ignored, tuple(notes))
+    lines = (*source.notes, *notes)
+    report = WeightsReport(source.name, tuple(found.pairs), found.missing, found.mismatched, found.unused, found.ignored, lines)
     return report, {own: tensors[name] for own, name in found.pairs.items()}
 
 

@@ -131,7 +131,7 @@ def test_a_damaged_saved_model_is_one_line(tmp_path):
     content = json.loads(card.read_text())
     content["config"]["model"]["neck_channels"] = [16, 8, 8]
     card.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="is damaged or was not exported by this version .*the network in its card has"):
+    with pytest.raises(UserError, match=r"is damaged or was not exported by this version .*the network in its card has"):
         read_source(folder)
     card.write_text("{}")
     with pytest.raises(UserError, match="is missing or is no model card"):

@@ -240,6 +240,7 @@ UNREAD = [
         "train: {strategy: multi_worker, devices: [gpu:0]}",
         "train.devices=['gpu:0'] has no effect with train.strategy=multi_worker",
     ),
+    ("train: {evaluate_every: 0, evaluate_batch_size: 2}", "train.evaluate_batch_size=2 has no effect with train.evaluate_every=0"),
     ("train: {evaluate_every: 0, summary_images: 2}", "train.summary_images=2 has no effect with train.evaluate_every=0"),
 ]
 

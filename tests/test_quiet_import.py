@@ -27,6 +27,15 @@ def test_debug_shows_it(tmp_path):
     assert _errors_of_import(tmp_path, True) == ("1\n", "a line of a library\nafter\n")
 
 
+@pytest.mark.parametrize(("before", "after"), [(None, "true"), ("false", "false")])
+def test_gpus_give_memory_as_it_is_needed_unless_the_user_says_otherwise(before, after):
+    environment = {name: value for name, value in os.environ.items() if name != "TF_FORCE_GPU_ALLOW_GROWTH"}
+    environment |= {"TF_FORCE_GPU_ALLOW_GROWTH": before} if before else {}
+    code = "import ttfnet_tf, os, sys; assert 'tensorflow' not in sys.modules; print(os.environ['TF_FORCE_GPU_ALLOW_GROWTH'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=200, env=environment)
+    assert done.stdout.strip() == after
+
+
 def test_it_is_asked_for_once():
     code = (
         "import sys; from ttfnet_tf.quiet_import import import_as_usual, import_quietly; before = len(sys.meta_path); import_quietly(); "

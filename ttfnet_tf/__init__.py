@@ -17,6 +17,9 @@ from ttfnet_tf.quiet_import import import_quietly, wants_everything
 # imported, so this holds where the package came first; a user's own setting stays.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
+# TensorFlow takes all memory of every GPU at its first operation; with this it takes what it needs, so that other processes fit beside it.
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
 # What TensorFlow's libraries print while they are loaded. TF_CPP_MIN_LOG_LEVEL=0 shows it.
 if not wants_everything():
     import_quietly()

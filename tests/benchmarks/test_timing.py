@@ -1,6 +1,8 @@
 """Times come from separate processes; an error in one is reported."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -35,6 +37,20 @@ def test_every_model_is_called_in_every_round(model):
     assert [len(one.milliseconds) for one in times.values()] == [3, 3]
     assert all(0 < value < 1000 for one in times.values() for value in one.milliseconds)
     assert rounds == [1, 2, 3]
+
+
+def test_processes_keep_off_the_gpu(monkeypatch):
+    """Several of them beside the caller would share its memory."""
+    real, seen = subprocess.Popen, []
+
+    def ends_at_once(command, *, env, **options):
+        seen.append(env["CUDA_VISIBLE_DEVICES"])
+        return real([sys.executable, "-c", ""], env=env, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", ends_at_once)
+    with pytest.raises(UserError, match="a: cannot be timed"):
+        time_in_turn({"a": "a"}, threads=1, repeats=1)
+    assert seen == ["-1"]
 
 
 def test_an_error_in_a_process_is_reported(tmp_path):

@@ -6,9 +6,6 @@ Trains a small network for so many steps, with its data pipeline, evaluations an
 many sizes. Memory (VmRSS) is the median over windows, so that what is allocated and freed within a step does not count;
 what is free is given back to the system before each look (malloc_trim), so that gaps between what is in use do not count.
 
-Training fails this check with TensorFlow 2.15 on Python 3.11: 638 to 658 MB, 3.2 %. Half of the growth is 1.2 kB a step, measured without
-evaluations: tensors outside graphs, and tf.data. The other half comes with evaluations, images for TensorBoard and checkpoints.
-`Detector` passes.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def time_in_turn(
     onnx_runtimes: Mapping[str, str] | None = None,
     on_round: Callable[[int], None] | None = None,
 ) -> dict[str, Times]:
-    """Times every model on an image of noise of its input size, from the image in memory to boxes.
+    """Times every model on an image of noise of its input size, from the image in memory to boxes, on the processor.
 
     A round calls each model twice and counts the second call: the first brings its weights back into the cache.
 
@@ -137,7 +137,8 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},
+            # Times are of processor threads; and several processes of TensorFlow on one GPU would share its memory with the caller.
+            env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
         )
 
     def __enter__(self) -> _Process:

@@ -90,6 +90,7 @@ _UNREAD: tuple[tuple[str, Callable[[Any, Config], bool], Sequence[str]], ...] = 
     ("optim.warmup_steps", lambda v, _: v == 0, ("optim.warmup_ratio",)),
     ("train.strategy", lambda v, _: v == "multi_worker", ("train.devices",)),
     ("train.evaluate_every", lambda v, c: v == 0 and c.train.summary_images != 0, ("train.summary_images",)),
+    ("train.evaluate_every", lambda v, _: v == 0, ("train.evaluate_batch_size",)),
 )
 
 
@@ -142,6 +143,7 @@ AT_MOST = {
     "train.checkpoint_every": _COUNT,
     "train.keep_checkpoints": _COUNT,
     "train.evaluate_every": _COUNT,
+    "train.evaluate_batch_size": 65_536,
     "train.summary_images": 1000,
     "train.profile_steps": _COUNT,
     "train.explode_factor": _FLOAT,
@@ -252,6 +254,7 @@ _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
     ("train.checkpoint_every", _positive, _POSITIVE),
     ("train.keep_checkpoints", _positive, _POSITIVE),
     ("train.evaluate_every", _not_negative, _NOT_NEGATIVE),
+    ("train.evaluate_batch_size", _not_negative, _NOT_NEGATIVE),
     ("train.summary_images", _not_negative, _NOT_NEGATIVE),
     (
         "train.profile_steps",

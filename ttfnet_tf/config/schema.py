@@ -200,6 +200,9 @@ class TrainConfig:
     checkpoint_every: int = setting(1, "epochs between two checkpoints")
     keep_checkpoints: int = setting(3, "the latest ones; the best by AP is kept beside them")
     evaluate_every: int = setting(1, "epochs between two evaluations; 0 is never, else the last epoch is always evaluated")
+    evaluate_batch_size: int = setting(
+        0, "images of each device in one call of an evaluation; 0 is 8 on a CPU, and on GPUs the largest of 64, 32, ... that fits"
+    )
     summary_images: int = setting(4, "images of each kind in TensorBoard at each evaluation; 0 is none")
     profile_steps: list[int] = setting(_values(), "[first, last] steps, from 1, that TensorFlow's profiler records; empty is off")
     report: bool = setting(False, "write report.html into the work directory when training is done")

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import tensorflow as tf
+
 from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.errors import UserError
@@ -67,6 +70,7 @@ def evaluate(
     workers: int = 0,
     notes: pipeline.ImageNotes | None = None,
     on_batch: Callable[[int], None] | None = None,
+    dataset: tf.data.Dataset | None = None,
 ) -> EvaluationResult:
     """Runs a detector on every image of a split and computes the COCO metrics.
 
@@ -80,6 +84,7 @@ def evaluate(
         workers: parallel calls of the input pipeline; 0 lets tf.data choose.
         notes: collects messages about images, such as skipped ones.
         on_batch: called with the number of images done so far.
+        dataset: of `pipeline.build_eval_dataset` with these arguments, for a split that is evaluated often; None makes one.
 
     Raises:
         UserError: an image is missing or broken and `broken_images` is "raise".
@@ -94,6 +99,7 @@ def evaluate(
         workers=workers,
         notes=notes,
         on_batch=on_batch,
+        dataset=dataset,
     )
     evaluation = coco_evaluation(split, detections)
     metrics, per_class = metrics_of(evaluation, split)
@@ -111,18 +117,20 @@ def detect(
     workers: int = 0,
     notes: pipeline.ImageNotes | None = None,
     on_batch: Callable[[int], None] | None = None,
+    dataset: tf.data.Dataset | None = None,
 ) -> list[dict]:
     """Runs a detector on every image of a split; arguments as in `evaluate`.
 
     Returns:
         Detections in COCO's result format, in original pixels, by image and descending score.
     """
-    dataset = pipeline.build_eval_dataset(
-        split, image_size=image_size, batch_size=batch_size, broken_images=broken_images, workers=workers, notes=notes
-    )
+    if dataset is None:
+        dataset = pipeline.build_eval_dataset(
+            split, image_size=image_size, batch_size=batch_size, broken_images=broken_images, workers=workers, notes=notes
+        )
     detections, done = [], 0
     for batch in pipeline.iterate(dataset):
-        found = {name: value.numpy() for name, value in predict(batch["image"]).items()}
+        found = {name: np.asarray(value) for name, value in predict(batch["image"]).items()}
         for row, (image_id, original_size) in enumerate(zip(batch["image_id"].numpy(), batch["original_size"].numpy())):
             if image_id < 0:  # padding of the last batch
                 continue

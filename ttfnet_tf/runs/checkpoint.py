@@ -24,6 +24,7 @@ from ttfnet_tf.locations import is_url
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.runs import checkpoint_files
 from ttfnet_tf.runs.checkpoint_files import step_of
+from ttfnet_tf.runs.checkpoint_writer import OBJECT_GRAPH, CheckpointWriter
 from ttfnet_tf.runs.moving_average import MovingAverage
 from ttfnet_tf.runs.remote_run import fetched
 from ttfnet_tf.runs.run_folder import Labels, read_config, read_labels
@@ -60,6 +61,8 @@ class CheckpointStore:
         self._keep, self._on_saved = keep, on_saved
         self._model = state["model"]
         self._checkpoint = tf.train.Checkpoint(**state)
+        strategies = {type(getattr(variable, "distribute_strategy", None)) for variable in self._model.variables}
+        self._writer = CheckpointWriter(self._checkpoint, collective=tf.distribute.MultiWorkerMirroredStrategy in strategies)
 
     def restore_latest(self, say: Callable[[str], object] = print) -> int | None:
         """Loads the newest complete checkpoint; returns its step, or None where there is none.
@@ -97,7 +100,7 @@ class CheckpointStore:
         try:
             if self.writes:
                 with checkpoint_files.new_checkpoint(self.folder, step) as aside:
-                    self._checkpoint.write(aside)
+                    self._writer.write(aside)
                 checkpoint_files.make_current(self.folder, step, keep=self._keep)
             else:
                 self._write_and_delete()
@@ -260,7 +263,7 @@ def _stored_weights(prefix: Path) -> Counter[tuple[str, tuple[int, ...]]]:
     data_size = sum(file.stat().st_size for file in prefix.parent.glob(f"{prefix.name}.data-*"))
     if sum(math.prod(shape) for shape in shapes.values()) > data_size:  # before TensorFlow takes memory for them
         raise ValueError("its data are shorter than its shapes say")
-    nodes = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")).nodes
+    nodes = TrackableObjectGraph.FromString(reader.get_tensor(OBJECT_GRAPH)).nodes
     found: Counter[tuple[str, tuple[int, ...]]] = Counter()
     seen: set[int] = set()
     waiting = [child.node_id for child in nodes[0].children if child.local_name == "model"]

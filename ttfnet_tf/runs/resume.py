@@ -32,6 +32,7 @@ FREE_KEYS = {
     "train.epochs",
     "train.explode_factor",  # a run that was not stopped by it has had no such step
     "train.on_divergence",
+    "train.evaluate_batch_size",
     "train.evaluate_every",
     "train.jit_compile",
     "train.keep_checkpoints",

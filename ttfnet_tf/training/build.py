@@ -158,18 +158,22 @@ def batches_of(
     return batches
 
 
-def evaluator_of(config: Config, split: CocoSplit, notes: ImageNotes) -> Evaluator:
-    """The evaluation on `split` during training."""
+def evaluator_of(config: Config, strategy: tf.distribute.Strategy, split: CocoSplit, notes: ImageNotes) -> Evaluator:
+    """The evaluation on `split` during training, on all replicas of a process; of several workers one evaluates."""
+    shared = strategy if config.train.strategy == "mirrored" and strategy.num_replicas_in_sync > 1 else tf.distribute.get_strategy()
+    with shared.scope():
+        model = build.model_of(config, split.num_classes)
     return Evaluator(
-        build.model_of(config, split.num_classes),
+        model,
         build.method_of(config, split.num_classes),
         split,
         image_size=config.data.size,
-        batch_size=config.train.batch_size,
+        batch_size=config.train.evaluate_batch_size,
         score_threshold=config.decode.score_threshold,
         broken_images=config.data.broken_images,
         workers=config.data.workers,
         notes=notes,
+        strategy=shared,
     )
 
 

@@ -160,7 +160,7 @@ def _build_loop(
     notes = pipeline.ImageNotes()
     steps_per_epoch = pipeline.steps_per_epoch(len(train_split.images), config.train.batch_size)
     intervals = training_build.intervals_of(config, steps_per_epoch)
-    evaluator = None if val_split is None else training_build.evaluator_of(config, val_split, notes)
+    evaluator = None if val_split is None else training_build.evaluator_of(config, strategy, val_split, notes)
     recorder = RunRecorder(
         folder,
         intervals,

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from ttfnet_tf.inspect.cell_assignment import assign_cells
+from ttfnet_tf.methods import targets_tf
 from ttfnet_tf.methods.targets import paint_targets
 from ttfnet_tf.methods.targets_tf import render_targets, sample_counts
 from ttfnet_tf.methods.ttfnet import ttfnet_losses
@@ -105,7 +106,8 @@ def test_graph_does_not_grow_with_the_number_of_boxes():
         signature = tf.TensorSpec([2, boxes, 4]), tf.TensorSpec([2, boxes], tf.int32)
         return len(draw.get_concrete_function(*signature).graph.as_graph_def().node)
 
-    assert nodes(100) == nodes(3)
+    assert nodes(30) == nodes(3)
+    assert nodes(1000) == nodes(100)  # in tiles
 
 
 def test_wrong_arguments():
@@ -136,3 +138,52 @@ def test_counts_of_samples_equal_those_of_numpy(area, kernel, per_class):
         "images_with_cells": sum(one.covered > 0 for one in assigned),  # the last image has no object
     }
     assert 0 < sum(one.ambiguous for one in assigned) < sum(one.covered for one in assigned)
+
+
+# Many boxes: drawn in tiles.
+
+
+@pytest.mark.parametrize("is_compiled", [False, True])
+@pytest.mark.parametrize("per_class", [False, True])
+def test_tiles_give_the_same_bytes(monkeypatch, per_class, is_compiled):
+    """200 boxes drawn tile by tile, and all at once; with padding between the boxes and behind them."""
+    boxes, labels = _scene(5, boxes=200)
+    labels[0, 3:90] = -1
+    settings = {"image_size": SIZE, "num_classes": CLASSES, "box_per_class": per_class}
+
+    def draw(boxes, labels):
+        maps = render_targets(boxes, labels, **settings)
+        return {**maps, **sample_counts(boxes, labels, maps, **settings)}
+
+    found = tf.function(draw, jit_compile=is_compiled)(tf.constant(boxes), tf.constant(labels))
+    monkeypatch.setattr(targets_tf, "TILE", 1000)
+    expected = tf.function(draw, jit_compile=is_compiled)(tf.constant(boxes), tf.constant(labels))
+    for name, value in expected.items():
+        assert found[name].shape == value.shape
+        assert found[name].numpy().tobytes() == value.numpy().tobytes(), name
+
+
+def test_maps_of_a_thousand_boxes_are_never_in_memory_together(monkeypatch):
+    """Drawn at a time are the maps of a tile; tiles of padding alone are not drawn."""
+    boxes, labels = _scene(6, boxes=1000)
+    labels[:, 300:] = -1
+    sizes, segment_max = [], tf.math.unsorted_segment_max
+    monkeypatch.setattr(tf.math, "unsorted_segment_max", lambda data, *rest: sizes.append(data.shape[0]) or segment_max(data, *rest))
+    maps = render_targets(tf.constant(boxes), tf.constant(labels), image_size=SIZE, num_classes=CLASSES)
+    assert set(sizes) == {3 * targets_tf.TILE}
+    monkeypatch.undo()
+    _assert_equal({key: value.numpy() for key, value in maps.items()}, boxes, labels, {})
+    few = tf.constant(boxes[:, :300]), tf.constant(labels[:, :300])
+    for name, value in render_targets(*few, image_size=SIZE, num_classes=CLASSES).items():
+        np.testing.assert_array_equal(value, maps[name])
+
+
+def test_tiles_behind_the_last_box_are_not_drawn(monkeypatch):
+    """20 boxes of 1,000 rows: one tile for the heatmap, and one for the owner of each cell."""
+    boxes, labels = np.zeros((2, 1000, 4), np.float32), np.full((2, 1000), -1, np.int32)
+    boxes[:, 500:520] = [10, 10, 50, 40]
+    labels[:, 500:520] = 1
+    calls, segment_max = [], tf.math.unsorted_segment_max
+    monkeypatch.setattr(tf.math, "unsorted_segment_max", lambda *arguments: calls.append(1) or segment_max(*arguments))
+    render_targets(tf.constant(boxes), tf.constant(labels), image_size=SIZE, num_classes=CLASSES)
+    assert len(calls) == 2

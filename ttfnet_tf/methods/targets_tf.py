@@ -7,10 +7,14 @@ operations of the NumPy form in the same order, so that both round alike; kernel
 
 from __future__ import annotations
 
+import functools
+
 import tensorflow as tf
 
 from ttfnet_tf.boxes import STRIDE
 from ttfnet_tf.methods.targets import check_settings, cornernet_radii
+
+TILE = 64  # boxes of an image whose maps are in memory at a time
 
 
 def render_targets(
@@ -28,7 +32,7 @@ def render_targets(
 ) -> dict[str, tf.Tensor]:
     """Draws the heatmaps and the regression targets of a batch.
 
-    Needs memory for about two float32 maps [B, M, h, w] besides the result; M may be 100 and more.
+    Needs memory for about two float32 maps [B, min(M, TILE), h, w] besides the result; M may be 1,000 and more.
 
     Args:
         boxes: float32 [B, M, 4] inclusive corners x1, y1, x2, y2 in input pixels.
@@ -103,7 +107,8 @@ def sample_counts(
     columns, rows = (tf.cast(m, tf.float32) for m in (_ranges(left, right, width), _ranges(top, bottom, height)))
     rows *= tf.cast(labels >= 0, tf.float32)[..., None]
     if box_per_class:
-        times = tf.einsum("bmc,bmh,bmw->bhwc", tf.one_hot(labels, num_classes), rows, columns)
+        start = tf.zeros([tf.shape(boxes)[0], height, width, num_classes])
+        times = _over_tiles(functools.partial(_boxes_of_class, num_classes), tf.add, start, (labels, rows, columns), labels)
     else:
         times = tf.einsum("bmh,bmw->bhw", rows, columns)
     within = list(range(1, times.shape.rank))
@@ -114,6 +119,11 @@ def sample_counts(
         "ambiguous": tf.reduce_sum(tf.math.divide_no_nan(shared, covered)),
         "images_with_cells": tf.reduce_sum(tf.cast(covered > 0, tf.float32)),
     }
+
+
+def _boxes_of_class(num_classes, labels, rows, columns):
+    """[B, M] labels and [B, M, h] x [B, M, w] covered cells -> [B, h, w, C] how many boxes of each class cover a cell."""
+    return tf.einsum("bmc,bmh,bmw->bhwc", tf.one_hot(labels, num_classes), rows, columns)
 
 
 def _in_paint_order(boxes, labels, weight):
@@ -168,13 +178,47 @@ def _max_by_group(rows, columns, groups, num_groups):
 
     Rows with a negative group are skipped.
     """
-    batch, boxes, height = tf.unstack(tf.shape(rows))
-    width = tf.shape(columns)[2]
-    maps = tf.cast(rows, tf.float32)[..., :, None] * tf.cast(columns, tf.float32)[..., None, :]  # [B, M, h, w]
-    segments = tf.where(groups >= 0, groups + tf.range(batch)[:, None] * num_groups, -1)
-    largest = tf.math.unsorted_segment_max(tf.reshape(maps, [batch * boxes, height, width]), tf.reshape(segments, [-1]), batch * num_groups)
-    largest = tf.reshape(largest, [batch, num_groups, height, width])
-    return tf.transpose(tf.maximum(largest, 0.0), [0, 2, 3, 1])  # a group without boxes holds the lowest float
+    batch = tf.shape(rows)[0]
+
+    def largest_of(rows, columns, groups):
+        tile, height, width = tf.shape(rows)[1], tf.shape(rows)[2], tf.shape(columns)[2]
+        maps = tf.cast(rows, tf.float32)[..., :, None] * tf.cast(columns, tf.float32)[..., None, :]  # [B, T, h, w]
+        segments = tf.where(groups >= 0, groups + tf.range(batch)[:, None] * num_groups, -1)
+        maps = tf.reshape(maps, [batch * tile, height, width])
+        largest = tf.math.unsorted_segment_max(maps, tf.reshape(segments, [-1]), batch * num_groups)
+        # A group without boxes holds the lowest float.
+        return tf.maximum(tf.reshape(largest, [batch, num_groups, height, width]), 0.0)
+
+    start = tf.zeros([batch, num_groups, tf.shape(rows)[2], tf.shape(columns)[2]])
+    return tf.transpose(_over_tiles(largest_of, tf.maximum, start, (rows, columns, groups), groups), [0, 2, 3, 1])
+
+
+def _over_tiles(function, combine, start, values, groups):
+    """`function` of all boxes, in tiles of `TILE`: the memory that it needs does not grow with the boxes of the fullest image.
+
+    Tiles behind the last box of the batch, which hold padding alone, are not computed.
+
+    Args:
+        function: some of `values` along axis 1 -> tensor.
+        combine: (tensor so far, tensor of a tile) -> tensor.
+        start: what `combine` begins with.
+        values: tensors [B, M, ...]; padding of a tile is 0, of `groups` -1.
+        groups: [B, M], negative in rows of padding.
+    """
+    num_boxes = groups.shape[1]
+    if num_boxes is not None and num_boxes <= TILE:
+        return combine(start, function(*values))
+    spare = -tf.shape(groups)[1] % TILE
+    tiles = []
+    for value in values:
+        padded = tf.pad(value, [[0, 0], [0, spare]] + [[0, 0]] * (value.shape.rank - 2), constant_values=-1 if value is groups else 0)
+        tiles.append(tf.reshape(padded, tf.concat([[tf.shape(value)[0], -1, TILE], tf.shape(value)[2:]], 0)))
+    used = tf.reduce_max(tf.where(groups >= 0, tf.range(1, tf.shape(groups)[1] + 1), 0))
+
+    def add_tile(number, so_far):
+        return number + 1, combine(so_far, function(*(tf.gather(value, number, axis=1) for value in tiles)))
+
+    return tf.while_loop(lambda number, _: number * TILE < used, add_tile, (tf.constant(0), start), parallel_iterations=1)[1]
 
 
 def _smallest_box(boxes, labels, totals, rows, columns, num_groups):

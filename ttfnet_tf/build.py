@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from ttfnet_tf.config import Config, SplitConfig, value_of
+from ttfnet_tf.config.schema import AUTO
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit, load_coco
 from ttfnet_tf.data.pipeline import ImageNotes, build_train_dataset
@@ -109,7 +110,13 @@ def train_dataset(
     shard_index: int = 0,
     notes: ImageNotes | None = None,
 ) -> tf.data.Dataset:
-    """Batches from `start_step` on; one shard gets its rows of every global batch. `notes` collects what is noticed about images."""
+    """Batches from `start_step` on; one shard gets its rows of every global batch. `notes` collects what is noticed about images.
+
+    Raises:
+        UserError: `train.batch_size=auto` is not decided.
+    """
+    if config.train.batch_size == AUTO:
+        raise UserError("train.batch_size=auto is decided by `ttfnet train` alone; name a number here")
     return build_train_dataset(
         split,
         image_size=config.data.size,

@@ -59,6 +59,7 @@ KNOWS_SETTINGS = {
     "runs.resume",
     "runs.run_folder",
     "training.build",
+    "training.choose_batch",
     "training.replay",
     "training.run",
     "weights.convert",

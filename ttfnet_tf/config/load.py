@@ -17,7 +17,7 @@ from typing import Any, Union
 import yaml
 
 from ttfnet_tf.config.rules import check_choices, check_values, unread
-from ttfnet_tf.config.schema import PATHS, Config, list_settings, value_of, with_value
+from ttfnet_tf.config.schema import AUTO, PATHS, Config, list_settings, value_of, with_value
 from ttfnet_tf.config.values import is_text, read_value
 from ttfnet_tf.config.yaml_tree import MAX_BYTES, Text, read_tree, shown
 from ttfnet_tf.errors import UserError
@@ -137,13 +137,15 @@ def _types() -> dict[str, Any]:
 
 def _merged(section: Any, content: Mapping[str, Any], prefix: str, source: str) -> Any:
     """A section with content over it, whose keys are known."""
-    changes, types = {}, {one.name: one.type for one in dataclasses.fields(section)}
+    changes, fields = {}, {one.name: one for one in dataclasses.fields(section)}
     for name, value in content.items():
         key, old = f"{prefix}{name}", getattr(section, name)
         if dataclasses.is_dataclass(old):
             changes[name] = _merged(old, value, f"{key}.", source)
+        elif fields[name].metadata.get("has_auto") and isinstance(value, Text) and value.value.strip() == "auto":
+            changes[name] = AUTO
         else:
-            changes[name] = read_value(value, types[name], _defaults()[key], f"{source}: {key}", is_path=key in PATHS)
+            changes[name] = read_value(value, fields[name].type, _defaults()[key], f"{source}: {key}", is_path=key in PATHS)
     return dataclasses.replace(section, **changes)
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ttfnet_tf.config.schema import Config, effective_lr, list_settings, value_of
+from ttfnet_tf.config.schema import AUTO, Config, effective_lr, list_settings, value_of
 from ttfnet_tf.config.yaml_tree import shown
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.catalog import METHODS, shared_settings
@@ -47,7 +47,8 @@ def check_values(config: Config, source: str) -> None:
     for key, holds, must in _RULES:
         value = value_of(config, key)
         if not holds(value, config):
-            raise UserError(f"{source}: {key}={shown(value)} {must}")
+            written = "auto" if key == "train.batch_size" and value == AUTO else shown(value)
+            raise UserError(f"{source}: {key}={written} {must}")
 
 
 def doubts(config: Config, steps: int) -> list[str]:
@@ -236,10 +237,15 @@ _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
     ("optim.warmup_ratio", _fraction, _FRACTION),
     ("optim.ema_decay", lambda v, _: 0 <= v < 1, "must lie in 0..1, 1 excluded (0 is off)"),
     ("train.epochs", _positive, _POSITIVE),
-    ("train.batch_size", _positive, _POSITIVE),
+    ("train.batch_size", lambda v, _: v > 0 or v == AUTO, _POSITIVE),
     (
         "train.batch_size",
-        lambda v, c: v % max(len(c.train.devices), 1) == 0,
+        lambda v, c: v != AUTO or c.train.strategy != "multi_worker",
+        "is for one process; name a number with train.strategy=multi_worker",
+    ),
+    (
+        "train.batch_size",
+        lambda v, c: v == AUTO or v % max(len(c.train.devices), 1) == 0,
         "must be a multiple of the number of train.devices",
     ),
     (

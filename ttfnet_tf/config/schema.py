@@ -13,15 +13,16 @@ from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.models.backbones import BACKBONES
 
 
-def setting(default: Any, meaning: str, *, choices: Collection[str] = ()) -> Any:
+def setting(default: Any, meaning: str, *, choices: Collection[str] = (), has_auto: bool = False) -> Any:
     """A field of a section.
 
     Args:
         default: value, or a function that makes one where it can be changed.
         meaning: one line for the reader of a configuration.
         choices: names that are allowed, where the type does not say so; looked up when a value is checked.
+        has_auto: whether a number may be written as `auto`, which is `AUTO`.
     """
-    metadata = {"meaning": meaning, "choices": choices}
+    metadata = {"meaning": meaning, "choices": choices, "has_auto": has_auto}
     return field(default_factory=default, metadata=metadata) if callable(default) else field(default=default, metadata=metadata)
 
 
@@ -30,6 +31,7 @@ def _values(*values: Any) -> Callable[[], list]:
     return lambda: list(values)
 
 
+AUTO = -1  # a number that is written as `auto`
 # Names of files and folders, in which ~ is the home directory.
 PATHS = frozenset({"data.train.annotations", "data.train.images", "data.val.annotations", "data.val.images", "model.pretrained"})
 
@@ -183,7 +185,9 @@ class TrainConfig:
     """The training run."""
 
     epochs: int = setting(12, "passes over the training images")
-    batch_size: int = setting(128, "images of a step, over all replicas")
+    batch_size: int = setting(
+        128, "images of a step, over all replicas; `auto` is the largest that fits on the GPUs, and 16 a replica on a CPU", has_auto=True
+    )
     seed: int = setting(0, "of initial weights, order and augmentation")
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = setting(
         "auto", "arithmetic of training; evaluation is float32. `auto` is mixed_bfloat16 where the devices have it and are faster in it"

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from ttfnet_tf import build
 from ttfnet_tf.config import Config, doubts, effective_lr
+from ttfnet_tf.config.schema import AUTO, with_value
 from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.doctor.quick import quick_check
@@ -24,6 +25,7 @@ from ttfnet_tf.runs.remote_run import LocalRun, local_work_directory
 from ttfnet_tf.runs.resume import config_of_begun_run, refuse_other_run
 from ttfnet_tf.runs.run_folder import Labels, RunFolder, data_fingerprint, flatten, make_work_directory
 from ttfnet_tf.training import build as training_build
+from ttfnet_tf.training.choose_batch import choose_batch_size
 from ttfnet_tf.training.choose_precision import tensor_float_32
 from ttfnet_tf.training.devices import any_worker, build_strategy, is_chief, make_deterministic
 from ttfnet_tf.training.divergence import DivergencePolicy
@@ -46,7 +48,7 @@ def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
     if config.train.deterministic:
         make_deterministic()
     strategy = build_strategy(config.train.strategy, config.train.devices)
-    if config.train.batch_size % strategy.num_replicas_in_sync:
+    if config.train.batch_size != AUTO and config.train.batch_size % strategy.num_replicas_in_sync:
         raise UserError(f"train.batch_size={config.train.batch_size} must be a multiple of the {strategy.num_replicas_in_sync} replicas")
     train_split, val_split = _load_splits(config)
     labels = Labels(tuple(train_split.class_names), tuple(train_split.category_ids))
@@ -69,7 +71,9 @@ def _train(
     if is_chief(strategy):
         make_work_directory(run.folder)
     with RunLock(run.folder, holds=is_chief(strategy)), StopRequest() as stop, tensor_float_32(config.train.tf32):
-        config, precision = training_build.with_precision(config, strategy, config_of_begun_run(run.folder))
+        begun = config_of_begun_run(run.folder)
+        config, precision = training_build.with_precision(config, strategy, begun)
+        config, batch = _with_batch_size(config, strategy, train_split, begun)
         note = refuse_other_run(run.folder, config, labels, fingerprint)
         folder = RunFolder(run.folder, config, labels, fingerprint=fingerprint, writes=is_chief(strategy))
         state = training_build.state_of(config, strategy, train_split.num_classes)
@@ -81,7 +85,7 @@ def _train(
             on_saved=run.upload,
         )
         say = print if folder.writes else _say_nothing
-        for line in (precision, note):
+        for line in (precision, batch, note):
             if line is not None:
                 say(line)
         step = store.restore_latest(say)  # before anything is removed: a run that cannot resume leaves its files as they were
@@ -97,6 +101,17 @@ def _train(
         elif config.train.on_divergence == "rollback":
             loop.save(0)  # something to roll back to
         return loop.run(step or 0, _must_stop(strategy, stop, agree=config.train.strategy == "multi_worker"))
+
+
+def _with_batch_size(config: Config, strategy: tf.distribute.Strategy, split: CocoSplit, begun: Config | None) -> tuple[Config, str | None]:
+    """The settings with `train.batch_size: auto` decided, and a line about it; a run that resumes keeps its batch."""
+    if config.train.batch_size != AUTO:
+        return config, None
+    if begun is not None:
+        size, line = begun.train.batch_size, f"train.batch_size=auto: {begun.train.batch_size}, as this run began"
+    else:
+        size, line = choose_batch_size(config, strategy, num_classes=split.num_classes, num_images=len(split.images))
+    return with_value(config, "train.batch_size", size), line
 
 
 def _load_splits(config: Config) -> tuple[CocoSplit, CocoSplit | None]:

@@ -13,7 +13,7 @@ CARD = {
     "image_size": [64, 64],
     "score_threshold": 0.1,
     "top_k": 5,
-    "config": {},
+    "config": {"data": {"image_size": [64, 64]}, "decode": {"top_k": 5, "score_threshold": 0.1}},
     "training": {"step": 1},
 }
 

@@ -1,5 +1,7 @@
 """A small run as ONNX in every precision, in onnxruntime and OpenVINO: detections, batches, content of the files, and what is refused."""
 
+import dataclasses
+import importlib.util
 import json
 import re
 import subprocess
@@ -258,3 +260,67 @@ def test_commands(trained, files, tmp_path, capfd):
     file.write_bytes(b"mine")
     assert cli.main(command) == 2
     assert "was not written by ttfnet export" in capfd.readouterr().err
+
+
+def test_the_matrix_has_a_row_for_each_runtime(trained, tmp_path, monkeypatch):
+    from ttfnet_tf.benchmarks import conformance_matrix
+    from ttfnet_tf.benchmarks.timing import Times
+    from ttfnet_tf.data.shapes import draw_shapes
+
+    chosen = {}
+
+    def times(models, **keywords):  # faked: its processes would load networks of full width
+        chosen.update(keywords["onnx_runtimes"])
+        return {name: Times((1.0,)) for name in models}
+
+    monkeypatch.setattr(conformance_matrix, "time_in_turn", times)
+    draw_shapes(tmp_path, train=1, val=8, size=SIZE, seed=1)
+    annotations = json.loads((tmp_path / "annotations" / "val.json").read_text())
+    annotations["categories"] = [{"id": number, "name": name} for number, name in ((3, "cat"), (8, "dog"), (90, "bird"))]
+    for number, one in enumerate(annotations["annotations"]):
+        one["category_id"] = (3, 8, 90)[number % 3]
+    (tmp_path / "val.json").write_text(json.dumps(annotations))
+    data = [f"data.val.annotations={tmp_path}/val.json", f"data.val.images={tmp_path}/val"]
+    assert cli.main(["export", str(trained), "--out", str(tmp_path), "--format", "onnx", "--precision", "fp32", "--matrix", *data]) == 0
+    found = json.loads((tmp_path / "tiny" / "matrix.json").read_text())
+    installed = [name for name in RUNTIMES if importlib.util.find_spec(name)]
+    assert chosen == {f"onnx fp32, {name}": name for name in installed}
+    assert [row["name"] for row in found["rows"]] == ["checkpoint", *chosen]
+    assert [one.split()[0] for one in found["onnx_runtimes"]] == installed
+    for row in found["rows"][1:]:
+        assert row["matched"] == row["compared"] > 10
+        assert max(row["corners"]) < 1e-2
+        assert row["AP"] == pytest.approx(found["rows"][0]["AP"], abs=0.001)
+    card = read_card(tmp_path / "tiny" / "model_fp32.onnx")
+    assert card["matrix"] == found
+    assert f"Those of .onnx files: {found['onnx_runtimes'][0]}" in (tmp_path / "tiny" / "matrix.md").read_text()
+    assert OnnxPredictor(tmp_path / "tiny" / "model_fp32.onnx").image_size == SIZE
+
+
+def test_it_is_timed_in_both_runtimes(onnx_files, runtime):
+    from ttfnet_tf.benchmarks.timing import by_runtime, time_in_turn
+
+    forms, runtimes = by_runtime({"a": onnx_files["fp32"]})
+    times = time_in_turn({f"a, {runtime}": forms[f"a, {runtime}"]}, threads=1, repeats=2, onnx_runtimes=runtimes)
+    assert all(value > 0 for value in times[f"a, {runtime}"].milliseconds)
+
+
+def test_a_model_that_fails_on_an_image(onnx_files, tmp_path):
+    model = onnx.load(onnx_files["fp32"])
+    large = np.array(10**6, np.int64)
+    sizes = [one for one in model.graph.initializer if onnx.numpy_helper.to_array(one).tolist() == [20]]
+    assert sizes  # K of top-k
+    for one in sizes:
+        one.CopyFrom(onnx.numpy_helper.from_array(large.reshape(1), one.name))
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match=r"model\.onnx: (cannot be loaded|fails on an image)"):
+        OnnxPredictor(tmp_path / "model.onnx")(IMAGES)
+
+
+def test_large_category_ids(run, tmp_path):
+    from ttfnet_tf.export.onnx_model import export_onnx
+    from ttfnet_tf.runs.run_folder import Labels
+
+    other = dataclasses.replace(run, labels=Labels(("cat", "dog", "bird"), (3, 8, 2**24 + 1)))
+    with pytest.raises(UserError, match="category id 16777217 is above 16777216"):
+        export_onnx(other, tmp_path)

@@ -21,7 +21,20 @@ SETTINGS = [one.key for one in list_settings()]
 # Settings and sections: "data", "data.val", "data.val.images".
 KEYS = {key.rsplit(".", count)[0] for key in SETTINGS for count in range(key.count(".") + 1)}
 SECTIONS = sorted({key.partition(".")[0] for key in SETTINGS})
-FILES = (".h5", ".jpg", ".json", ".jsonl", ".md", ".mp4", ".npz", ".tflite", ".txt", ".xml", ".yaml")  # of users: data.yaml is no setting
+FILES = (
+    ".h5",
+    ".jpg",
+    ".json",
+    ".jsonl",
+    ".md",
+    ".mp4",
+    ".npz",
+    ".onnx",
+    ".tflite",
+    ".txt",
+    ".xml",
+    ".yaml",
+)  # of users: data.yaml is no setting
 PACKAGES = sorted(path.parent.name for path in (ROOT / "ttfnet_tf").glob("*/__init__.py"))
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 

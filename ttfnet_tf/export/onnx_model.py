@@ -22,7 +22,7 @@ from ttfnet_tf import build
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.export import model_card
 from ttfnet_tf.export.forms import PRECISIONS, check_installed
-from ttfnet_tf.export.signatures import detection_outputs
+from ttfnet_tf.export.signatures import check_category_ids, detection_outputs
 from ttfnet_tf.export.tflite import gather_sampling
 from ttfnet_tf.export.tflite_int8 import Images, calibration_images
 from ttfnet_tf.files import write_bytes
@@ -59,11 +59,12 @@ def export_onnx(run: LoadedRun, folder: Path, *, precision: str = "fp32", repres
         The path of the file.
 
     Raises:
-        UserError: the precision is unknown, a package is not installed, int8 finds no training images, ONNX lacks operations of the
-            network, or the file cannot be written.
+        UserError: the precision is unknown, a category id is too large, a package is not installed, int8 finds no training images, ONNX
+            lacks operations of the network, or the file cannot be written.
     """
     if precision not in PRECISIONS["onnx"]:
         raise UserError(f"precision {precision!r} of an ONNX file is unknown; choose {', '.join(PRECISIONS['onnx'])}")
+    check_category_ids(run)
     check_installed([("onnx", precision)])
     images = calibration_images(run, representative) if precision == "int8" else []
     with _quiet():

@@ -23,11 +23,10 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.export import model_card, warmup
 from ttfnet_tf.export.bfloat16 import bfloat16_model
 from ttfnet_tf.export.forms import PRECISIONS
-from ttfnet_tf.export.signatures import serving_functions
+from ttfnet_tf.export.signatures import check_category_ids, serving_functions
 from ttfnet_tf.files import new_folder
 from ttfnet_tf.runs.checkpoint import LoadedRun
 
-_LARGEST_ID = 2**24  # category ids leave the graph as float32, which is exact for integers up to here
 _GREY = 114
 _PRECISION_NAMES = {"fp32": "float32", "bf16": "bfloat16"}
 
@@ -50,8 +49,7 @@ def export_saved_model(run: LoadedRun, out: Path, *, name: str, version: int | N
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, flags=re.ASCII):
         raise UserError(f"--name {name}: a model name has letters, digits, '.', '_' and '-' only, and starts with a letter or digit")
-    if (largest := max(run.labels.category_ids)) > _LARGEST_ID:
-        raise UserError(f"{run.folder}: category id {largest} is above {_LARGEST_ID}, the largest that an exported model can return")
+    check_category_ids(run)
     if precision not in PRECISIONS["saved_model"]:
         raise UserError(f"precision {precision!r} of a SavedModel is unknown; choose {', '.join(PRECISIONS['saved_model'])}")
     if precision != "fp32":

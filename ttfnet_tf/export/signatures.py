@@ -8,8 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from ttfnet_tf.data.opencv_resize import resize
+from ttfnet_tf.errors import UserError
 from ttfnet_tf.export import image_decoder
 from ttfnet_tf.keras2 import keras
+from ttfnet_tf.runs.checkpoint import LoadedRun
+
+_LARGEST_ID = 2**24  # category ids leave the graph as float32, which is exact for integers up to here
 
 
 def serving_functions(
@@ -58,6 +62,12 @@ def serving_functions(
         return preprocessed(tf.cast(images, tf.float32))
 
     return {"serving_default": serving_default, "image_bytes": image_bytes, "preprocessed": preprocessed}
+
+
+def check_category_ids(run: LoadedRun) -> None:
+    """Raises UserError if an id of a run would leave a graph as another number."""
+    if (largest := max(run.labels.category_ids)) > _LARGEST_ID:
+        raise UserError(f"{run.folder}: category id {largest} is above {_LARGEST_ID}, the largest that an exported model can return")
 
 
 def detection_outputs(found, *, category_ids: np.ndarray, image_size: tuple[int, int], threshold: float) -> dict[str, tf.Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -30,7 +32,6 @@ class OnnxPredictor:
         card: see `export.model_card.model_card`.
         image_size: (H, W) in pixels of the input.
         class_names, category_ids: of the classes, in order.
-        run: uint8 [B, H, W, 3] RGB -> the outputs of the file by name.
 
     Raises:
         UserError: no such file, no model, no model card in it, or no runtime is installed.
@@ -46,15 +47,15 @@ class OnnxPredictor:
         self.image_size = tuple(self.card["image_size"])
         self.class_names = tuple(one["name"] for one in self.card["classes"])
         self.category_ids = tuple(one["category_id"] for one in self.card["classes"])
-        self._label = {category_id: label for label, category_id in enumerate(self.category_ids)}
+        self._path, self._ids = path, np.array(self.category_ids, np.float32)  # as they leave the graph
         load = _onnxruntime if runtime == "onnxruntime" else _openvino
         try:
-            signature, self.run = load(content, num_threads or os.cpu_count() or 1)
+            signature, self._run = load(content, num_threads or os.cpu_count() or 1)
         except ImportError:
             raise _not_installed(path, runtime) from None
         except Exception as error:  # the classes of both runtimes have no common base
             raise UserError(f"{path}: cannot be loaded by {runtime} ({_one_line(error)}); export the run again") from None
-        expected = _signature(self.image_size, self.card["top_k"])
+        self._signature = expected = _signature(self.image_size, self.card["top_k"])
         if signature.keys() != expected.keys() or not all(_fits(signature[name], expected[name]) for name in expected):
             raise UserError(f"{path}: has other inputs and outputs than its model card says; export the run again")
 
@@ -67,6 +68,9 @@ class OnnxPredictor:
         Returns:
             "boxes": float32 [B, K, 4] xyxy input pixels. "scores": float32 [B, K], descending, 0 beyond the detections.
             "classes": int32 [B, K] 0-based.
+
+        Raises:
+            UserError: the model fails, or gives something else.
         """
         found = self.run(np.ascontiguousarray(images))
         height, width = self.image_size
@@ -74,8 +78,22 @@ class OnnxPredictor:
             "boxes": found["detection_boxes"][..., [1, 0, 3, 2]] * np.array([width, height, width, height], np.float32),
             "scores": found["detection_scores"],
             # Rows beyond the detections have the id 0, which may be no class.
-            "classes": np.vectorize(lambda number: self._label.get(int(number), 0), otypes=[np.int32])(found["detection_classes"]),
+            "classes": np.argmax(found["detection_classes"][..., None] == self._ids, axis=-1).astype(np.int32),
         }
+
+    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """The outputs of the file by name, for uint8 [B, H, W, 3] RGB in one piece of memory.
+
+        Raises:
+            UserError: the model fails, or gives something else than its outputs.
+        """
+        try:
+            found = self._run(images)
+        except Exception as error:  # see above
+            raise UserError(f"{self._path}: fails on an image ({_one_line(error)}); export the run again") from None
+        if not all(len(value) == len(images) and _fits(value.shape, self._signature[name]) for name, value in found.items()):
+            raise UserError(f"{self._path}: gives other outputs than its model card says; export the run again")
+        return found
 
 
 def installed_runtimes(path: str | Path) -> list[str]:
@@ -114,7 +132,8 @@ def _onnxruntime(content: bytes, num_threads: int) -> tuple[dict[str, tuple], Ru
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 4  # its errors are raised too
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    with contextlib.redirect_stdout(io.StringIO()):  # where it prints errors that it also raises
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     signature = {one.name: tuple(one.shape) for one in [*session.get_inputs(), *session.get_outputs()]}
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:

@@ -30,9 +30,9 @@ if [ "$device" = cpu ]; then export CUDA_VISIBLE_DEVICES=-1; fi
 ends=$((SECONDS + 60 * minutes)) bad=0
 echo "check,result,seconds,figure" > "$out/summary.csv"
 
-# check NAME LIMIT COMMAND...: runs it for at most LIMIT seconds; its last line is the figure of the summary.
+# check NAME LIMIT COMMAND...: runs it for at most LIMIT seconds, of ten minutes in all; its last line is the figure of the summary.
 check() {
-  local name=$1 limit=$2 start=$SECONDS result=ok code=0
+  local name=$1 limit=$(($2 * minutes / 10)) start=$SECONDS result=ok code=0
   shift 2
   if [ $((ends - SECONDS)) -lt 5 ]; then
     result="not run"

@@ -36,10 +36,10 @@ kills: env ## each command, stopped before every call that changes a file and st
 backbones: env ## a run of every backbone: trained, evaluated in another process, loaded twice
 	TTFNET_BACKBONES=all $(BIN)/python -m pytest -m slow tests/training/test_every_backbone.py
 
-engines: env ## bulk prediction on Apache Beam, Ray and Spark, in an environment of their own; needs Java
+engines: env ## Apache Beam, Ray and Spark in an environment of their own, and every way to start workers; needs Java
 	test -x .venv/engines/bin/python || $(PYTHON) -m venv .venv/engines
 	.venv/engines/bin/python -m pip install --quiet --no-compile --editable '.[dev,beam,ray,spark]'
-	.venv/engines/bin/python -m pytest -m slow tests/integration/test_bulk_prediction.py
+	TTFNET_LAUNCHERS=all .venv/engines/bin/python -m pytest -m slow tests/integration/test_bulk_prediction.py tests/integration/test_launchers.py
 
 soak: kills ## `make kills`, 20,000 broken inputs of every kind, 10,000 training steps and 2,000 calls; MINUTES=20 bounds the inputs
 	$(BIN)/python tests/soak/fuzz.py $(if $(MINUTES),--minutes $(MINUTES)) --keep soak-faults

@@ -36,9 +36,11 @@ class Runs:
             )
         )
 
-    def start(self, name: str, *overrides: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
+    def start(
+        self, name: str, *overrides: str, environment: dict[str, str] | None = None, script: str = "tools/train.py"
+    ) -> subprocess.Popen:
         """A running training process; its output goes to <name>.log."""
-        command = [sys.executable, str(ROOT / "tools/train.py"), str(self.config), "--work-dir", str(self.folder / name), *overrides]
+        command = [sys.executable, str(ROOT / script), str(self.config), "--work-dir", str(self.folder / name), *overrides]
         with open(self.folder / f"{name}.log", "ab") as log:
             return subprocess.Popen(
                 command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}

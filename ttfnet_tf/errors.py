@@ -11,3 +11,7 @@ class UserError(Exception):
 
 class DivergenceError(UserError):
     """Training diverged: its loss or gradient became infinite, NaN or far too large."""
+
+
+class LostWorkerError(UserError):
+    """Another worker of a multi-worker run has ended; the same command on all of them resumes."""

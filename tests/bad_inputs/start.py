@@ -45,7 +45,7 @@ ROWS = {
     "no TF_CONFIG": (
         f"{TRAIN} train.strategy=multi_worker",
         None,
-        "train.strategy=multi_worker needs TF_CONFIG: 'TF_CONFIG' is not set; see docs/distributed.md",
+        "train.strategy=multi_worker needs TF_CONFIG, TTFNET_WORKERS or a start by Slurm's srun; see docs/distributed.md",
     ),
     "broken TF_CONFIG": (
         f"TF_CONFIG=worker {TRAIN} train.strategy=multi_worker",

@@ -51,6 +51,7 @@ KNOWS_SETTINGS = {
     "cli.weights",
     "evaluation.evaluate_run",
     "inspect.show",
+    "integrations.ray_train",
     "report.contents",
     "report.published_results",
     "reproduce.plan",
@@ -120,7 +121,7 @@ IMPORTED_WHEN_USED = (
     *("onnx", "onnxruntime", "openvino", "tf2onnx"),
 )
 # Each of these is about one such package, and is itself imported when that is used.
-ABOUT_ONE_PACKAGE = ("integrations.beam", "integrations.ray_data", "integrations.spark")
+ABOUT_ONE_PACKAGE = ("integrations.beam", "integrations.ray_data", "integrations.ray_train", "integrations.spark")
 
 
 def _name(path):

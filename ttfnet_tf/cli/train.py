@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
 
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.config import load_config
+from ttfnet_tf.errors import LostWorkerError
 from ttfnet_tf.locations import is_url, location
+from ttfnet_tf.plain_text import printable
 from ttfnet_tf.recipes import recipes
 
 
@@ -53,7 +57,14 @@ def run(args: argparse.Namespace) -> None:
     with working("starting TensorFlow"):
         from ttfnet_tf.training.run import run_training
 
-    result = run_training(config, work_dir)
+    try:
+        result = run_training(config, work_dir)
+    except LostWorkerError as error:
+        # TensorFlow's threads wait for the lost worker: its usual end takes seconds and prints about them.
+        print(f"ttfnet: {printable(str(error))}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(2)
     if not result.finished:
         print(f"{work_dir}: stopped and saved at step {result.step}; the same command resumes it")
         return

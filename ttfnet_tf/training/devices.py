@@ -9,18 +9,18 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.json_text import parse_json, short_json
+from ttfnet_tf.training.cluster import find_cluster, use
 
 
 def build_strategy(kind: str, devices: Sequence[str]) -> tf.distribute.Strategy:
     """The strategy of `train.strategy`.
 
     Args:
-        kind: "mirrored" (one process) or "multi_worker" (one process for each worker, from TF_CONFIG).
+        kind: "mirrored" (one process) or "multi_worker" (one process for each worker, see `cluster`).
         devices: "gpu:0", "cpu:1", ...; empty takes every GPU, else the CPU. Several CPUs are logical devices of the same one.
 
     Raises:
-        UserError: a device that does not exist, TF_CONFIG missing or wrong, or TensorFlow already started with other devices.
+        UserError: a device that does not exist, no cluster or a wrong one, or TensorFlow already started with other devices.
     """
     names = [device.lower() for device in devices]
     logical_cpus = max((int(name.partition(":")[2]) + 1 for name in names if name.startswith("cpu")), default=1)
@@ -45,36 +45,26 @@ def _cpu():
 
 
 def _multi_worker() -> tf.distribute.Strategy:
-    hint = "train.strategy=multi_worker needs TF_CONFIG"
-    try:
-        cluster = parse_json(os.environ["TF_CONFIG"])
-        workers, task = cluster["cluster"]["worker"], cluster["task"]
-        index = int(task["index"])
-        if not isinstance(workers, list) or not isinstance(task, dict):
-            raise TypeError
-    except KeyError as error:
-        raise UserError(f"{hint}: {error} is not set; see docs/distributed.md") from None
-    except (ValueError, TypeError, OverflowError):
-        raise UserError(f"{hint} as JSON with cluster.worker and task.index; see docs/distributed.md") from None
-    for address in workers:
-        if not isinstance(address, str) or not address.rpartition(":")[2].isdigit():
-            raise UserError(f"{hint} with workers as host:port, found {short_json(address)}; see docs/distributed.md")
-    if task.get("type") != "worker" or not 0 <= index < len(workers):
-        raise UserError(f"{hint}: task {task} is not one of the {len(workers)} workers")
-    _refuse_used_port(workers[index], f"{hint}: worker {index}, this process, cannot listen at {workers[index]}")
+    cluster = find_cluster(os.environ)
+    own = cluster.workers[cluster.index]
+    hint = f"train.strategy=multi_worker needs {cluster.source}"
+    _refuse_used_port(own, f"{hint}: worker {cluster.index}, this process, cannot listen at {own}", cluster.source)
+    use(cluster)
+    if cluster.source != "TF_CONFIG" and cluster.index == 0:
+        print(f"{len(cluster.workers)} workers by {cluster.source}: {', '.join(cluster.workers)}; this is worker 0", flush=True)
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-def _refuse_used_port(address: str, message: str) -> None:
+def _refuse_used_port(address: str, message: str, source: str) -> None:
     """Checks before TensorFlow's server does, which prints a screenful about it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", int(address.rpartition(":")[2])))
         except (OSError, OverflowError) as error:
-            raise UserError(
-                f"{message} ({getattr(error, 'strerror', None) or error}); name a free port in every worker's TF_CONFIG"
-            ) from None
+            setting = "TTFNET_PORT" if source == "Slurm" else source
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"{message} ({reason}); name a free port in every worker's {setting}") from None
 
 
 def make_deterministic() -> None:

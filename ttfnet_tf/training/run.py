@@ -19,6 +19,7 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.evaluate import EvaluationResult
 from ttfnet_tf.inspect import run_images
 from ttfnet_tf.inspect.show import microscope_of
+from ttfnet_tf.runs import checkpoint_files
 from ttfnet_tf.runs.checkpoint import CheckpointStore
 from ttfnet_tf.runs.lock import RunLock
 from ttfnet_tf.runs.remote_run import LocalRun, local_work_directory
@@ -35,6 +36,7 @@ from ttfnet_tf.training.profiler import ProfileWindow
 from ttfnet_tf.training.recorder import RunRecorder
 from ttfnet_tf.training.state import TrainState
 from ttfnet_tf.training.stop import StopRequest
+from ttfnet_tf.training.workers import lost_worker_in_one_line, refuse_different_folders
 from ttfnet_tf.weights.pretrained import load_pretrained_of
 
 
@@ -53,7 +55,7 @@ def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
     train_split, val_split = _load_splits(config)
     labels = Labels(tuple(train_split.class_names), tuple(train_split.category_ids))
     fingerprint = data_fingerprint(train_split.annotations)
-    with local_work_directory(work_dir, writes=is_chief(strategy)) as run:
+    with lost_worker_in_one_line(strategy), local_work_directory(work_dir, writes=is_chief(strategy)) as run:
         return _train(config, work_dir, run, strategy, (train_split, val_split), labels, fingerprint)
 
 
@@ -71,7 +73,7 @@ def _train(
     if is_chief(strategy):
         make_work_directory(run.folder)
     with RunLock(run.folder, holds=is_chief(strategy)), StopRequest() as stop, tensor_float_32(config.train.tf32):
-        begun = config_of_begun_run(run.folder)
+        begun = _begun_run(strategy, run.folder)
         config, precision = training_build.with_precision(config, strategy, begun)
         config, batch = _with_batch_size(config, strategy, train_split, begun)
         note = refuse_other_run(run.folder, config, labels, fingerprint)
@@ -89,6 +91,7 @@ def _train(
             if line is not None:
                 say(line)
         step = store.restore_latest(say)  # before anything is removed: a run that cannot resume leaves its files as they were
+        refuse_different_folders(strategy, folder.path, step)
         folder.remove_rubbish()
         store.remove_rubbish()
         _introduce(config, train_split, val_split, say)
@@ -112,6 +115,18 @@ def _with_batch_size(config: Config, strategy: tf.distribute.Strategy, split: Co
     else:
         size, line = choose_batch_size(config, strategy, num_classes=split.num_classes, num_images=len(split.images))
     return with_value(config, "train.batch_size", size), line
+
+
+def _begun_run(strategy: tf.distribute.Strategy, folder: Path) -> Config | None:
+    """The settings of the run in a folder, None for none; the same on every worker, since what they do together depends on it.
+
+    Raises:
+        UserError: workers see different runs or checkpoints.
+    """
+    begun = config_of_begun_run(folder)
+    newest, _ = checkpoint_files.current(folder / "checkpoints")
+    refuse_different_folders(strategy, folder, None if newest is None else checkpoint_files.step_of(newest), begun=begun is not None)
+    return begun
 
 
 def _load_splits(config: Config) -> tuple[CocoSplit, CocoSplit | None]:

@@ -1,6 +1,7 @@
 """Training from and into a bucket of moto's S3 server on loopback, killed, and resumed by another machine."""
 
 import json
+import logging
 import signal
 import time
 
@@ -21,6 +22,7 @@ SETTINGS = ("model.batch_norm=local", "train.log_every=2", "train.steps_per_call
 def bucket():
     """The environment of commands that use the server, and a URL; as s3fs reads them, so that commands need no option."""
     one = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     one.start()
     host, port = one.get_host_and_port()
     environment = {
@@ -69,16 +71,15 @@ def _logged(cache):
     return "".join(file.read_text() for file in cache.glob("runs/*/metrics.jsonl"))
 
 
-@pytest.mark.parametrize("source", ["packed", "files"])
-def test_a_run_in_a_bucket_killed_and_resumed_elsewhere_ends_bit_equal(bucket, data, straight, tmp_path, source):
-    """Killed in its third epoch; what the first machine had on its disk is gone when the second one starts."""
+def test_a_run_in_a_bucket_killed_and_resumed_elsewhere_ends_bit_equal(bucket, data, straight, tmp_path):
+    """Trains from the packed folder and evaluates from files of the bucket. Killed in its third epoch; what the first machine had on its
+    disk is gone when the second one starts."""
     import s3fs
 
     runs, expected = straight
-    images = f"{bucket}/packed" if source == "packed" else f"{data[1]}/train"
-    overrides = [f"data.train.annotations={data[1]}/annotations/train.json", f"data.train.images={images}"]
+    overrides = [f"data.train.annotations={data[1]}/annotations/train.json", f"data.train.images={bucket}/packed"]
     overrides += [f"data.val.annotations={data[1]}/annotations/val.json", f"data.val.images={data[1]}/val"]
-    work_dir = f"{bucket}/runs/{source}"
+    work_dir = f"{bucket}/runs/r18"
     process = _start(runs, work_dir, tmp_path / "first", *overrides)
     deadline = time.monotonic() + 240
     while process.poll() is None and '"step": 8,' not in _logged(tmp_path / "first") and time.monotonic() < deadline:

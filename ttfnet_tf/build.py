@@ -132,4 +132,5 @@ def train_dataset(
         shard_index=shard_index,
         notes=notes,
         service=config.data.service,
+        cache=config.data.cache,
     )

@@ -103,6 +103,7 @@ ROWS = {
             ("data.image_size={a: 1}", "data.image_size is a setting, not a section; write data.image_size: VALUE"),
             ("data.image_size=[99968, 99968]", "data.image_size=[99968, 99968] must be at most 8192"),
             ("data.workers=999999999999", "data.workers=999999999999 must be at most 1024"),
+            ("data.cache=tape", "data.cache=tape must be one of none, ram, disk"),
             ("data.service=localhost:5050", "data.service=localhost:5050 must be grpc://HOST:PORT"),
             ("data.train.images=null", "data.train.images=null must be text"),
             ("data.train=x", "data.train=x must be a section with keys, e.g. data.train.annotations"),

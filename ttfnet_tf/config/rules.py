@@ -158,6 +158,12 @@ _FRACTION = "must lie in 0..1"
 # (key, test of its value and of the whole configuration, what the value must be)
 _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
     (
+        "data.cache",
+        lambda v, c: v == "none" or not (c.augment.photometric or c.augment.expand or c.augment.min_iou_crop or c.augment.affine),
+        "keeps resized images, and augment.photometric, expand, min_iou_crop and affine come before the resize; set data.cache=none",
+    ),
+    ("data.cache", lambda v, c: v == "none" or not c.data.service, "has no effect with data.service; remove one of them"),
+    (
         "data.service",
         lambda v, _: not v or bool(re.fullmatch(r"grpc://([^\s/:]+|\[[0-9a-fA-F:]+\]):\d{1,5}", v)),
         "must be grpc://HOST:PORT",

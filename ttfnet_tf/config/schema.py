@@ -63,6 +63,9 @@ class DataConfig:
         "raise", "an image that cannot be read: `raise` stops, `skip` counts it and takes the next"
     )
     workers: int = setting(0, "images processed at a time; 0 lets tf.data choose")
+    cache: Literal["none", "ram", "disk"] = setting(
+        "none", "keeps decoded and resized images for later epochs, in memory or in a file of the user's cache folder"
+    )
     service: str = setting("", "`grpc://host:port` of a tf.data service that makes the training batches from a packed folder")
 
     @property

@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.data.image_cache import cache_of
 from ttfnet_tf.data.image_reader import ImageReader
 from ttfnet_tf.data.order import epoch_order, steps_per_epoch
 from ttfnet_tf.data.packed import damage_of
@@ -56,6 +57,7 @@ def build_train_dataset(
     shard_index: int = 0,
     notes: ImageNotes | None = None,
     service: str = "",
+    cache: str = "none",
 ) -> tf.data.Dataset:
     """Endless batches; element n is the batch of step `start_step + n`.
 
@@ -74,6 +76,7 @@ def build_train_dataset(
         shard_index: k takes the rows k B / num_shards up to (k + 1) B / num_shards.
         notes: collects problems of images.
         service: grpc://host:port of a tf.data service whose workers make the batches; the images must be packed.
+        cache: "ram" or "disk" keeps resized images; then nothing in `augment` may come before the resize.
 
     Returns:
         Dataset of dictionaries of static shape, with b = B / num_shards and M = `split.max_boxes`: "image" uint8 [b, H, W, 3] RGB;
@@ -91,6 +94,7 @@ def build_train_dataset(
     paint, maps = (method.paint, method.target_shapes) if backend == "py_function" else (None, {})
     settings: dict[str, Any] = {"image_size": image_size, "seed": seed, "augmentation": augment, "broken_images": broken_images}
     settings.update(paint=paint, notes=notes or ImageNotes(), reader=ImageReader(len(split.images)))
+    settings.update(cache=cache_of(split, cache, image_size))
 
     def sample(epoch, position, index):
         return train_sample(split, int(epoch), int(position), int(index), **settings)
@@ -99,7 +103,7 @@ def build_train_dataset(
     steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
     dataset = steps.map(_rows_of_step(seed, len(split.images), batch_size, rows, shard_index * rows)).unbatch()
     parallel = workers or tf.data.AUTOTUNE
-    if can_read(split, augment):
+    if can_read(split, augment) and cache == "none":
         _note_sizes(split, settings["notes"])
         make_row = _packed_row(split, image_size, augment.flip, seed, batch_size if service else None)
         dataset = dataset.map(make_row, num_parallel_calls=parallel, deterministic=True)
@@ -128,6 +132,7 @@ def build_eval_dataset(
     broken_images: str = "raise",
     workers: int = 0,
     notes: ImageNotes | None = None,
+    cache: str = "none",
 ) -> tf.data.Dataset:
     """Every image of the split once, in its order.
 
@@ -142,12 +147,13 @@ def build_eval_dataset(
     _check_choice("broken_images", broken_images, ("raise", "skip"))
     check_files(split, broken_images)
     settings: dict[str, Any] = {"broken_images": broken_images, "notes": notes or ImageNotes(), "reader": ImageReader(len(split.images))}
+    settings.update(cache=cache_of(split, cache, image_size))
 
     def sample(index):
         return eval_sample(split, int(index), image_size=image_size, **settings)
 
     dataset = tf.data.Dataset.range(steps_per_epoch(len(split.images), batch_size) * batch_size)
-    if can_read(split, _FLIP):
+    if can_read(split, _FLIP) and cache == "none":
         make_row = _as_written(PackedRows(split, image_size).evaluate)
         _note_sizes(split, settings["notes"])
     else:

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ttfnet_tf.boxes import resize_boxes
 from ttfnet_tf.data.annotated_images import AnnotatedImage
 from ttfnet_tf.data.augment import Augmentation, augment_image
 from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.data.image_cache import ImageCache
 from ttfnet_tf.data.image_reader import ImageReader
 from ttfnet_tf.data.order import epoch_order
 from ttfnet_tf.data.transforms import image_rng, new_pixels, resize
@@ -67,6 +69,7 @@ def train_sample(
     notes: ImageNotes,
     reader: ImageReader,
     paint: Paint | None,
+    cache: ImageCache | None = None,
 ) -> Example:
     """The augmented image at a position of an epoch, with its boxes, and with its targets if `paint` draws them.
 
@@ -82,10 +85,19 @@ def train_sample(
         notes: collects problems.
         reader: of the split's files.
         paint: draws the target maps.
+        cache: keeps resized images; nothing in `augmentation` may come before the resize.
     """
-    image, index = _read_or_next(split, epoch, position, index, seed, broken_images, notes, reader)
-    original_size, rng = image.shape[:2], image_rng(seed, epoch, index)
-    image, boxes, labels = augment_image(image, *split.images.objects(index), image_size, augmentation, rng)
+    kept = None if cache is None else _kept(cache, split, index, notes, image_size)
+    if kept is None:
+        image, index = _read_or_next(split, epoch, position, index, seed, broken_images, notes, reader)
+        original_size, boxes = image.shape[:2], split.images.objects(index)[0]
+        if cache is not None:
+            image, boxes = resize(image, boxes, image_size)
+            cache.put(index, image, original_size)
+    else:
+        image, boxes, original_size = kept
+    labels, rng = split.images.objects(index)[1], image_rng(seed, epoch, index)
+    image, boxes, labels = augment_image(image, boxes, labels, image_size, augmentation, rng)
     example = _example(image, boxes, labels, split.images.ids[index], original_size, split.max_boxes)
     if paint is not None:
         example.update(paint(boxes, labels))
@@ -93,15 +105,28 @@ def train_sample(
 
 
 def eval_sample(
-    split: CocoSplit, index: int, *, image_size: tuple[int, int], broken_images: str, notes: ImageNotes, reader: ImageReader
+    split: CocoSplit,
+    index: int,
+    *,
+    image_size: tuple[int, int],
+    broken_images: str,
+    notes: ImageNotes,
+    reader: ImageReader,
+    cache: ImageCache | None = None,
 ) -> Example:
     """Image `index` resized, with its boxes; beyond the last image, and for an image that is skipped, a black row of image id -1."""
-    image = _read(split, index, broken_images, notes, reader) if index < len(split.images) else None
+    is_image = index < len(split.images)
+    if cache is not None and is_image and (kept := _kept(cache, split, index, notes, image_size)) is not None:
+        image, boxes, original_size = kept
+        return _example(image, boxes, split.images.objects(index)[1], split.images.ids[index], original_size, split.max_boxes)
+    image = _read(split, index, broken_images, notes, reader) if is_image else None
     if image is None:
         black = np.zeros([*image_size, 3], np.uint8)
         return _example(black, np.zeros([0, 4], np.float32), np.zeros([0], np.int32), -1, image_size, split.max_boxes)
     boxes, labels = split.images.objects(index)
     resized, boxes = resize(image, boxes, image_size, out=new_pixels(image_size))
+    if cache is not None:
+        cache.put(index, resized, image.shape[:2])
     return _example(resized, boxes, labels, split.images.ids[index], image.shape[:2], split.max_boxes)
 
 
@@ -132,6 +157,19 @@ def _example(
         "image_id": np.int64(image_id),
         "original_size": np.array(original_size, np.int32),
     }
+
+
+def _kept(
+    cache: ImageCache, split: CocoSplit, index: int, notes: ImageNotes, image_size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]] | None:
+    """The resized image, its boxes in it, and its size before, of an image that is kept."""
+    found = cache.get(index)
+    if found is None:
+        return None
+    image, original_size = found
+    if tuple(split.images.sizes[index]) != original_size:
+        notes.add_resized(split.images[index], original_size)
+    return image, resize_boxes(split.images.objects(index)[0], original_size, image_size), original_size
 
 
 def _read_or_next(

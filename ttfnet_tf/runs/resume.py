@@ -18,6 +18,7 @@ from ttfnet_tf.runs.run_folder import Labels, data_fingerprint, flatten, foreign
 
 FREE_KEYS = {
     "data.broken_images",  # a run that was not stopped by a broken image has read none
+    "data.cache",
     "data.service",
     "data.workers",
     "data.val.annotations",

@@ -172,6 +172,7 @@ def evaluator_of(config: Config, strategy: tf.distribute.Strategy, split: CocoSp
         score_threshold=config.decode.score_threshold,
         broken_images=config.data.broken_images,
         workers=config.data.workers,
+        cache=config.data.cache,
         notes=notes,
         strategy=shared,
     )

@@ -37,6 +37,7 @@ class Evaluator:
         workers: parallel calls of the input pipeline; 0 lets tf.data choose.
         notes: collects problems of images.
         strategy: whose replicas share the images; None is one device.
+        cache: "ram" or "disk" keeps resized images for the next evaluation.
     """
 
     def __init__(
@@ -52,12 +53,13 @@ class Evaluator:
         workers: int = 0,
         notes: pipeline.ImageNotes | None = None,
         strategy: tf.distribute.Strategy | None = None,
+        cache: str = "none",
     ):
         self.model, self.method, self.split = model, method, split
         self.num_images = len(split.images)
         self.score_threshold = score_threshold
         self._reading: dict[str, Any] = {"image_size": image_size, "broken_images": broken_images, "workers": workers}
-        self._notes = notes
+        self._notes, self._cache = notes, cache
         self._strategy = strategy or tf.distribute.get_strategy()
         self._wanted_batch = batch_size
         self._parameters = named_parameters(model, trainable_only=True)
@@ -121,7 +123,7 @@ class Evaluator:
         key = batch_size, first
         if key not in self._datasets:
             notes = self._notes if first is None else None  # each problem is noted once
-            made = pipeline.build_eval_dataset(self.split, batch_size=batch_size, notes=notes, **self._reading)
+            made = pipeline.build_eval_dataset(self.split, batch_size=batch_size, notes=notes, cache=self._cache, **self._reading)
             self._datasets[key] = made if first is None else made.take(first)
         return self._datasets[key]
 

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf.data.opencv_resize import resize
+from ttfnet_tf.data.opencv_resize import resize, resize_image
 
 RNG = np.random.default_rng(0)
 
 
+@pytest.mark.parametrize("function", [resize, resize_image])
 @pytest.mark.parametrize("size", [(64, 96), (50, 33)])
-def test_resize_equals_opencv_bit_for_bit(size):
-    resized = tf.function(lambda image: resize(image, size), input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
+def test_resize_equals_opencv_bit_for_bit(size, function):
+    resized = tf.function(lambda image: function(image, size), input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
     sizes = [(1, 1), (1, 40), (40, 1), (2, 3), size, (2 * size[0], 2 * size[1]), (size[0] - 1, size[1] + 1), (517, 389)]
     for height, width in [*sizes, *RNG.integers(1, 300, (25, 2))]:
         image = RNG.integers(0, 256, (height, width, 3), np.uint8)

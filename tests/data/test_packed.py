@@ -61,6 +61,14 @@ def packed(data, tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def service(monkeypatch):
+    """An address; what the workers would make is made here, in the same operations."""
+    monkeypatch.setattr("ttfnet_tf.data.pipeline.check_service", lambda address: None)
+    monkeypatch.setattr(tf.data.experimental.service, "distribute", lambda *_, **__: lambda dataset: dataset)
+    return "grpc://localhost:1"
+
+
 def _split(data, images=None, training=True):
     return load_coco(data[0], images or data[1], training=training, empty_images="keep")
 
@@ -123,11 +131,23 @@ def test_a_share_of_the_batch_equals_that_from_files(data, packed):
     _assert_same(*(_take(_train(_split(data, images), num_shards=2, shard_index=1), 6) for images in (data[1], packed)))
 
 
-def test_no_python_runs_where_only_a_flip_is_random(data, packed):
-    assert _python_functions(_train(_split(data)))
-    assert not _python_functions(_train(_split(data, packed)))
-    assert not _python_functions(build_eval_dataset(_split(data, packed, training=False), image_size=SIZE, batch_size=2))
-    assert _python_functions(_train(_split(data, packed), augment=Augmentation(affine=True)))
+@pytest.mark.parametrize("flip", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("backend", ["device", "py_function"])
+def test_an_epoch_without_python_equals_that_from_files(data, packed, service, flip, backend):
+    """What the workers of tf.data service make."""
+    steps = steps_per_epoch(len(KINDS), BATCH)
+    changes = {"augment": Augmentation(flip=flip), "backend": backend, "start_step": steps - 1}
+    found = _train(_split(data, packed), service=service, **changes)
+    _assert_same(_take(_train(_split(data), **changes), steps + 1), _take(found, steps + 1))
+    assert bool(_python_functions(found)) == (backend == "py_function")
+
+
+def test_the_service_gets_the_share_of_a_batch_and_notes_sizes(data, packed, service):
+    notes = ImageNotes()
+    changes = {"num_shards": 2, "shard_index": 1}
+    found = _take(_train(_split(data, packed), service=service, notes=notes, **changes), 6)
+    _assert_same(_take(_train(_split(data), **changes), 6), found)
+    assert list(notes.resized) == [101]
 
 
 def test_what_tensorflow_decodes_differently_is_stored_as_png(data, packed):
@@ -214,21 +234,22 @@ def copy(packed, tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("augmentation", [Augmentation(), Augmentation(affine=True)], ids=["without Python", "with Python"])
-def test_a_changed_byte_of_an_image_is_named_by_its_shard(data, copy, augmentation):
+@pytest.mark.parametrize("by_service", [True, False])
+def test_a_changed_byte_of_an_image_is_named_by_its_shard(data, copy, service, by_service):
     shard = copy / "shard-00001-of-00003.tfrecord"
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
+    dataset = _train(_split(data, copy), service=service if by_service else "")
     with pytest.raises(UserError, match=r"shard-00001-of-00003\.tfrecord: is damaged \(a checksum is wrong\)"):
-        _take(_train(_split(data, copy), augment=augmentation), 4)
+        _take(dataset, 4)
 
 
-def test_a_shard_that_goes_away_is_named(data, copy):
+def test_a_shard_that_goes_away_is_named(data, copy, service):
     split = _split(data, copy)
     (copy / "shard-00001-of-00003.tfrecord").unlink()
     with pytest.raises(UserError, match=r"shard-00001-of-00003\.tfrecord: cannot be read \(No such file or directory\); workers of"):
-        _take(_train(split), 4)
+        _take(_train(split, service=service), 4)
 
 
 def _cut(path):

@@ -48,7 +48,7 @@ class ImageCache:
         checksum, height, width = self._rows[index].item()
         if not height:
             return None
-        image = new_pixels(self._pixels.shape[1:3])
+        image = new_pixels((self._pixels.shape[1], self._pixels.shape[2]))
         np.copyto(image, self._pixels[index])
         if self._checked and zlib.crc32(image.data) != checksum:
             return None

@@ -103,17 +103,15 @@ def build_train_dataset(
     steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
     dataset = steps.map(_rows_of_step(seed, len(split.images), batch_size, rows, shard_index * rows)).unbatch()
     parallel = workers or tf.data.AUTOTUNE
-    if can_read(split, augment) and cache == "none":
+    if service:
+        if not can_read(split, augment):
+            raise UserError(f"data.service={service}: its workers read packed images only; pack {split.annotations} with ttfnet data pack")
         _note_sizes(split, settings["notes"])
-        make_row = _packed_row(split, image_size, augment.flip, seed, batch_size if service else None)
-        dataset = dataset.map(make_row, num_parallel_calls=parallel, deterministic=True)
-        if service:
-            batches = dataset.batch(rows, drop_remainder=True)
-            dataset = read_in_order(batches, service, first_step=start_step, lost=f"{_MARK}{_LOST.format(service)}{_END}").unbatch()
+        dataset = dataset.map(_packed_row(split, image_size, augment.flip, seed, batch_size), num_parallel_calls=parallel)
+        lost = f"{_MARK}{_LOST.format(service)}{_END}"
+        dataset = read_in_order(dataset.batch(rows, drop_remainder=True), service, first_step=start_step, lost=lost).unbatch()
         if paint is not None:
             dataset = dataset.map(_painted(paint, maps), num_parallel_calls=parallel, deterministic=True)
-    elif service:
-        raise UserError(f"data.service={service}: its workers read packed images only; pack {split.annotations} with ttfnet data pack")
     else:
         make_row = _in_graph(sample, example_signature(split, image_size, maps))
         dataset = dataset.map(make_row, num_parallel_calls=parallel, deterministic=True)
@@ -153,11 +151,7 @@ def build_eval_dataset(
         return eval_sample(split, int(index), image_size=image_size, **settings)
 
     dataset = tf.data.Dataset.range(steps_per_epoch(len(split.images), batch_size) * batch_size)
-    if can_read(split, _FLIP) and cache == "none":
-        make_row = _as_written(PackedRows(split, image_size).evaluate)
-        _note_sizes(split, settings["notes"])
-    else:
-        make_row = _in_graph(sample, example_signature(split, image_size))
+    make_row = _in_graph(sample, example_signature(split, image_size))
     dataset = dataset.map(make_row, num_parallel_calls=workers or tf.data.AUTOTUNE)
     return _finish(dataset.batch(batch_size, drop_remainder=True))
 
@@ -243,18 +237,12 @@ def _rows_of_step(seed: int, num_images: int, batch_size: int, rows: int, first_
     return _as_written(rows_of_step)
 
 
-def _packed_row(split: CocoSplit, image_size: tuple[int, int], flip: float, seed: int, batch_size: int | None) -> Callable:
-    """(epoch, position, index) -> a row of a packed split; as `_in_graph` of `train_sample`, without Python.
-
-    With a batch size it has the step of its batch, too.
-    """
-    rows, is_flipped = PackedRows(split, image_size), flips(flip, seed)
+def _packed_row(split: CocoSplit, image_size: tuple[int, int], flip: float, seed: int, batch_size: int) -> Callable:
+    """(epoch, position, index) -> a row of a packed split with the step of its batch; as `_in_graph` of `train_sample`, without Python."""
+    rows, is_flipped, steps = PackedRows(split, image_size), flips(flip, seed), steps_per_epoch(len(split.images), batch_size)
 
     def make_row(epoch, position, index):
-        row = rows.train(index, is_flipped(epoch[None], index[None])[0])
-        if batch_size is not None:
-            row[STEP] = epoch * steps_per_epoch(len(split.images), batch_size) + position // batch_size
-        return row
+        return {**rows.row(index, is_flipped(epoch[None], index[None])[0]), STEP: epoch * steps + position // batch_size}
 
     return _as_written(make_row)
 

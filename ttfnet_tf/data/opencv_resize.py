@@ -44,7 +44,7 @@ def resize(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 
 def resize_image(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """`resize` of one image on a processor, in a third of the time: the weights as sparse matrices, each with one operation.
+    """`resize` of one image on a processor, in less time: the weights as sparse matrices, each used by one operation.
 
     Args:
         image: uint8 [H, W, 3]; H and W may be unknown while tracing, but must not be 0.

@@ -109,13 +109,13 @@ def build_train_dataset(
         _note_sizes(split, settings["notes"])
         dataset = dataset.map(_packed_row(split, image_size, augment.flip, seed, batch_size), num_parallel_calls=parallel)
         lost = f"{_MARK}{_LOST.format(service)}{_END}"
-        dataset = read_in_order(dataset.batch(rows, drop_remainder=True), service, first_step=start_step, lost=lost).unbatch()
+        dataset = read_in_order(dataset.batch(rows, drop_remainder=True), service, first_step=start_step, lost=lost)
         if paint is not None:
-            dataset = dataset.map(_painted(paint, maps), num_parallel_calls=parallel, deterministic=True)
+            painted = dataset.unbatch().map(_painted(paint, maps), num_parallel_calls=parallel, deterministic=True)
+            dataset = painted.batch(rows, drop_remainder=True)
     else:
         make_row = _in_graph(sample, example_signature(split, image_size, maps))
-        dataset = dataset.map(make_row, num_parallel_calls=parallel, deterministic=True)
-    dataset = dataset.batch(rows, drop_remainder=True)
+        dataset = dataset.map(make_row, num_parallel_calls=parallel, deterministic=True).batch(rows, drop_remainder=True)
     if backend == "graph":
         render = _as_written(lambda batch: {**batch, **method.render(batch["boxes"], batch["labels"])})
         dataset = dataset.map(render, num_parallel_calls=_PARALLEL_BATCHES, deterministic=True)

@@ -328,6 +328,38 @@ class RunFiles(Subject):
         return cli.main(["report", str(self.input), "--out", str(self.out / "report.html")])
 
 
+class OnnxFiles(Subject):
+    """An .onnx file with a broken card, or with broken bytes: its card is read and written again, and it is given to a runtime."""
+
+    def write(self, rng):
+        from onnx_bytes import CARD, field, onnx_model, outside
+
+        card = json.dumps(CARD) if rng.random() < 0.4 else change_json(CARD, rng)
+        graph = rng.choice(
+            (b"", field(5, b"\x08\x01" * 20), field(1, field(5, field(6, field(5, outside("../a"))))), field(1, field(4, b"Add")))
+        )
+        texts = {"model_card.json": card.encode("utf-8", "replace").decode(), "labels.txt": "cat\n"}
+        data = onnx_model(graph=graph, texts=texts)
+        (self.input / "a.onnx").write_bytes(change_bytes(data, rng) if rng.random() < 0.7 else data)
+
+    def run(self, rng):
+        from ttfnet_tf.inference.exported_model import find_exported
+        from ttfnet_tf.inference.onnx_metadata import replace_files
+        from ttfnet_tf.inference.onnx_predictor import OnnxPredictor
+
+        def use():
+            copy = self.out / "a.onnx"
+            copy.write_bytes((self.input / "a.onnx").read_bytes())
+            card = find_exported(copy).card
+            replace_files(copy, {"labels.txt": "dog\n"})
+            if find_exported(copy).card != card:
+                raise ValueError("the card has changed")
+            if rng.random() < 0.5:
+                OnnxPredictor(copy)
+
+        return as_command(use)
+
+
 class Answers(Subject):
     """What a server may answer, over REST."""
 
@@ -380,6 +412,7 @@ SUBJECTS: dict[type[Subject], int] = {
     Voc: 8,
     Yolo: 8,
     Csv: 6,
+    OnnxFiles: 4,
     Answers: 4,
     Weights: 1,
     RunFiles: 1,

@@ -12,7 +12,9 @@ from ttfnet_tf.inference.bulk import job as bulk_job
 from ttfnet_tf.inference.bulk import records
 from ttfnet_tf.inference.bulk.job import count_records, open_plan
 from ttfnet_tf.inference.bulk.records import DetectorSpec, RecordMaker
+from ttfnet_tf.inference.bulk.sources import find_all
 from ttfnet_tf.inference.detections import Detections
+from ttfnet_tf.inference.image_files import find_images
 from ttfnet_tf.integrations import local
 
 
@@ -177,3 +179,45 @@ def test_parquet_holds_the_same(tmp_path, images, detector):
     assert rows[6]["detections"] == [{"box": [0.0, 0.0, 9.0, 8.0], "score": 0.5, "class_id": 7, "class_name": "cat"}]
     assert [row["error"] is None for row in rows] == [True, True, True, False, True, True, True]
     assert count_records(plan) == (7, 1)
+
+
+@pytest.fixture
+def store(images):
+    """The images in a store; gives the URL of a bucket."""
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    for path in images:
+        memory.pipe_file(f"/bulk/photos/{path.name}", path.read_bytes())
+    memory.pipe_file("/bulk/photos/below/deep.jpg", images[1].read_bytes())
+    memory.pipe_file("/bulk/photos/notes.txt", b"no image by its name")
+    yield "memory://bulk"
+    memory.rm("/bulk", recursive=True)
+
+
+def test_images_and_records_in_a_store(tmp_path, store, images, detector):
+    found = find_all([f"{store}/photos"], find_images).images
+    assert [str(one).removeprefix(f"{store}/photos/") for one in found] == [
+        *(f"{number}.png" for number in range(7)),
+        "below/deep.jpg",
+    ]
+    spec = DetectorSpec(str(tmp_path / "model"), 0.25)
+    (tmp_path / "model.index").write_bytes(b"a checksum")
+    options = {"format": "jsonl", "shard_size": 3}
+    plan = open_plan(f"{store}/out", spec, [f"{store}/photos"], lambda: found, **options)
+    assert plan.job.run_shard(plan.pending()[1]) == 1
+    again = open_plan(f"{store}/out", spec, [f"{store}/photos"], list, **options)
+    assert (again.is_new, again.files) == (False, plan.files)
+    assert [shard.index for shard in again.pending()] == [0, 2]
+    again.remove_rubbish()
+    local.run(again.job, again.pending(), {})
+    assert count_records(again) == (8, 1)
+    rows = [json.loads(line) for index in range(3) for line in again.job.path(index).read_bytes().splitlines()]
+    assert [row["file"] for row in rows] == list(map(str, found))
+    assert [row.get("width") for row in rows] == [4, 5, 6, None, 8, 9, 10, 5]
+
+
+def test_patterns_and_files_by_url(store, images):
+    assert find_all([f"{store}/photos/[12].png"], find_images).images == [f"{store}/photos/1.png", f"{store}/photos/2.png"]
+    assert find_all([f"{store}/photos/notes.txt", str(images[0])], find_images).images == [images[0], f"{store}/photos/notes.txt"]
+    with pytest.raises(UserError, match=r"memory://bulk/nothing: no image there by its name"):
+        find_all([f"{store}/nothing"], find_images)

@@ -67,7 +67,9 @@ def run(args: argparse.Namespace) -> None:
     from ttfnet_tf.inference.video.source import is_video
 
     if args.runner is not None:
-        predict_bulk.predict(args, functools.partial(find_images, sources), thresholds, batch_size or 8)
+        from ttfnet_tf.inference.bulk.sources import find_all
+
+        predict_bulk.predict(args, functools.partial(find_all, sources, find_images), thresholds, batch_size or 8)
         return
     videos = [source for source in sources if is_video(source)]
     found = find_images([source for source in sources if source not in videos])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import re
 import sys
 import threading
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from ttfnet_tf.cli.options import positive
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.integrations import RUNNERS, bulk_runner
+from ttfnet_tf.locations import is_url
 from ttfnet_tf.plain_text import printable
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ttfnet_tf.inference.image_files import Sources
 
 _FORMAT, _SHARD_SIZE = "jsonl", 1000  # defaults
-_LOOKS_EVERY = 1.0  # seconds between two looks at which shards are done
+_LOOKS_EVERY, _LOOKS_EVERY_REMOTE = 1.0, 15.0  # seconds between two looks at which shards are done
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
@@ -76,8 +76,10 @@ def predict(args: argparse.Namespace, find: Callable[[], Sources], thresholds: M
 
     class_thresholds = tuple(sorted(thresholds["class_thresholds"].items()))
     spec = DetectorSpec(model_path(args.run), thresholds["score_threshold"], class_thresholds, batch_size)
-    make_folder(args.out)
-    with RunLock(Path(args.out), option="--out"):
+    remote = is_url(args.out)  # no lock there: two calls at a time would only do the same work twice
+    if not remote:
+        make_folder(args.out)
+    with contextlib.nullcontext() if remote else RunLock(Path(args.out), option="--out"):
         plan = open_plan(
             args.out,
             spec,
@@ -134,14 +136,14 @@ def _progress(plan: Plan) -> Iterator[None]:
     """Shows how many images are done while an engine works, by a look into the folder."""
     from ttfnet_tf.progress import ProgressMeter
 
-    sizes = {plan.job.path(index).name: len(plan.shard(index).files) for index in range(plan.job.shards)}
+    sizes = {plan.job.name(index): len(plan.shard(index).files) for index in range(plan.job.shards)}
     over = threading.Event()
 
     def done() -> int:
-        return sum(sizes.get(name, 0) for name in os.listdir(plan.job.folder))
+        return sum(sizes.get(name, 0) for name in plan.job.names())
 
     def watch() -> None:
-        while not over.wait(_LOOKS_EVERY):
+        while not over.wait(_LOOKS_EVERY_REMOTE if is_url(plan.job.folder) else _LOOKS_EVERY):
             meter.update(done())
 
     with ProgressMeter("predict", len(plan.files), start=done()) as meter:

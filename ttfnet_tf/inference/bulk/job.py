@@ -3,21 +3,26 @@
 `manifest.json` holds the model and the options, `images.list` the names of the images, each ended by a NUL byte. Shard k is the k-th run of
 `shard_size` names. It is done once its file has its name; it gets that name when it is whole and on the disk. So whatever is killed,
 the same command repeats the shards that were under way and no other, and no image has two records or none.
+
+The folder may be a URL, s3://... or gs://...: an object of a store appears whole or not at all.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.files import cannot_write, new_file, sync_file, sync_folder, write_json
-from ttfnet_tf.inference.bulk.records import SUFFIXES, DetectorSpec, write_records
-from ttfnet_tf.json_text import read_json, short_json
+from ttfnet_tf.files import cannot_write, sync_file, sync_folder, write_bytes
+from ttfnet_tf.inference.bulk.records import COUNT, DetectorSpec, write_records
+from ttfnet_tf.json_text import json_text, parse_json, short_json
+from ttfnet_tf.locations import is_url, location
 
 MANIFEST, IMAGES = "manifest.json", "images.list"
 _COMMAND = "ttfnet predict"
@@ -37,7 +42,7 @@ class BulkJob:
     """Where the shards of one bulk prediction go, and how they are made; small enough to be sent to every worker.
 
     Attributes:
-        folder: of the results; every worker must see it under this name.
+        folder: of the results, a path or a URL; every worker must see it under this name.
         spec: the detector.
         format: "jsonl" or "parquet".
         shards: number of shards.
@@ -48,13 +53,18 @@ class BulkJob:
     format: str
     shards: int
 
-    def path(self, index: int) -> Path:
-        """File of a shard, such as detections-00003-of-00020.jsonl."""
-        return Path(self.folder, f"detections-{index:05d}-of-{self.shards:05d}.{self.format}")
+    def name(self, index: int) -> str:
+        """Name of a shard's file, such as detections-00003-of-00020.jsonl."""
+        return f"detections-{index:05d}-of-{self.shards:05d}.{self.format}"
 
-    def is_done(self, index: int) -> bool:
-        """Whether the file of a shard is there, and so whole."""
-        return self.path(index).exists()
+    def path(self, index: int) -> Any:
+        """File of a shard, a `Path` or a `RemotePath`."""
+        return location(self.folder) / self.name(index)
+
+    def names(self) -> set[str]:
+        """The names of the files that are in the folder."""
+        folder = location(self.folder)
+        return set(folder.files() if is_url(folder) else os.listdir(folder))
 
     def run_shard(self, shard: Shard) -> int:
         """Detects on the images of a shard and writes its file; returns its index. A shard that is done is not done again.
@@ -65,16 +75,24 @@ class BulkJob:
         path = self.path(shard.index)
         if not path.exists():
             records = list(self.spec.load().records(shard.files))
-            # Of this host and process: one that was left behind by a killed run may be writing the same shard.
-            aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}{_ASIDE}")
             try:
-                write_records(aside, records, self.format)
-                sync_file(aside)
-                os.replace(aside, path)
-                sync_folder(path.parent)
+                if is_url(path):
+                    with tempfile.TemporaryDirectory() as folder:
+                        write_records(Path(folder, path.name), records, self.format)
+                        path.upload(Path(folder, path.name))
+                else:
+                    self._write(path, records)
             except OSError as error:
                 raise cannot_write(path, error) from None
         return shard.index
+
+    def _write(self, path: Path, records: list[dict[str, Any]]) -> None:
+        # Of this host and process: one that was left behind by a killed run may be writing the same shard.
+        aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}{_ASIDE}")
+        write_records(aside, records, self.format)
+        sync_file(aside)
+        os.replace(aside, path)
+        sync_folder(path.parent)
 
 
 @dataclass(frozen=True)
@@ -93,11 +111,12 @@ class Plan:
 
     def pending(self) -> list[Shard]:
         """The shards that are not done."""
-        return [self.shard(index) for index in range(self.job.shards) if not self.job.is_done(index)]
+        done = self.job.names()
+        return [self.shard(index) for index in range(self.job.shards) if self.job.name(index) not in done]
 
     def remove_rubbish(self) -> None:
         """Removes what killed workers have left behind; call it while no other process works in the folder."""
-        for entry in os.scandir(self.job.folder):
+        for entry in [] if is_url(self.job.folder) else list(os.scandir(self.job.folder)):
             if entry.name.endswith(_ASIDE):
                 Path(entry.path).unlink(missing_ok=True)
 
@@ -114,7 +133,7 @@ def open_plan(
     """The plan of a folder: that of an earlier call, or a new one.
 
     Args:
-        folder: made if missing.
+        folder: path or URL; made if missing.
         spec: the detector.
         sources: what the user named, to recognise the same call.
         find: gives the images, in a stable order; called for a new plan only.
@@ -124,27 +143,26 @@ def open_plan(
     Raises:
         UserError: the folder belongs to another model, other images or other options, or to another program.
     """
-    folder = Path(os.path.abspath(folder))
+    place = location(_absolute(folder))
     settings = {
         "model": spec.run,
         "model_sha256": spec.fingerprint(),
         "score_threshold": spec.score_threshold,
         "class_thresholds": dict(spec.class_thresholds),
-        "sources": [os.path.abspath(source) for source in sources],
+        "sources": [_absolute(source) for source in sources],
         "format": format,
         "shard_size": shard_size,
     }
-    old = _read_manifest(folder)
+    old = _read_manifest(place)
     if old is None:
-        files = tuple(os.path.abspath(file) for file in find())
-        with new_file(folder / IMAGES) as file:
-            file.write(b"".join(os.fsencode(name) + b"\0" for name in files))
-        shards = -(-len(files) // shard_size)
-        write_json(folder / MANIFEST, {"written_by": _COMMAND, "images": len(files), "shards": shards, **settings})
+        files = tuple(_absolute(file) for file in find())
+        _put(place / IMAGES, b"".join(os.fsencode(name) + b"\0" for name in files))
+        manifest = {"written_by": _COMMAND, "images": len(files), "shards": -(-len(files) // shard_size), **settings}
+        _put(place / MANIFEST, json_text(manifest).encode())
     else:
-        _refuse_other_call(folder, old, settings)
-        files = tuple(os.fsdecode(name) for name in (folder / IMAGES).read_bytes().split(b"\0")[:-1])
-    job = BulkJob(str(folder), spec, format, -(-len(files) // shard_size))
+        _refuse_other_call(place, old, settings)
+        files = tuple(os.fsdecode(name) for name in (place / IMAGES).read_bytes().split(b"\0")[:-1])
+    job = BulkJob(str(place), spec, format, -(-len(files) // shard_size))
     return Plan(job, files, shard_size, is_new=old is None)
 
 
@@ -158,7 +176,7 @@ def count_records(plan: Plan) -> tuple[int, int]:
     for index in range(plan.job.shards):
         path, expected = plan.job.path(index), len(plan.shard(index).files)
         try:
-            found, failed = SUFFIXES[plan.job.format](path)
+            found, failed = COUNT[plan.job.format](path.read_bytes())
         except (OSError, ValueError):
             found, failed = -1, 0
         if found != expected:
@@ -168,15 +186,32 @@ def count_records(plan: Plan) -> tuple[int, int]:
     return total, errors
 
 
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
+def _absolute(path: str | Path) -> str:
+    """The same for every worker; URLs are."""
+    return str(path) if is_url(path) else os.path.abspath(path)
+
+
+def _put(path: Any, content: bytes) -> None:
+    """Writes a file that appears at once."""
+    if not is_url(path):
+        write_bytes(path, content)
+        return
+    try:
+        path.put(content)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def _read_manifest(folder: Any) -> dict[str, Any] | None:
     """The manifest of an earlier call; None where there is none."""
     if not (folder / MANIFEST).exists():
-        others = sorted(folder.glob("detections-*-of-*")) if folder.is_dir() else []
+        names = folder.files() if is_url(folder) else os.listdir(folder) if folder.is_dir() else []
+        others = sorted(fnmatch.filter(names, "detections-*-of-*"))
         if others:
-            raise UserError(f"{others[0]}: is not of this call; name another folder with --out")
+            raise UserError(f"{folder / others[0]}: is not of this call; name another folder with --out")
         return None
     try:
-        content = read_json(folder / MANIFEST)
+        content = parse_json((folder / MANIFEST).read_bytes())
         if content["written_by"] != _COMMAND:
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError):
@@ -184,7 +219,7 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     return content
 
 
-def _refuse_other_call(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def _refuse_other_call(folder: Any, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     for key, value in new.items():
         if old.get(key) != value:
             raise UserError(

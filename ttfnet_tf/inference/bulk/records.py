@@ -6,9 +6,12 @@ the image, or {"error", "file"} for an image that cannot be read. In Parquet, wh
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import io
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ from ttfnet_tf.data.images import read_rgb
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.json_text import json_text
+from ttfnet_tf.locations import is_url
 
 _READERS = 4  # threads that decode the next batch while the network runs
 
@@ -53,8 +57,8 @@ class DetectorSpec:
         """SHA-256 over the files of the model, so that no job mixes two."""
         exported = find_exported(self.run)
         if exported is None:
-            path = Path(self.run)  # a checkpoint; its index holds a checksum of every tensor
-            files = [path.with_name(f"{path.name}.index")]
+            path = _checkpoint(self.run) if is_url(self.run) else Path(self.run)
+            files = [path.with_name(f"{path.name}.index")]  # which holds a checksum of every tensor
         else:
             files = [exported.path] if exported.path.is_file() else sorted(path for path in exported.path.rglob("*") if path.is_file())
         digest = hashlib.sha256()
@@ -70,11 +74,20 @@ def model_path(run: str | Path) -> str:
         UserError: there is no such model.
     """
     exported = find_exported(run)
+    if is_url(run):
+        version = exported.path.name if exported is not None else ""
+        return f"{run}/{version}" if version.isdecimal() and Path(str(run)).name != version else str(run)
     if exported is not None:
         return os.path.abspath(exported.path)
-    from ttfnet_tf.runs.checkpoint import locate
+    return os.path.abspath(_checkpoint(run))
 
-    return os.path.abspath(locate(Path(run))[1])
+
+def _checkpoint(run: str | Path) -> Path:
+    """Prefix of the files of a run's best checkpoint, else its latest."""
+    from ttfnet_tf.runs.checkpoint import locate
+    from ttfnet_tf.runs.remote_run import fetched
+
+    return locate(fetched(str(run)) if is_url(run) else Path(run))[1]
 
 
 class RecordMaker:
@@ -110,8 +123,23 @@ class RecordMaker:
 def _load(spec: DetectorSpec) -> RecordMaker:
     from ttfnet_tf.inference.detector import Detector
 
-    detector = Detector.load(spec.run, score_threshold=spec.score_threshold, class_thresholds=dict(spec.class_thresholds))
+    with _cache_of_its_own() if is_url(spec.run) else contextlib.nullcontext():
+        detector = Detector.load(spec.run, score_threshold=spec.score_threshold, class_thresholds=dict(spec.class_thresholds))
     return RecordMaker(detector, spec.batch_size)
+
+
+@contextlib.contextmanager
+def _cache_of_its_own() -> Iterator[None]:
+    """For the copy of a model by URL: workers of one machine would replace each other's."""
+    before = os.environ.get("TTFNET_CACHE")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TTFNET_CACHE"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["TTFNET_CACHE"]
+            if before is not None:
+                os.environ["TTFNET_CACHE"] = before
 
 
 def _read(file: str) -> np.ndarray | str:
@@ -180,19 +208,14 @@ def import_pyarrow():
     return pyarrow, pyarrow.parquet
 
 
-def _count_lines(path: Path) -> tuple[int, int]:
-    lines = errors = 0
-    with open(path, "rb") as file:
-        for line in file:
-            lines += line.endswith(b"\n")
-            errors += line.startswith(b'{"error"')
-    return lines, errors
+def _count_lines(content: bytes) -> tuple[int, int]:
+    return content.count(b"\n"), (b"\n" + content).count(b'\n{"error"')
 
 
-def _count_rows(path: Path) -> tuple[int, int]:
-    column = import_pyarrow()[1].read_table(path, columns=["error"])["error"]
+def _count_rows(content: bytes) -> tuple[int, int]:
+    column = import_pyarrow()[1].read_table(io.BytesIO(content), columns=["error"])["error"]
     return len(column), len(column) - column.null_count
 
 
-# Format, which is also the suffix -> a function of a file: its records, and those with an error.
-SUFFIXES: dict[str, Callable[[Path], tuple[int, int]]] = {"jsonl": _count_lines, "parquet": _count_rows}
+# Format -> a function of a file's bytes: its records, and those with an error.
+COUNT: dict[str, Callable[[bytes], tuple[int, int]]] = {"jsonl": _count_lines, "parquet": _count_rows}

@@ -265,12 +265,20 @@ def _edit(change):
     return edit
 
 
+def _set(field, value):
+    return lambda content: content["images"][0].__setitem__(field, value)
+
+
 FAULTS = {
     "a shard cut short": ("shard-00000-of-00003.tfrecord", _cut, "tfrecord: has "),
     "a shard is gone": ("shard-00000-of-00003.tfrecord", os.unlink, "tfrecord: cannot be read (No such file or directory)"),
     "its list is gone": ("shard-00002-of-00003.json", os.unlink, "shard-00002-of-00003.json: is missing or damaged"),
     "its list is cut short": ("shard-00002-of-00003.json", _cut, "shard-00002-of-00003.json: is missing or damaged"),
     "its list lacks an image": ("shard-00002-of-00003.json", _edit(lambda c: c["images"].pop()), "json: is missing or damaged"),
+    "an image beyond the end": ("shard-00002-of-00003.json", _edit(_set(3, 2**50)), "json: is missing or damaged"),
+    "an image of too many pixels": ("shard-00002-of-00003.json", _edit(_set(5, 2**40)), "json: is missing or damaged"),
+    "a number as a name": ("shard-00002-of-00003.json", _edit(_set(0, 7)), "json: is missing or damaged"),
+    "a shard without a size": ("index.json", _edit(lambda c: c["shards"][0].pop("bytes")), "index.json: is damaged"),
     "a later version": ("index.json", _edit(lambda c: c.update(version=2)), "index.json: is of version 2"),
     "no shards": ("index.json", _edit(lambda c: c.update(shards=None)), "index.json: is damaged"),
     "a shard elsewhere": ("index.json", _edit(lambda c: c["shards"][0].update(file="../x")), "index.json: is damaged"),

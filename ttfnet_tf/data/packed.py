@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import MAX_PIXELS
 from ttfnet_tf.json_text import is_integer, parse_json
 from ttfnet_tf.locations import RemotePath, location
 
@@ -99,7 +100,7 @@ class PackedFolder:
         for shard in index["shards"]:
             self.shards.append(self.path / shard["file"])
             check_size(self.shards[-1], shard["bytes"])
-            for row in read_rows(self.path, shard["file"], shard["images"]):
+            for row in read_rows(self.path, shard["file"], shard["images"], shard["bytes"]):
                 self._positions[row[0]] = len(numbers)
                 numbers.append((len(self.shards) - 1, *row[1:]))
         self.table = np.array(numbers, np.int64).reshape(-1, len(FIELDS))
@@ -165,16 +166,19 @@ def read_index(folder: Any, name: str = INDEX) -> dict[str, Any]:
     if index.get("version") != VERSION:
         raise UserError(f"{file}: is of version {index.get('version')}; this ttfnet reads version {VERSION}")
     shards = index.get("shards")
-    if not isinstance(shards, list) or not all(
-        isinstance(one, dict) and isinstance(one.get("file"), str) and "/" not in one["file"] and is_integer(one.get("images"))
-        for one in shards
-    ):
+    if not isinstance(shards, list) or not all(_is_shard(one, bool(index.get("complete"))) for one in shards):
         raise UserError(f"{file}: is damaged; pack the images again into another folder")
     return index
 
 
-def read_rows(folder: Any, shard: str, count: int) -> list[list]:
-    """The rows of a shard's images, in its order; `folder` is a path or a URL.
+def _is_shard(shard: Any, is_complete: bool) -> bool:
+    if not isinstance(shard, dict) or not isinstance(shard.get("file"), str) or "/" in shard["file"]:
+        return False
+    return is_integer(shard.get("images")) and (is_integer(shard.get("bytes")) or not is_complete)
+
+
+def read_rows(folder: Any, shard: str, count: int, size: int) -> list[list]:
+    """The rows of the images of a shard of `size` bytes, in its order; `folder` is a path or a URL.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -183,7 +187,7 @@ def read_rows(folder: Any, shard: str, count: int) -> list[list]:
     try:
         content = parse_json(file.read_bytes())
         rows = content["images"]
-        if content["fields"] != list(FIELDS) or len(rows) != count or not all(map(_is_row, rows)):
+        if content["fields"] != list(FIELDS) or len(rows) != count or not all(_is_row(row, size) for row in rows):
             raise ValueError
     except (OSError, ValueError, TypeError, KeyError):
         raise UserError(f"{file}: is missing or damaged; delete it and {shard}, and run the same ttfnet data pack again") from None
@@ -195,9 +199,12 @@ def list_of(shard: str) -> str:
     return f"{shard.removesuffix('.tfrecord')}.json"
 
 
-def _is_row(row: Any) -> bool:
-    is_whole = isinstance(row, list) and len(row) == len(FIELDS) and isinstance(row[0], str)
-    return is_whole and all(is_integer(value) and value >= 0 for value in row[1:])
+def _is_row(row: Any, size: int) -> bool:
+    if not (isinstance(row, list) and len(row) == len(FIELDS) and isinstance(row[0], str) and all(map(is_integer, row[1:]))):
+        return False
+    record, start, length, checksum, height, width, orientation = row[1:]
+    is_inside = 0 <= record < start and 0 < length <= size - start
+    return is_inside and 0 <= checksum < 2**32 and min(height, width) > 0 and height * width <= MAX_PIXELS and 1 <= orientation <= 8
 
 
 def check_size(shard: Path, size: Any) -> None:

@@ -190,8 +190,8 @@ def _finish(out: Any, plan: dict[str, Any], *, kept: int, recoded: int) -> Packe
     """Writes index.json again, which makes the folder complete."""
     sizes = out.files() if isinstance(out, RemotePath) else {file.name: file.stat().st_size for file in out.iterdir()}
     for shard in plan["shards"]:
-        read_rows(out, shard["file"], shard["images"])
         shard["bytes"] = sizes[shard["file"]]
+        read_rows(out, shard["file"], shard["images"], shard["bytes"])
     size = sum(shard["bytes"] for shard in plan["shards"])
     _write(out / INDEX, json_text({**plan, "complete": True}).encode())
     return Packed(out, plan["images"], len(plan["shards"]), kept, recoded, size)

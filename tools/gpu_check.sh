@@ -44,7 +44,7 @@ check() {
   [ "$result" = ok ] || bad=$((bad + 1))
   local figure
   # Of a benchmark the line after the heading, of all others the last one.
-  figure=$({ grep -m 1 ' images/s$' "$out/$name.log" || tail -n 1 "$out/$name.log"; } 2>/dev/null | tr ',|"' ';/ ' | cut -c 1-150)
+  figure=$({ grep -m 1 ' ms  (.* images/s$' "$out/$name.log" || tail -n 1 "$out/$name.log"; } 2>/dev/null | tr ',|"' ';/ ' | cut -c 1-150)
   echo "$name,$result,$((SECONDS - start)),$figure" >> "$out/summary.csv"
   printf '%-28s %-12s %4s s  %s\n' "$name" "$result" $((SECONDS - start)) "$figure"
 }

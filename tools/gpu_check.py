@@ -100,13 +100,13 @@ def _weights(runs: list[Path]) -> list[dict]:
 
 
 def _largest(pair: list[dict]) -> float:
-    """The largest difference between two mappings of arrays, each as a fraction of the largest value of its array; inf if keys differ."""
+    """The largest difference between two mappings of arrays, as a fraction of its array's largest value or of 0.01; inf if keys differ."""
     import numpy as np
 
     first, second = pair
     if set(first) != set(second) or not first:
         return float("inf")
-    fractions = [np.max(np.abs(np.subtract(first[key], second[key]))) / max(np.max(np.abs(first[key])), 1e-6) for key in first]
+    fractions = [np.max(np.abs(np.subtract(first[key], second[key]))) / max(np.max(np.abs(first[key])), 0.01) for key in first]
     return float(np.nan_to_num(np.max(fractions), nan=np.inf))
 
 

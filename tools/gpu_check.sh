@@ -54,13 +54,16 @@ benchmark() {
   local name=$1 limit=$2 what=$3 count=$4
   shift 4
   check "$name" "$limit" "$python" -m ttfnet_tf benchmark "$what" configs/ttfnet_r18_1x.yaml --device "$device" --repeats "$count" \
-    --json "$out/$name.json" "data.image_size=[$size,$size]" "train.batch_size=$batch" "$@"
+    --json "$out/$name.json" "data.image_size=[$size,$size]" "train.batch_size=$batch" \
+    "data.train.annotations=$out/shapes/annotations/train.json" "data.train.images=$out/shapes/train" \
+    "data.val.annotations=$out/shapes/annotations/val.json" "data.val.images=$out/shapes/val" "$@"
 }
 # compare NAME LIMIT TOLERANCE FIRST SECOND: two trainings on the same images, with one setting in two values.
 compare() { check "$1" "$2" "$python" tools/gpu_check.py "$device" "$out" compare --steps "$steps" --tolerance "$3" --first "$4" --second "$5"; }
 
 if [ "$device" = gpu ]; then size=512 batch=16 repeats=10 steps=20; else size=64 batch=2 repeats=2 steps=4; fi
 check environment 60 "$python" tools/gpu_check.py "$device" "$out" environment
+check images 60 "$python" -m ttfnet_tf data shapes "$out/shapes" --train 64 --val 64 --size 480 640 # for the benchmarks
 # Stored arrays of the official implementation. TF32 would round the products.
 check parity 150 env NVIDIA_TF32_OVERRIDE=0 "$python" -m pytest -q -p no:warnings -m "parity and not slow" tests/parity
 compare deterministic 90 0 train.deterministic=true train.deterministic=true

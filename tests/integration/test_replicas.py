@@ -2,22 +2,24 @@
 
 import json
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from integration_runs import checkpoint
+from integration_runs import ROOT, checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ONE_EPOCH = ("train.epochs=1", "optim.drop_epochs=[]", "train.evaluate_every=0")
 
 
-def _relative_update(work_dir, reference):
+def _relative_update(work_dir, reference, least=60):
     """Largest over momentum buffers (the updates) and weights: |a - b| / |b|."""
     actual, expected = checkpoint(work_dir), checkpoint(reference)
     assert set(actual) == set(expected)
     keys = [key for key in expected if "buffers" in key]
-    assert len(keys) > 60
+    assert len(keys) > least
     total = np.sqrt(sum(np.sum((actual[key] - expected[key]) ** 2.0) for key in keys))
     return total / np.sqrt(sum(np.sum(expected[key] ** 2.0) for key in keys))
 
@@ -50,6 +52,32 @@ def test_replica_normalizers_make_another_update(runs, one_step):
     settings, one = one_step
     two = runs.finish("own_normalizers", *settings, "train.devices=[cpu:0,cpu:1]", "losses.normalizer=replica")
     assert _relative_update(two, one) > 1e-2
+
+
+SMALL = """
+import sys
+sys.path.insert(0, {tests!r})
+import networks, pytest
+networks.narrow(pytest.MonkeyPatch())
+from ttfnet_tf import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_two_devices_by_xla_make_the_update_of_two(runs, tmp_path):
+    """A narrow network, which takes less to compile."""
+    config = json.loads(runs.config.read_text())
+    config["model"] |= {"batch_norm": "local", "neck_channels": [8, 8, 8], "shortcut": [1, 1, 1]}
+    config["train"] |= {"epochs": 1, "evaluate_every": 0, "devices": ["cpu:0", "cpu:1"]}
+    config["optim"]["drop_epochs"] = []
+    (tmp_path / "a.yaml").write_text(json.dumps(config))
+    for name in ("false", "true"):
+        command = ["train", str(tmp_path / "a.yaml"), "--work-dir", str(tmp_path / name), f"train.jit_compile={name}"]
+        code = SMALL.format(tests=str(ROOT / "tests"))
+        done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, cwd=ROOT, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert "Efficient batch_reduce" not in done.stderr  # gradients travel together
+    assert _relative_update(tmp_path / "true", tmp_path / "false", least=20) < 1e-5
 
 
 def test_two_workers_make_the_update_of_one(runs, one_step):

@@ -96,7 +96,8 @@ class ReferenceSGD(tf.Module):
                 tf.where(proceed, value, kept) for value, kept in ((lr, 0.0), (scale, 0.0), (self.momentum, 1.0), (1.0, 0.0))
             )
         apply = tf.function(self._apply, autograph=False, jit_compile=True) if jit_compile else self._apply
-        tf.distribute.get_strategy().run(apply, args=(list(gradients), lr, scale, momentum, one))
+        # A strategy takes values of several replicas for a Python function only.
+        tf.distribute.get_strategy().run(lambda *args: apply(*args), args=(list(gradients), lr, scale, momentum, one))
 
     def _apply(self, gradients, lr, scale, momentum, one):
         """In replica context."""

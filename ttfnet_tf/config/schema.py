@@ -144,7 +144,7 @@ class TargetsConfig:
     )
     kernel: Literal["aspect", "cornernet"] = setting("aspect", "kernels follow the sides of the box, or are CornerNet's square")
     backend: Literal["py_function", "graph", "device"] = setting(
-        "py_function", "where targets are drawn: NumPy in tf.data, TensorFlow in tf.data (`graph`), inside the training step (`device`)"
+        "device", "where targets are drawn: NumPy in tf.data, TensorFlow in tf.data (`graph`), inside the training step (`device`)"
     )
 
 

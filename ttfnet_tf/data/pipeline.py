@@ -49,7 +49,7 @@ def build_train_dataset(
     seed: int,
     method: Method,
     augment: Augmentation = _FLIP,
-    backend: str = "py_function",
+    backend: str = "device",
     broken_images: str = "raise",
     workers: int = 0,
     start_step: int = 0,

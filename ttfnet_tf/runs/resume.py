@@ -27,6 +27,7 @@ FREE_KEYS = {
     "decode.top_k",
     "export.max_pixels",
     "model.sampler",  # up to rounding, as devices
+    "targets.backend",  # likewise
     "train.checkpoint_every",
     "train.deterministic",
     "train.devices",

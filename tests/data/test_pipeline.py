@@ -11,7 +11,10 @@ import tensorflow as tf
 from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.augment import Augmentation, augment_image
 from ttfnet_tf.data.coco import AnnotatedImage, CocoSplit
+from ttfnet_tf.data.image_reader import ImageReader
+from ttfnet_tf.data.order import epoch_order
 from ttfnet_tf.data.pipeline import ImageNotes, build_eval_dataset, build_train_dataset, iterate, steps_per_epoch
+from ttfnet_tf.data.samples import train_sample
 from ttfnet_tf.data.transforms import image_rng
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.targets import paint_targets
@@ -319,6 +322,22 @@ def test_skipping_takes_the_next_of_the_order_and_names_each_image_once(make_spl
         f"{split.images[6].path} (image id 106): is empty; an image was expected",
     ]
     assert notes.new_lines() == []
+
+
+@pytest.mark.parametrize("broken", [(), (1, 4)])
+def test_rows_of_files_are_samples(make_split, broken):
+    """Pixels from Python and boxes from operations are the rows of `train_sample`, which is readable and has both."""
+    split = make_split(7, size=(45, 77))
+    for index in broken:
+        split.images[index].path.write_bytes(b"")
+    settings = {"image_size": SIZE, "seed": 3, "augmentation": Augmentation(), "broken_images": "skip", "paint": None}
+    batches = _take(_train(split, broken_images="skip"), 4)
+    order = epoch_order(3, 0, tf.range(8, dtype=tf.int64), 7), epoch_order(3, 1, tf.range(8, dtype=tf.int64), 7)
+    for place in range(16):
+        epoch, position = place // 8, place % 8
+        index = int(order[epoch][position])
+        expected = train_sample(split, epoch, position, index, notes=ImageNotes(), reader=ImageReader(7), **settings)
+        _assert_equal(expected, {name: values[place % 4] for name, values in batches[place // 4].items()})
 
 
 def test_skipping_keeps_steps_independent(make_split):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ttfnet_tf.data.augment import Augmentation, augment_image
-from ttfnet_tf.data.transforms import flip, image_rng, new_pixels, resize, scratch_pixels
+from ttfnet_tf.data.transforms import flip, image_rng, new_pixels, resize, resized, scratch_pixels
 
 
 def test_flip_moves_column_x_to_last_minus_x():
@@ -106,3 +106,12 @@ def test_an_augmented_image_is_not_changed_by_the_next_one():
     for k, (one, result) in enumerate(zip(images, made)):
         expected = cv2.resize(one, (12, 8), interpolation=cv2.INTER_LINEAR)
         np.testing.assert_array_equal(result, expected[:, ::-1] if k % 2 else expected)
+
+
+@pytest.mark.parametrize("is_flipped", [False, True])
+@pytest.mark.parametrize("size", [(30, 20), (16, 24)])
+def test_pixels_alone_are_those_of_resize_and_flip(size, is_flipped):
+    image = np.random.default_rng(0).integers(0, 255, (30, 20, 3), np.uint8)
+    expected, boxes = resize(image, np.zeros((0, 4), np.float32), size)
+    expected = flip(expected, boxes)[0] if is_flipped else expected
+    np.testing.assert_array_equal(resized(image, size, is_flipped), expected)

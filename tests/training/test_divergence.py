@@ -33,6 +33,7 @@ model:
   shortcut: [1, 1, 1]
   heatmap_head: {{width: 8, depth: 1}}
   box_head: {{width: 8, depth: 1}}
+targets: {{backend: py_function}}  # a batch has a heatmap that can be spoilt
 optim: {{lr: 0.002, lr_batch_size: 4, drop_epochs: [], warmup_steps: 0}}
 train: {{epochs: 4, batch_size: 4, evaluate_every: 0, log_every: 3, steps_per_call: 3}}
 """

@@ -20,6 +20,7 @@ from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.data.numpy_random import first_random
 from ttfnet_tf.data.opencv_resize import resize_image
+from ttfnet_tf.data.rows import Rows
 
 _BUFFER = 1 << 17  # bytes read at a time
 _ENCODED = "image/encoded"
@@ -48,24 +49,18 @@ class PackedRows:
     def __init__(self, split: CocoSplit, image_size: tuple[int, int]):
         folder = split.packed
         assert folder is not None
-        self._size, self._max_boxes = image_size, split.max_boxes
+        self._size, self._rows = image_size, Rows(split, image_size)
         table = _table(split)
         self._files = tf.constant([str(shard) for shard in folder.shards])
         self._shards, self._records, self._orientations = (tf.constant(table[:, k]) for k in (0, 1, 7))
-        images = split.images
-        self._ids, self._offsets = tf.constant(images.ids, tf.int64), tf.constant(images.offsets, tf.int64)
-        self._boxes, self._labels = tf.constant(images.boxes), tf.constant(images.labels)
 
     def row(self, index: tf.Tensor, is_flipped: tf.Tensor) -> dict[str, tf.Tensor]:
         """Image `index` of the split, mirrored or not."""
         image = self._read(index)
         original_size = tf.shape(image)[:2]
-        boxes, labels = self._boxes_of(index, original_size)
         image = self._resized(image)
         image = tf.cond(is_flipped, lambda: tf.reverse(image, [1]), lambda: image)
-        last = tf.constant(self._size[1] - 1, tf.float32)
-        boxes = tf.where(is_flipped, tf.stack([last - boxes[:, 2], boxes[:, 1], last - boxes[:, 0], boxes[:, 3]], axis=1), boxes)
-        return self._row(image, boxes, labels, self._ids[index], original_size)
+        return self._rows.of_image(index, image, original_size, is_flipped)
 
     def _read(self, index):
         """uint8 [h, w, 3] of an image as the reader gives it."""
@@ -85,27 +80,9 @@ class PackedRows:
         is_there = tf.reduce_all(tf.shape(image)[:2] == list(self._size))
         return tf.ensure_shape(tf.cond(is_there, lambda: image, lambda: resize_image(image, self._size)), [*self._size, 3])
 
-    def _boxes_of(self, index, original_size):
-        """Boxes [n, 4] in the resized image, and labels [n]; `boxes.resize_boxes` as operations."""
-        start, end = self._offsets[index], self._offsets[index + 1]
-        height, width = self._size
-        scale = tf.constant([width, height], tf.float64) / tf.cast(original_size[::-1], tf.float64)
-        boxes = self._boxes[start:end] * tf.cast(tf.tile(scale, [2]), tf.float32)
-        return tf.clip_by_value(boxes, 0.0, tf.constant([width - 1, height - 1] * 2, tf.float32)), self._labels[start:end]
-
-    def _row(self, image, boxes, labels, image_id, original_size):
-        empty = self._max_boxes - tf.shape(labels)[0]
-        return {
-            "image": tf.ensure_shape(image, [*self._size, 3]),
-            "boxes": tf.ensure_shape(tf.pad(boxes, [[0, empty], [0, 0]]), [self._max_boxes, 4]),
-            "labels": tf.ensure_shape(tf.pad(labels, [[0, empty]], constant_values=-1), [self._max_boxes]),
-            "image_id": image_id,
-            "original_size": original_size,
-        }
-
 
 def flips(probability: float, seed: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """(epochs int64 [N], images int64 [N]) -> bool [N], whether `transforms.random_flip` mirrors each of them."""
+    """(epochs int64 [N], images int64 [N]) -> bool [N], whether `augment.augment_image` mirrors each of them."""
     return lambda epochs, images: first_random(seed, epochs, images) < probability
 
 

@@ -28,7 +28,17 @@ from ttfnet_tf.data.image_reader import ImageReader
 from ttfnet_tf.data.order import epoch_order, steps_per_epoch
 from ttfnet_tf.data.packed import damage_of
 from ttfnet_tf.data.packed_pipeline import PackedRows, can_read, flips, other_sizes
-from ttfnet_tf.data.samples import Example, ImageNotes, Paint, eval_sample, example_signature, train_sample
+from ttfnet_tf.data.rows import Rows
+from ttfnet_tf.data.samples import (
+    Example,
+    ImageNotes,
+    Paint,
+    eval_sample,
+    example_signature,
+    pixels_signature,
+    train_pixels,
+    train_sample,
+)
 from ttfnet_tf.data.service import STEP, check_service, read_in_order
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.base import Method
@@ -92,13 +102,8 @@ def build_train_dataset(
     if service:
         check_service(service)
     paint, maps = (method.paint, method.target_shapes) if backend == "py_function" else (None, {})
-    settings: dict[str, Any] = {"image_size": image_size, "seed": seed, "augmentation": augment, "broken_images": broken_images}
-    settings.update(paint=paint, notes=notes or ImageNotes(), reader=ImageReader(len(split.images)))
-    settings.update(cache=cache_of(split, cache, image_size))
-
-    def sample(epoch, position, index):
-        return train_sample(split, int(epoch), int(position), int(index), **settings)
-
+    settings: dict[str, Any] = {"image_size": image_size, "seed": seed, "broken_images": broken_images}
+    settings.update(notes=notes or ImageNotes(), reader=ImageReader(len(split.images)), cache=cache_of(split, cache, image_size))
     rows = batch_size // num_shards
     steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
     dataset = steps.map(_rows_of_step(seed, len(split.images), batch_size, rows, shard_index * rows)).unbatch()
@@ -110,12 +115,14 @@ def build_train_dataset(
         dataset = dataset.map(_packed_row(split, image_size, augment.flip, seed, batch_size), num_parallel_calls=parallel)
         lost = f"{_MARK}{_LOST.format(service)}{_END}"
         dataset = read_in_order(dataset.batch(rows, drop_remainder=True), service, first_step=start_step, lost=lost)
-        if paint is not None:
-            painted = dataset.unbatch().map(_painted(paint, maps), num_parallel_calls=parallel, deterministic=True)
-            dataset = painted.batch(rows, drop_remainder=True)
+        dataset = dataset.unbatch() if paint is not None else dataset
     else:
-        make_row = _in_graph(sample, example_signature(split, image_size, maps))
-        dataset = dataset.map(make_row, num_parallel_calls=parallel, deterministic=True).batch(rows, drop_remainder=True)
+        make_row = _row_of_file if augment == Augmentation(flip=augment.flip) else _sampled_row
+        dataset = dataset.map(make_row(split, augment, settings), num_parallel_calls=parallel, deterministic=True)
+    if paint is not None:
+        dataset = dataset.map(_painted(paint, maps), num_parallel_calls=parallel, deterministic=True)
+    if paint is not None or not service:
+        dataset = dataset.batch(rows, drop_remainder=True)
     if backend == "graph":
         render = _as_written(lambda batch: {**batch, **method.render(batch["boxes"], batch["labels"])})
         dataset = dataset.map(render, num_parallel_calls=_PARALLEL_BATCHES, deterministic=True)
@@ -235,6 +242,31 @@ def _rows_of_step(seed: int, num_images: int, batch_size: int, rows: int, first_
         return tf.fill([rows], epoch), positions, epoch_order(seed, epoch, positions, num_images)
 
     return _as_written(rows_of_step)
+
+
+def _sampled_row(split: CocoSplit, augment: Augmentation, settings: dict[str, Any]) -> Callable:
+    """(epoch, position, index) -> a row, all of it in Python."""
+
+    def sample(epoch, position, index):
+        return train_sample(split, int(epoch), int(position), int(index), augmentation=augment, paint=None, **settings)
+
+    return _in_graph(sample, example_signature(split, settings["image_size"]))
+
+
+def _row_of_file(split: CocoSplit, augment: Augmentation, settings: dict[str, Any]) -> Callable:
+    """(epoch, position, index) -> a row where nothing but the flip is random: only its pixels come from Python."""
+    rows, is_flipped = Rows(split, settings["image_size"]), flips(augment.flip, settings["seed"])
+
+    def pixels(epoch, position, index, is_flipped):
+        return train_pixels(split, int(epoch), int(position), int(index), bool(is_flipped), flip=augment.flip, **settings)
+
+    read = _in_graph(pixels, pixels_signature(settings["image_size"]))
+
+    def make_row(epoch, position, index):
+        found = read(epoch, position, index, is_flipped(epoch[None], index[None])[0])
+        return rows.of_image(found["index"], found["image"], found["original_size"], found["is_flipped"])
+
+    return _as_written(make_row)
 
 
 def _packed_row(split: CocoSplit, image_size: tuple[int, int], flip: float, seed: int, batch_size: int) -> Callable:

@@ -19,7 +19,7 @@ from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.data.image_cache import ImageCache
 from ttfnet_tf.data.image_reader import ImageReader
 from ttfnet_tf.data.order import epoch_order
-from ttfnet_tf.data.transforms import image_rng, new_pixels, resize
+from ttfnet_tf.data.transforms import image_rng, new_pixels, resize, resized
 from ttfnet_tf.errors import UserError
 
 Example = dict[str, Any]
@@ -104,6 +104,57 @@ def train_sample(
     return example
 
 
+def train_pixels(
+    split: CocoSplit,
+    epoch: int,
+    position: int,
+    index: int,
+    is_flipped: bool,
+    *,
+    image_size: tuple[int, int],
+    seed: int,
+    flip: float,
+    broken_images: str,
+    notes: ImageNotes,
+    reader: ImageReader,
+    cache: ImageCache | None = None,
+) -> Example:
+    """The image of `train_sample` where nothing but the flip is random; its boxes are left to `data.rows`.
+
+    Args:
+        split, epoch, position, index, image_size, seed, broken_images, notes, reader, cache: as there.
+        is_flipped: whether image `index` is mirrored in this epoch.
+        flip: the probability of that, asked for when another image takes its place.
+
+    Returns:
+        "image", "original_size", "index", "is_flipped": the image, its size before, its index and whether it is mirrored.
+    """
+    kept, found = None if cache is None else cache.get(index), index
+    if kept is not None:
+        image, original_size = kept
+        _note_size(split, index, original_size, notes)
+    else:
+        image, found = _read_or_next(split, epoch, position, index, seed, broken_images, notes, reader)
+        original_size = image.shape[0], image.shape[1]
+        if cache is not None:
+            image = resized(image, image_size, False)
+            cache.put(found, image, original_size)
+    if found != index:
+        is_flipped = image_rng(seed, epoch, found).random() < flip
+    image, size = resized(image, image_size, is_flipped), np.array(original_size, np.int32)
+    return {"image": image, "original_size": size, "index": found, "is_flipped": is_flipped}
+
+
+def pixels_signature(image_size: tuple[int, int]) -> dict[str, tf.TensorSpec]:
+    """Shapes and types of what `train_pixels` returns."""
+    return {
+        "image": tf.TensorSpec([*image_size, 3], tf.uint8),
+        "original_size": tf.TensorSpec([2], tf.int32),
+        "index": tf.TensorSpec([], tf.int64),
+        "is_flipped": tf.TensorSpec([], tf.bool),
+    }
+
+
 def eval_sample(
     split: CocoSplit,
     index: int,
@@ -124,10 +175,10 @@ def eval_sample(
         black = np.zeros([*image_size, 3], np.uint8)
         return _example(black, np.zeros([0, 4], np.float32), np.zeros([0], np.int32), -1, image_size, split.max_boxes)
     boxes, labels = split.images.objects(index)
-    resized, boxes = resize(image, boxes, image_size, out=new_pixels(image_size))
+    pixels, boxes = resize(image, boxes, image_size, out=new_pixels(image_size))
     if cache is not None:
-        cache.put(index, resized, image.shape[:2])
-    return _example(resized, boxes, labels, split.images.ids[index], image.shape[:2], split.max_boxes)
+        cache.put(index, pixels, image.shape[:2])
+    return _example(pixels, boxes, labels, split.images.ids[index], image.shape[:2], split.max_boxes)
 
 
 def example_signature(
@@ -167,8 +218,7 @@ def _kept(
     if found is None:
         return None
     image, original_size = found
-    if tuple(split.images.sizes[index]) != original_size:
-        notes.add_resized(split.images[index], original_size)
+    _note_size(split, index, original_size, notes)
     return image, resize_boxes(split.images.objects(index)[0], original_size, image_size), original_size
 
 
@@ -196,7 +246,11 @@ def _read(split: CocoSplit, index: int, broken_images: str, notes: ImageNotes, r
             raise UserError(f"{error}; fix or remove it, or set data.broken_images=skip") from None
         notes.add_broken(split.images[index], str(error))
         return None
-    height, width = split.images.sizes[index]
-    if image.shape[:2] != (height, width):
-        notes.add_resized(split.images[index], image.shape[:2])
+    _note_size(split, index, image.shape[:2], notes)
     return image
+
+
+def _note_size(split: CocoSplit, index: int, size: tuple[int, int], notes: ImageNotes) -> None:
+    height, width = split.images.sizes[index]
+    if tuple(size) != (height, width):
+        notes.add_resized(split.images[index], size)

@@ -72,3 +72,12 @@ def flip(image: np.ndarray, boxes: np.ndarray, out: np.ndarray | None = None) ->
     mirrored[:, 0] = last - boxes[:, 2]
     mirrored[:, 2] = last - boxes[:, 0]
     return cv2.flip(image, 1, dst=out), mirrored
+
+
+def resized(image: np.ndarray, size: tuple[int, int], is_flipped: bool) -> np.ndarray:
+    """uint8 [height, width, 3]: the pixels of `resize`, then of `flip` if wanted, in memory that TensorFlow takes over."""
+    result, is_resized = new_pixels(size), image.shape[:2] != tuple(size)
+    if is_resized:
+        target = scratch_pixels(size) if is_flipped else result
+        image = cv2.resize(image, (size[1], size[0]), dst=target, interpolation=cv2.INTER_LINEAR)
+    return cv2.flip(image, 1, dst=result) if is_flipped else image

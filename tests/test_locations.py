@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ttfnet_tf import cli
 from ttfnet_tf.data import packing
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.data.images import read_rgb
@@ -216,3 +217,30 @@ def test_images_are_read_by_url(bucket, tmp_path):
     assert read_rgb(f"{bucket}/a.png").shape == (4, 6, 3)
     with pytest.raises(UserError, match=r"b\.png: cannot be read \(No such file or directory\)"):
         read_rgb(f"{bucket}/b.png")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "evaluate run --out memory://b/x",
+        "data stats a.json --json memory://b/x",
+        "data check a.json im --fix memory://b/x",
+        "report run --out s3://b",
+    ],
+)
+def test_results_go_to_a_disk(command, capsys):
+    assert cli.main(command.split()) == 2
+    assert capsys.readouterr().err.strip() == f"ttfnet: {command.split()[-1]}: results are written to a disk; name a path"
+
+
+def test_the_data_check_reads_a_disk(data, bucket, tmp_path, capsys):
+    packing.pack(*data[:2], tmp_path / "packed")
+    for folder in (str(data[3]), str(tmp_path / "packed")):
+        assert cli.main(["data", "check", str(data[0]), folder]) == 2
+        line = f"ttfnet: {folder}: data check reads image files on a disk; check them before they are packed or uploaded"
+        assert capsys.readouterr().err.strip().splitlines()[-1] == line
+
+
+def test_figures_of_annotations_on_a_store(data, capsys):
+    assert cli.main(["data", "stats", str(data[2])]) == 0
+    assert "3 images" in capsys.readouterr().out

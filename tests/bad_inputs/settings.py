@@ -9,7 +9,7 @@ from ttfnet_tf.config import list_settings
 
 def _override(text, line):
     """A row of one override; the line begins with it where the value cannot be read, and with the file where a rule refuses it."""
-    is_rule = re.search("must be (at most|above|ascending)|must lie in", line)
+    is_rule = re.search("must be (at most|above|ascending|one of|grpc)|must lie in", line)
     return f"override {text}", (f"{TRAIN} {shlex.quote(text)}", None, f"{'{tmp}/a.yaml' if is_rule else f'override {text!r}'}: {line}")
 
 
@@ -103,7 +103,7 @@ ROWS = {
             ("data.image_size={a: 1}", "data.image_size is a setting, not a section; write data.image_size: VALUE"),
             ("data.image_size=[99968, 99968]", "data.image_size=[99968, 99968] must be at most 8192"),
             ("data.workers=999999999999", "data.workers=999999999999 must be at most 1024"),
-            ("data.cache=tape", "data.cache=tape must be one of none, ram, disk"),
+            ("data.cache=tape", "data.cache=tape must be one of none, ram, disk; did you mean 'ram'?"),
             ("data.service=localhost:5050", "data.service=localhost:5050 must be grpc://HOST:PORT"),
             ("data.train.images=null", "data.train.images=null must be text"),
             ("data.train=x", "data.train=x must be a section with keys, e.g. data.train.annotations"),

@@ -1,4 +1,7 @@
-"""Training from and into a bucket of moto's S3 server on loopback, killed, and resumed by another machine."""
+"""Training from and into a bucket of moto's S3 server on loopback, killed, and resumed by another machine.
+
+Skipped without the packages: pip install s3fs 'moto[server]'.
+"""
 
 import json
 import logging

@@ -19,6 +19,7 @@ from ttfnet_tf import __version__
 from ttfnet_tf.cli import benchmark, data, demo, evaluate, export, predict, replay, report, reproduce, serve_client, train, weights
 from ttfnet_tf.cli.parser import Parser
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.locations import is_url
 from ttfnet_tf.plain_text import plain_output, printable
 from ttfnet_tf.quiet_import import import_as_usual
 
@@ -31,6 +32,7 @@ SECTIONS = (
     ("weights, speed, published figures", ("weights", "benchmark", "reproduce")),
 )
 _FORMER_VERBS = {"convert": "ttfnet weights converts weights, ttfnet data convert converts annotations"}
+_RESULTS = ("out", "json", "fix", "report")  # options with a file or folder to write
 _BROKEN_PIPE = 141  # what a shell shows for a program that SIGPIPE ended
 
 
@@ -134,4 +136,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         if argument.startswith("-") or not getattr(args, "takes_rest", False):
             raise chosen.unknown_argument(argument)
     args.rest = rest
+    if (url := next((value for name in _RESULTS if is_url(value := getattr(args, name, None))), None)) is not None and not args.writes_urls:
+        raise UserError(f"{url}: results are written to a disk; name a path")
     return args

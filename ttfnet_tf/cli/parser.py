@@ -128,6 +128,6 @@ def add_verb(
     verb = verbs.add_parser(name, description=description or f"{summary[0].upper()}{summary[1:]}.", epilog=epilog)
     verb.summary, verb.examples = summary, tuple(examples)
     verb.takes_settings = rest == "key=value"
-    verb.set_defaults(command=command, takes_rest=bool(rest))
+    verb.set_defaults(command=command, takes_rest=bool(rest), writes_urls=False)
     verb.add_argument("--debug", action="store_true", help="show the stack trace of an error, and TensorFlow's own messages")
     return verb

@@ -9,6 +9,7 @@ from pathlib import Path
 from ttfnet_tf.cli.options import CONFIG_HELP, add_overwrite, load_settings, refuse_other_keys
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.locations import is_url
 from ttfnet_tf.outputs import marked, refuse_to_overwrite
 
 # Settings that decide how training treats the findings.
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if args.workers < 0:
         raise UserError(f"--workers {args.workers} must be 0 or more")
 
+    from ttfnet_tf.data.packed import is_packed
     from ttfnet_tf.doctor.check import check_data
     from ttfnet_tf.doctor.findings import Settings
     from ttfnet_tf.doctor.fix import changes_path, refuse_existing, write_fixed
@@ -57,6 +59,9 @@ def run(args: argparse.Namespace) -> int:
     from ttfnet_tf.files import write_json
     from ttfnet_tf.progress import ProgressMeter
 
+    for folder in (args.images, *(args.val or ())[1:]):
+        if is_url(folder) or is_packed(folder):
+            raise UserError(f"{folder}: data check reads image files on a disk; check them before they are packed or uploaded")
     inputs = [args.annotations, args.config, *(args.val or ())[:1]]
     if args.json:
         refuse_to_overwrite(args.json, _WRITER, inputs=inputs, overwrite=args.overwrite)

@@ -24,6 +24,7 @@ def add_to(verbs) -> None:
             "ttfnet data pack train.json images --out packed/train --shard-size 128",
         ),
     )
+    verb.set_defaults(writes_urls=True)
     verb.add_argument("annotations", metavar="ANNOTATIONS", help="COCO instances JSON")
     verb.add_argument("images", metavar="IMAGES", help="folder of its images")
     verb.add_argument("--out", metavar="FOLDER", required=True, help="new or empty folder, or that of the same command before")

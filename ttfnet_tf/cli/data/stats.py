@@ -9,6 +9,7 @@ from pathlib import Path
 from ttfnet_tf.cli.options import CONFIG_HELP, add_overwrite, load_settings, refuse_other_keys
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.locations import location
 from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.outputs import marked, refuse_to_overwrite
 
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
 
     split = load_coco(
         args.annotations,
-        Path(args.annotations).parent,  # any folder that exists: no image is opened
+        location(args.annotations).parent,  # any folder that exists: no image is opened
         crowd=config.data.crowd,
         min_box_size=config.data.min_box_size,
         min_image_size=config.data.min_image_size,

@@ -20,7 +20,9 @@ from integration_runs import checkpoint, metrics
 from ttfnet_tf import build, cli
 from ttfnet_tf.data.shapes import draw_shapes
 from ttfnet_tf.training import build as training_build
+from ttfnet_tf.training import run as training_run
 from ttfnet_tf.training.loop import TrainingLoop
+from ttfnet_tf.training.stop import StopRequest
 
 SETTINGS = """
 data:
@@ -201,6 +203,32 @@ def test_a_run_that_continues_ends_and_resumes_bit_equal(train, plant_image, tmp
     assert train("resumed", setting, "optim.ema_decay=0.9", "train.epochs=2")[0] == 0
     assert train("resumed", setting, "optim.ema_decay=0.9")[0] == 0
     _assert_equal_runs(tmp_path / "straight", tmp_path / "resumed")
+
+
+@pytest.mark.slow
+def test_a_run_stopped_between_two_lines_resumes_bit_equal(train, monkeypatch, tmp_path):
+    """When the stop is noticed, the host has not read the last step; six steps an epoch, one a call, and a line at the end of an epoch."""
+    settings = ("train.epochs=2", "train.batch_size=2", "train.log_every=100", "train.steps_per_call=1", "train.checkpoint_every=2")
+    assert train("straight", *settings)[0] == 0
+    asked = []
+
+    class Stop(StopRequest):
+        @property
+        def requested(self):
+            asked.append(1)
+            return len(asked) > 9
+
+        @requested.setter
+        def requested(self, value):
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_run, "StopRequest", Stop)
+        assert train("stopped", *settings)[0] == 0
+    assert checkpoint(tmp_path / "stopped")["sentinel/current_step/.ATTRIBUTES/VARIABLE_VALUE"] == 8  # from 0: nine steps
+    assert [line["step"] for line in metrics(tmp_path / "stopped")] == [6]
+    assert train("stopped", *settings)[0] == 0
+    _assert_equal_runs(tmp_path / "straight", tmp_path / "stopped")
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 
 from ttfnet_tf import build, cli
 from ttfnet_tf.config import Config, effective_lr, load_config
+from ttfnet_tf.config.load import load_stored
 from ttfnet_tf.config.schema import AUTO, with_value
 from ttfnet_tf.data.shapes import draw_shapes
 from ttfnet_tf.errors import UserError
@@ -71,10 +72,11 @@ def test_on_gpus_a_process_answers(monkeypatch, printed, expected):
 
     def run(command, **_):
         commands.append(command)
+        assert load_stored(command[3]).train.batch_size == 1  # a file that loads, whatever the devices are
         return SimpleNamespace(stdout=printed, stderr="Traceback\nKeyError: why\n", returncode=1)
 
     monkeypatch.setattr(subprocess, "run", run)
-    config = with_value(Config(), "train.batch_size", AUTO)
+    config = with_value(with_value(Config(), "train.batch_size", AUTO), "train.devices", ["gpu:0", "gpu:1"])
     if isinstance(expected, str):
         with pytest.raises(UserError, match=expected):
             choose_batch_size(config, ON_GPUS, num_classes=3, num_images=1000)

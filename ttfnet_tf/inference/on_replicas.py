@@ -13,6 +13,9 @@ from ttfnet_tf.keras2 import keras
 CPU_BATCH = 8  # images of one call; larger ones are not faster on a CPU
 GPU_BATCHES = (64, 32, 16, CPU_BATCH, 4, 2, 1)  # tried in this order
 
+# The second and third come from libraries of the GPU that found no memory for themselves.
+OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, tf.errors.InternalError, tf.errors.UnknownError)
+
 
 def predict_on_replicas(
     strategy: tf.distribute.Strategy, model: keras.Model, decode: Callable, *, image_size: tuple[int, int], batch_size: int
@@ -54,6 +57,6 @@ def largest_batch(
         try:
             function(tf.zeros([replicas * size, *image_size, 3], tf.uint8))
             return function, size
-        except tf.errors.ResourceExhaustedError:
+        except OUT_OF_MEMORY:
             continue
     return make(sizes[-1]), sizes[-1]

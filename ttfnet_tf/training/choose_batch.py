@@ -20,6 +20,7 @@ from ttfnet_tf.config import Config, dump_config
 from ttfnet_tf.config.load import load_stored
 from ttfnet_tf.config.schema import with_value
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.on_replicas import OUT_OF_MEMORY
 from ttfnet_tf.training import build as training_build
 from ttfnet_tf.training.devices import build_strategy
 
@@ -87,14 +88,18 @@ def try_batches(config: Config, num_classes: int, most: int, device: str) -> int
     state = training_build.state_of(config, strategy, num_classes)
     method = build.method_of(config, num_classes)
     train = training_build.train_function_of(config, strategy, state, method)
+    fitted: list[int] = []
 
     def fits(size: int) -> bool:
         dataset = tf.data.Dataset.from_tensors(_batch(config, method, size)).repeat()
         try:
             with strategy.scope():
                 train(iter(strategy.experimental_distribute_dataset(dataset)), [0.0, 0.0], 0)["loss"]
-        except tf.errors.ResourceExhaustedError:
+        except OUT_OF_MEMORY as error:
+            if not fitted and not isinstance(error, tf.errors.ResourceExhaustedError):
+                raise
             return False
+        fitted.append(size)
         return True
 
     return largest_that_fits(fits, most)
@@ -116,7 +121,7 @@ def _batch(config: Config, method, size: int) -> dict[str, np.ndarray]:
 def _try_in_process(config: Config, num_classes: int, most: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.yaml"
-        file.write_text(dump_config(with_value(config, "train.batch_size", 1)), encoding="utf-8")
+        file.write_text(dump_config(with_value(with_value(config, "train.batch_size", 1), "train.devices", [])), encoding="utf-8")
         device = (config.train.devices or ["gpu:0"])[0]
         command = [sys.executable, "-m", __name__, str(file), str(num_classes), str(most), device]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -117,6 +117,14 @@ class RemotePath:
         """
         return self._done(self._system.cat_file, self.url)
 
+    def read_range(self, begin: int, end: int) -> bytes:
+        """The bytes from `begin` up to `end`.
+
+        Raises:
+            OSError: there is no such file, or the store does not give it.
+        """
+        return self._done(self._system.cat_file, self.url, start=begin, end=end)
+
     def put(self, content: bytes) -> None:
         """Writes an object; it appears complete or not at all.
 

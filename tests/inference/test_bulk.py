@@ -68,7 +68,7 @@ def _lines(path):
 
 def test_every_image_has_one_record_in_its_order(tmp_path, images, detector):
     plan = _plan(tmp_path, images)
-    assert [len(shard.files) for shard in plan.pending()] == [3, 3, 1]
+    assert [shard.images for shard in plan.pending()] == [3, 3, 1]
     local.run(plan.job, plan.pending(), {})
     found = [row for index in range(3) for row in _lines(plan.job.path(index))]
     assert [row["file"] for row in found] == list(map(str, images))
@@ -156,6 +156,13 @@ def test_a_file_that_was_cut_short_is_named(tmp_path, images, detector):
         count_records(plan)
 
 
+def test_a_damaged_list_of_images_is_named(tmp_path, images, detector):
+    _plan(tmp_path, images)
+    (tmp_path / "out/images.list").write_bytes((tmp_path / "out/images.list").read_bytes()[:-40])
+    with pytest.raises(UserError, match=r"images\.list: is missing or damaged; name another folder with --out"):
+        _plan(tmp_path, images)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="such names are of Unix")
 def test_names_that_are_no_text(tmp_path, images, detector):
     name = os.fsencode(tmp_path) + b"/images/\xff\n.png"
@@ -163,7 +170,7 @@ def test_names_that_are_no_text(tmp_path, images, detector):
     files = [os.fsdecode(name), *images[1:]]
     _plan(tmp_path, files)
     plan = _plan(tmp_path, [])
-    assert plan.files == tuple(map(str, files))
+    assert [name for shard in plan.shards for name in plan.job.files(shard)] == list(map(str, files))
     local.run(plan.job, plan.pending(), {})
     assert count_records(plan) == (7, 1)
     assert _lines(plan.job.path(0))[0]["width"] == 4
@@ -206,7 +213,7 @@ def test_images_and_records_in_a_store(tmp_path, store, images, detector):
     plan = open_plan(f"{store}/out", spec, [f"{store}/photos"], lambda: found, **options)
     assert plan.job.run_shard(plan.pending()[1]) == 1
     again = open_plan(f"{store}/out", spec, [f"{store}/photos"], list, **options)
-    assert (again.is_new, again.files) == (False, plan.files)
+    assert (again.is_new, again.shards, again.images) == (False, plan.shards, 8)
     assert [shard.index for shard in again.pending()] == [0, 2]
     again.remove_rubbish()
     local.run(again.job, again.pending(), {})

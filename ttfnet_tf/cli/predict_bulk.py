@@ -136,7 +136,7 @@ def _progress(plan: Plan) -> Iterator[None]:
     """Shows how many images are done while an engine works, by a look into the folder."""
     from ttfnet_tf.progress import ProgressMeter
 
-    sizes = {plan.job.name(index): len(plan.shard(index).files) for index in range(plan.job.shards)}
+    sizes = {plan.job.name(shard.index): shard.images for shard in plan.shards}
     over = threading.Event()
 
     def done() -> int:
@@ -146,7 +146,7 @@ def _progress(plan: Plan) -> Iterator[None]:
         while not over.wait(_LOOKS_EVERY_REMOTE if is_url(plan.job.folder) else _LOOKS_EVERY):
             meter.update(done())
 
-    with ProgressMeter("predict", len(plan.files), start=done()) as meter:
+    with ProgressMeter("predict", plan.images, start=done()) as meter:
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:

@@ -10,6 +10,7 @@ records = names.map_batches(DetectImages, fn_constructor_args=[DetectorSpec("mod
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ class DetectImages:
 
 
 class WriteShards:
-    """Makes the files of shards that arrive as {"index", "files"}.
+    """Makes the files of shards that arrive as their fields.
 
     Args:
         job: where they go.
@@ -52,7 +53,7 @@ class WriteShards:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """{"index"} of the shard, which now has its file."""
-        return {"index": self._job.run_shard(Shard(int(row["index"]), tuple(map(str, row["files"]))))}
+        return {"index": self._job.run_shard(Shard(**{name: int(value) for name, value in row.items()}))}
 
 
 def run(job: BulkJob, shards: Sequence[Shard], options: Mapping[str, str]) -> None:
@@ -70,7 +71,7 @@ def run(job: BulkJob, shards: Sequence[Shard], options: Mapping[str, str]) -> No
     cores = min(_CORES, max(1, int(resources.get("CPU", 1))))
     has_gpus = resources.get("GPU", 0) >= 1
     actors = int(resources["GPU"]) if has_gpus else max(1, int(resources.get("CPU", 1)) // cores)
-    rows = [{"index": shard.index, "files": list(shard.files)} for shard in shards]
+    rows = [dataclasses.asdict(shard) for shard in shards]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         WriteShards,
         fn_constructor_args=[job],

@@ -9,6 +9,7 @@ records = spark.createDataFrame([("a.jpg",), ("b.jpg",)], ["file"]).withColumn("
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import sys
@@ -71,8 +72,8 @@ def run(job: BulkJob, shards: Sequence[Shard], options: Mapping[str, str]) -> No
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     try:
-        rows = [(shard.index, list(shard.files)) for shard in shards]
-        table = spark.createDataFrame(spark.sparkContext.parallelize(rows, len(rows)), "index int, files array<string>")
+        rows = [dataclasses.astuple(shard) for shard in shards]
+        table = spark.createDataFrame(spark.sparkContext.parallelize(rows, len(rows)), "index int, begin long, end long, images int")
         table.mapInPandas(functools.partial(_write_shards, job), "index int").collect()
     finally:
         spark.stop()
@@ -80,5 +81,5 @@ def run(job: BulkJob, shards: Sequence[Shard], options: Mapping[str, str]) -> No
 
 def _write_shards(job: BulkJob, frames: Iterator[pandas.DataFrame]) -> Iterator[pandas.DataFrame]:
     for frame in frames:
-        done: list[Any] = [job.run_shard(Shard(int(index), tuple(files))) for index, files in zip(frame["index"], frame["files"])]
+        done: list[Any] = [job.run_shard(Shard(*map(int, row))) for row in frame.itertuples(index=False)]
         yield pandas.DataFrame({"index": done}, dtype="int32")

@@ -31,10 +31,12 @@ _ASIDE = ".ttfnet-shard"  # ends the names of unfinished shards
 
 @dataclass(frozen=True)
 class Shard:
-    """A run of images that becomes one file."""
+    """A run of images that becomes one file. Its names are read where it is worked on: the graph of a pipeline may hold few bytes."""
 
     index: int
-    files: tuple[str, ...]
+    begin: int  # of its names in images.list, in bytes
+    end: int
+    images: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,24 @@ class BulkJob:
         """File of a shard, a `Path` or a `RemotePath`."""
         return location(self.folder) / self.name(index)
 
+    def files(self, shard: Shard) -> list[str]:
+        """The images of a shard.
+
+        Raises:
+            UserError: the list cannot be read.
+        """
+        place = location(self.folder) / IMAGES
+        try:
+            if is_url(place):
+                content = place.read_range(shard.begin, shard.end)
+            else:
+                with open(place, "rb") as file:
+                    file.seek(shard.begin)
+                    content = file.read(shard.end - shard.begin)
+        except OSError as error:
+            raise UserError(f"{place}: cannot be read ({error.strerror}); every worker must see it") from None
+        return [os.fsdecode(name) for name in content.split(b"\0")[:-1]]
+
     def names(self) -> set[str]:
         """The names of the files that are in the folder."""
         folder = location(self.folder)
@@ -74,7 +94,7 @@ class BulkJob:
         """
         path = self.path(shard.index)
         if not path.exists():
-            records = list(self.spec.load().records(shard.files))
+            records = list(self.spec.load().records(self.files(shard)))
             try:
                 if is_url(path):
                     with tempfile.TemporaryDirectory() as folder:
@@ -100,19 +120,18 @@ class Plan:
     """A job and its images."""
 
     job: BulkJob
-    files: tuple[str, ...]
-    shard_size: int
+    shards: tuple[Shard, ...]
     is_new: bool  # False where an earlier call has made the list
 
-    def shard(self, index: int) -> Shard:
-        """The images of one shard."""
-        start = index * self.shard_size
-        return Shard(index, self.files[start : start + self.shard_size])
+    @property
+    def images(self) -> int:
+        """Number of all images."""
+        return sum(shard.images for shard in self.shards)
 
     def pending(self) -> list[Shard]:
         """The shards that are not done."""
         done = self.job.names()
-        return [self.shard(index) for index in range(self.job.shards) if self.job.name(index) not in done]
+        return [shard for shard in self.shards if self.job.name(shard.index) not in done]
 
     def remove_rubbish(self) -> None:
         """Removes what killed workers have left behind; call it while no other process works in the folder."""
@@ -155,15 +174,21 @@ def open_plan(
     }
     old = _read_manifest(place)
     if old is None:
-        files = tuple(_absolute(file) for file in find())
-        _put(place / IMAGES, b"".join(os.fsencode(name) + b"\0" for name in files))
-        manifest = {"written_by": _COMMAND, "images": len(files), "shards": -(-len(files) // shard_size), **settings}
+        names = [os.fsencode(_absolute(file)) + b"\0" for file in find()]
+        _put(place / IMAGES, b"".join(names))
+        manifest = {"written_by": _COMMAND, "images": len(names), "shards": -(-len(names) // shard_size), **settings}
         _put(place / MANIFEST, json_text(manifest).encode())
     else:
         _refuse_other_call(place, old, settings)
-        files = tuple(os.fsdecode(name) for name in (place / IMAGES).read_bytes().split(b"\0")[:-1])
-    job = BulkJob(str(place), spec, format, -(-len(files) // shard_size))
-    return Plan(job, files, shard_size, is_new=old is None)
+        names = _read_names(place, old.get("images"))
+    shards: list[Shard] = []
+    begin = 0
+    for start in range(0, len(names), shard_size):
+        part = names[start : start + shard_size]
+        end = begin + sum(map(len, part))
+        shards.append(Shard(len(shards), begin, end, len(part)))
+        begin = end
+    return Plan(BulkJob(str(place), spec, format, len(shards)), tuple(shards), is_new=old is None)
 
 
 def count_records(plan: Plan) -> tuple[int, int]:
@@ -173,8 +198,8 @@ def count_records(plan: Plan) -> tuple[int, int]:
         UserError: a file is missing or holds another number of records than its shard has images.
     """
     total = errors = 0
-    for index in range(plan.job.shards):
-        path, expected = plan.job.path(index), len(plan.shard(index).files)
+    for shard in plan.shards:
+        path, expected = plan.job.path(shard.index), shard.images
         try:
             found, failed = COUNT[plan.job.format](path.read_bytes())
         except (OSError, ValueError):
@@ -217,6 +242,17 @@ def _read_manifest(folder: Any) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{folder / MANIFEST}: exists and was not written by {_COMMAND}; name another folder with --out") from None
     return content
+
+
+def _read_names(folder: Any, count: Any) -> list[bytes]:
+    """The names of an earlier call with their ends, of which there must be `count`."""
+    try:
+        names = [name + b"\0" for name in (folder / IMAGES).read_bytes().split(b"\0")[:-1]]
+    except OSError:
+        names = []
+    if not names or len(names) != count:
+        raise UserError(f"{folder / IMAGES}: is missing or damaged; name another folder with --out")
+    return names
 
 
 def _refuse_other_call(folder: Any, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

@@ -210,7 +210,7 @@ if __name__ == "__main__":
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=True)
     trainer = ray_train.tensorflow_trainer({str(runs.config)!r}, {str(work_dir)!r}, workers=2, overrides={list(SETTINGS[1:])!r})
     trainer.train_loop_per_worker = train
-    print("result", trainer.fit().metrics)
+    trainer.fit()
 """
     script, log = runs.folder / "ray_run.py", runs.folder / "ray.log"
     script.write_text(code)
@@ -230,7 +230,6 @@ if __name__ == "__main__":
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert len(list(runs.folder.glob("ray-worker-*"))) == 4
-    assert "result {'step': 24" in log.read_text()
     assert _metrics(work_dir) == losses
     actual = checkpoint(work_dir)
     assert [key for key in expected if not np.array_equal(actual[key], expected[key])] == []

@@ -7,11 +7,13 @@ import cv2
 import networks
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 from small_run import write_run
 
 from ttfnet_tf import cli
 from ttfnet_tf.evaluation.evaluate_run import evaluate_run
+from ttfnet_tf.inference.on_replicas import predict_on_replicas
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,29 @@ def test_another_image_size_builds_the_network_at_that_size(run, data, tmp_path)
     assert len(found) > 3
     assert found == expected
     assert found != evaluate_run(run, data[1], out=tmp_path / "c").result.detections
+
+
+def test_gpus_share_the_images_and_find_the_same(run, data, tmp_path, monkeypatch):
+    """A processor in the place of GPUs; the first batch does not fit."""
+    expected = evaluate_run(run, data[1], out=tmp_path / "a").result.detections
+    tried = []
+
+    def refuses_three(strategy, *args, batch_size, **more):
+        function = predict_on_replicas(strategy, *args, batch_size=batch_size, **more)
+
+        def call(images):
+            tried.append(len(images))
+            if len(images) > 2:
+                raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+            return function(images)
+
+        return call
+
+    monkeypatch.setattr("ttfnet_tf.evaluation.evaluate_run._gpu_strategy", lambda: tf.distribute.MirroredStrategy(["/cpu:0"]))
+    monkeypatch.setattr("ttfnet_tf.inference.on_replicas.predict_on_replicas", refuses_three)
+    found = evaluate_run(run, data[1], out=tmp_path / "b").result.detections
+    assert tried == [3, 2, 2, 2]
+    assert found == expected
 
 
 def test_images_without_annotations_give_detections_and_no_figures(run, data, tmp_path, capfd):

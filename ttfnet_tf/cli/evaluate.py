@@ -26,14 +26,14 @@ def add_to(verbs) -> None:
     verb.add_argument("run", metavar="RUN", help=RUN_HELP)
     verb.add_argument("--out", metavar="DIR", help="for detections.json; default RUN/eval/<step>")
     add_overwrite(verb)
-    verb.add_argument("--batch-size", type=int, default=8, metavar="N", help="images of one call; does not change the result; default 8")
+    batch = "images of each device in one call; does not change the result; default 8, and on GPUs as many as fit"
+    verb.add_argument("--batch-size", type=int, metavar="N", help=batch)
 
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates, and prints the figures."""
-    evaluation = evaluate_run(
-        args.run, args.rest, batch_size=positive(args.batch_size, "--batch-size"), out=args.out, overwrite=args.overwrite
-    )
+    batch_size = None if args.batch_size is None else positive(args.batch_size, "--batch-size")
+    evaluation = evaluate_run(args.run, args.rest, batch_size=batch_size, out=args.out, overwrite=args.overwrite)
     skipped = f", {evaluation.skipped} of them skipped" if evaluation.skipped else ""
     print(f"{args.run}, step {evaluation.step}, on {evaluation.split.annotations} ({evaluation.result.num_images} images{skipped})")
     if evaluation.result.metrics["AP"] < 0:

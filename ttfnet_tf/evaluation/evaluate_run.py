@@ -5,7 +5,8 @@ Settings are checked before TensorFlow is imported.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +19,15 @@ from ttfnet_tf.outputs import refuse_to_overwrite, says
 from ttfnet_tf.runs.run_folder import work_directory
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from ttfnet_tf.data.coco import CocoSplit
     from ttfnet_tf.evaluation.evaluate import EvaluationResult
+    from ttfnet_tf.keras2 import keras
 
 # Keys that may be changed for an evaluation; the others define the trained network.
 _KEYS = ("data.", "decode.")
+_BATCH = 8  # images of one call on a processor, which is no faster with more
 WRITER = "ttfnet evaluate"
 
 
@@ -56,7 +61,7 @@ def evaluate_run(
     run: str | Path,
     overrides: Sequence[str] = (),
     *,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
 ) -> RunEvaluation:
@@ -65,7 +70,8 @@ def evaluate_run(
     Args:
         run: work directory, a checkpoint in it, or an exported model.
         overrides: key=value of `data` and `decode`.
-        batch_size: images per call; does not change the result.
+        batch_size: images of each device in one call; does not change the result. None is 8 on a processor; a checkpoint is evaluated on
+            all GPUs, by as many as fit.
         out: folder for the files; by default RUN/eval/<step>, and eval/<name> beside an exported model.
         overwrite: also replaces files in `out` that no evaluation has written.
 
@@ -82,7 +88,7 @@ def evaluate_run(
         from ttfnet_tf.data.pipeline import ImageNotes
         from ttfnet_tf.evaluation.evaluate import evaluate
 
-        split, predict, step, folder = _prepare(run, exported, config, batch_size)
+        split, (predict, batch_size), step, folder = _prepare(run, exported, config, batch_size)
     notes = ImageNotes()
     with ProgressMeter("evaluate", len(split.images)) as meter:
         result = evaluate(
@@ -130,25 +136,60 @@ def evaluation_folder(exported: ExportedModel) -> Path:
     return exported.path.parent / "eval" / exported.path.name
 
 
-def _prepare(run: str | Path, exported: ExportedModel | None, config: Config, batch_size: int):
-    """(the split, the function that detects on a batch of images, the step of the weights, the folder for the result)."""
+def _prepare(run: str | Path, exported: ExportedModel | None, config: Config, batch_size: int | None):
+    """(the split, the function that detects on a batch of images with its size, the step of the weights, the folder for the result)."""
     from ttfnet_tf import build
     from ttfnet_tf.evaluation.evaluate import check_classes
 
     split = build.load_split(config, "val")
     if exported:
         check_classes(split, exported.class_names, exported.category_ids)
-        return split, exported.predict_function(batch_size), exported.step, evaluation_folder(exported)
+        batch_size = batch_size or _BATCH
+        return split, (exported.predict_function(batch_size), batch_size), exported.step, evaluation_folder(exported)
 
-    from ttfnet_tf.inference.predictor import predict_function
     from ttfnet_tf.runs.checkpoint import load_run
 
-    loaded = load_run(run, image_size=config.data.size)
+    strategy = _gpu_strategy()
+    with contextlib.nullcontext() if strategy is None else strategy.scope():
+        loaded = load_run(run, image_size=config.data.size)
     check_classes(split, loaded.labels.class_names, loaded.labels.category_ids)
     decode = build.method_of(config, split.num_classes).decode
-    image_size = config.data.size
-    predict = predict_function(loaded.model, decode, image_size=image_size, batch_size=batch_size, weights="constants")
+    predict = _predict(strategy, loaded.model, decode, config.data.size, batch_size, len(split.images))
     return split, predict, loaded.step, loaded.folder / "eval" / str(loaded.step)
+
+
+def _gpu_strategy() -> tf.distribute.Strategy | None:
+    """Over all GPUs; None on a machine without one."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_logical_devices("GPU")
+    return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus]) if gpus else None
+
+
+def _predict(
+    strategy: tf.distribute.Strategy | None,
+    model: keras.Model,
+    decode: Callable,
+    image_size: tuple[int, int],
+    batch_size: int | None,
+    num_images: int,
+) -> tuple[Callable, int]:
+    """The function that detects on images, and how many it takes."""
+    from ttfnet_tf.inference.on_replicas import GPU_BATCHES, largest_batch, predict_on_replicas
+    from ttfnet_tf.inference.predictor import predict_function
+
+    if strategy is None:
+        batch_size = batch_size or _BATCH
+        return predict_function(model, decode, image_size=image_size, batch_size=batch_size, weights="constants"), batch_size
+    replicas = strategy.num_replicas_in_sync
+    most = -(-max(1, num_images) // replicas)
+    sizes = [batch_size] if batch_size else list(dict.fromkeys(min(size, most) for size in GPU_BATCHES))
+
+    def make(size: int) -> Callable:
+        return predict_on_replicas(strategy, model, decode, image_size=image_size, batch_size=size)
+
+    function, size = largest_batch(make, sizes, image_size=image_size, replicas=replicas)
+    return function, size * replicas
 
 
 def _settings_of(exported: ExportedModel, overrides: Sequence[str]) -> Config:

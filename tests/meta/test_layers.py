@@ -40,6 +40,7 @@ KNOWS_SETTINGS = {
     "benchmarks.detect",
     "benchmarks.evaluate",
     "benchmarks.export",
+    "benchmarks.input",
     "benchmarks.train",
     "benchmarks.video",
     "build",

@@ -16,7 +16,7 @@ from ttfnet_tf.inference.tflite_predictor import RUNTIMES
 from ttfnet_tf.outputs import refuse_to_overwrite
 
 STAGES = ("train", "detect", "eval")
-WHAT = (*STAGES, "video", "size", "export")
+WHAT = (*STAGES, "input", "video", "size", "export")
 _WRITER = "ttfnet benchmark"
 
 
@@ -33,6 +33,7 @@ def add_to(verbs) -> None:
             "ttfnet benchmark train configs/demo.yaml",
             "ttfnet benchmark detect configs/ttfnet_r18_1x.yaml --repeats 30",
             "ttfnet benchmark eval configs/ttfnet_r18_1x.yaml --device gpu --json eval.json",
+            "ttfnet benchmark input configs/ttfnet_r18_1x.yaml --repeats 5 --images 5000 117266 --json input.json",
             "ttfnet benchmark size configs/ttfnet_d53_1x.yaml",
             "ttfnet benchmark export configs/ttfnet_r18_1x.yaml --threads 2",
         ),
@@ -40,7 +41,7 @@ def add_to(verbs) -> None:
     verb.add_argument(
         "what",
         choices=WHAT,
-        help="a training step; one image to boxes; an evaluation; a video of 10 s; parameters and multiply-adds; every exported form",
+        help="a training step; one image to boxes; an evaluation; the input; a video; parameters and multiply-adds; every exported form",
     )
     verb.add_argument("config", metavar="CONFIG", help="YAML file; without data.train.annotations synthetic images are drawn")
     verb.add_argument("--repeats", type=int, default=20, metavar="N", help="measured calls of each stage; default 20")
@@ -48,19 +49,25 @@ def add_to(verbs) -> None:
     verb.add_argument("--precision", nargs="+", choices=ALL_PRECISIONS, default=ALL_PRECISIONS, help="for export; default all")
     verb.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="for export: default one for each core")
     verb.add_argument("--runtime", choices=RUNTIMES, help="for export: runs the TFLite files; default litert if it is installed")
+    verb.add_argument("--images", type=int, nargs="+", metavar="N", help="for input: sizes of the data sets; default 5000 117266")
     verb.add_argument("--device", choices=("cpu", "gpu"), help="default the GPUs where there are any")
-    verb.add_argument("--json", metavar="FILE", help="also write the figures of train, detect and eval there")
+    verb.add_argument("--json", metavar="FILE", help="also write the figures of train, detect, eval and input there")
     add_overwrite(verb)
 
 
 def run(args: argparse.Namespace) -> None:
     """Measures what was asked for, and prints it."""
     config = load_config(args.config, args.rest)
-    for value, option in ((args.repeats, "--repeats"), (args.classes, "--classes"), (args.threads, "--threads")):
+    for value, option in (
+        *((count, "--images") for count in args.images or ()),
+        (args.repeats, "--repeats"),
+        (args.classes, "--classes"),
+        (args.threads, "--threads"),
+    ):
         positive(value, option)
     if args.json:
-        if args.what not in STAGES:
-            raise UserError(f"--json: benchmark {args.what} has no figures to write; {', '.join(STAGES)} have")
+        if args.what not in (*STAGES, "input"):
+            raise UserError(f"--json: benchmark {args.what} has no figures to write; {', '.join(STAGES)} and input have")
         inputs = [args.config, config.data.train.annotations, config.data.val.annotations]
         refuse_to_overwrite(args.json, _WRITER, inputs=inputs, overwrite=args.overwrite)
     if args.device and args.what != "size":
@@ -74,6 +81,8 @@ def run(args: argparse.Namespace) -> None:
 
         print(f"{args.config}, {args.classes} classes, {size}")
         print(network_cost(config, num_classes=args.classes))
+    elif args.what == "input":
+        _input(args, config, size)
     elif args.what == "video":
         from ttfnet_tf.benchmarks.video import BOXES, SECONDS, benchmark_video
 
@@ -108,6 +117,21 @@ def _exported_forms(args: argparse.Namespace, config: Config, size: str) -> None
     )
     print(f"{args.config}, {args.classes} classes, {size}")
     print(table)
+
+
+def _input(args: argparse.Namespace, config: Config, size: str) -> None:
+    from ttfnet_tf.benchmarks.input import COUNTS, benchmark_input
+    from ttfnet_tf.benchmarks.stages import peak_memory_gb
+
+    def print_stage(stage):
+        print(f"measuring: {stage}", file=sys.stderr, flush=True)
+
+    speed = benchmark_input(config, counts=args.images or COUNTS, repeats=args.repeats, on_stage=print_stage)
+    print(f"{args.config}, input at {size}, batches of {config.train.batch_size}, {args.repeats} rounds: medians")
+    print(speed)
+    print(f"peak memory of the process {peak_memory_gb():.2f} GB")
+    if args.json:
+        _write(args, config, speed.figures(), peak_memory_gb())
 
 
 def _stages(args: argparse.Namespace, config: Config, size: str) -> None:

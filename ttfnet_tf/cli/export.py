@@ -29,7 +29,7 @@ def add_to(verbs) -> None:
         verbs,
         "export",
         run,
-        "a run as SavedModel for TensorFlow Serving, as TFLite or as ONNX",
+        "a run as SavedModel for TensorFlow Serving, TFLite or ONNX",
         "key=value",
         description="Writes a trained run as a model that other programs load.",
         epilog="Settings follow as key=value, e.g. decode.score_threshold=0.05; docs/export.md says more.",

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ttfnet_tf.training import run
 from ttfnet_tf.training.divergence import Counts, Decision
 from ttfnet_tf.training.intervals import Intervals
 from ttfnet_tf.training.loop import TrainingLoop
@@ -110,6 +111,16 @@ def test_the_call_that_began_after_a_bad_step_is_dropped_and_its_data_are_read_a
     loop.run(0, lambda: False)
     assert events[:7] == ["begin 0", "begin 1", "read 0", "begin 2", "read 1", "bad 1", "begin 2"]
     assert events[7:] == ["begin 3", "read 2", "read 3", "line 4", "save 4", "save 4"]
+
+
+def test_workers_stop_by_the_answer_to_the_question_before(monkeypatch):
+    monkeypatch.setattr(run, "any_worker", lambda strategy: lambda flag: flag > 0)
+    stop = SimpleNamespace(requested=False)
+    must_stop = run._must_stop(None, stop, agree=True)
+    assert [must_stop(), must_stop()] == [False, False]
+    stop.requested = True
+    assert [must_stop(), must_stop(), must_stop()] == [False, True, True]
+    assert run._must_stop(None, stop, agree=False)()
 
 
 def test_a_request_to_stop_reads_the_last_call_before_the_checkpoint(make_loop):

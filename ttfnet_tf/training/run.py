@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -145,11 +146,19 @@ def _load_splits(config: Config) -> tuple[CocoSplit, CocoSplit | None]:
 
 
 def _must_stop(strategy: tf.distribute.Strategy, stop: StopRequest, *, agree: bool) -> Callable[[], bool]:
-    """Whether to stop; with `agree` one answer for all workers, or one of them would wait for the others forever."""
+    """Whether to stop; with `agree` one answer for all workers, or one of them would wait for the others forever.
+
+    That answer is the one to the question before: the next step begins while the workers still agree on the last one.
+    """
     if not agree:
         return lambda: stop.requested
-    any_of = any_worker(strategy)
-    return lambda: bool(any_of(tf.constant(float(stop.requested))))
+    any_of, answers = any_worker(strategy), deque[tf.Tensor]()
+
+    def answer_before() -> bool:
+        answers.append(any_of(tf.constant(float(stop.requested))))
+        return len(answers) > 1 and bool(answers.popleft())
+
+    return answer_before
 
 
 def _introduce(config: Config, train_split: CocoSplit, val_split: CocoSplit | None, say: Callable[[str], object]) -> None:

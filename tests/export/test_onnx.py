@@ -195,6 +195,8 @@ def test_files_that_a_runtime_refuses(onnx_files, tmp_path, runtime):
     assert line_of(lambda model: model.graph.node.pop(0)).startswith(f"cannot be loaded by {runtime} (")
     assert line_of(lambda model: setattr(model.graph.node[5], "op_type", "Nonsense")).startswith(f"cannot be loaded by {runtime} (")
     assert line_of(lambda model: setattr(model.graph.node[5], "domain", "mine")).startswith(f"cannot be loaded by {runtime} (")
+    named = line_of(lambda model: (setattr(model.graph.node[5], "op_type", "\x1b[31m"), setattr(model.graph.node[5], "name", "\x1b[31m")))
+    assert "\x1b" not in named
     for change in (rename_input, other_card, lambda model: model.graph.output.pop(0)):
         assert line_of(change) == "has other inputs and outputs than its model card says; export the run again"
     if runtime == "onnxruntime":
@@ -262,7 +264,7 @@ def test_commands(trained, files, tmp_path, capfd):
     assert "was not written by ttfnet export" in capfd.readouterr().err
 
 
-def test_the_matrix_has_a_row_for_each_runtime(trained, tmp_path, monkeypatch):
+def test_the_matrix_and_evaluate_take_the_file(trained, tmp_path, monkeypatch):
     from ttfnet_tf.benchmarks import conformance_matrix
     from ttfnet_tf.benchmarks.timing import Times
     from ttfnet_tf.data.shapes import draw_shapes
@@ -294,7 +296,9 @@ def test_the_matrix_has_a_row_for_each_runtime(trained, tmp_path, monkeypatch):
     card = read_card(tmp_path / "tiny" / "model_fp32.onnx")
     assert card["matrix"] == found
     assert f"Those of .onnx files: {found['onnx_runtimes'][0]}" in (tmp_path / "tiny" / "matrix.md").read_text()
-    assert OnnxPredictor(tmp_path / "tiny" / "model_fp32.onnx").image_size == SIZE
+    assert cli.main(["evaluate", str(tmp_path / "tiny" / "model_fp32.onnx"), *data]) == 0  # with the card in it
+    evaluated = json.loads((tmp_path / "tiny" / "eval" / "model_fp32.onnx" / "metrics.json").read_text())
+    assert evaluated["metrics"]["AP"] == pytest.approx(found["rows"][1]["AP"], abs=1e-6)
 
 
 def test_it_is_timed_in_both_runtimes(onnx_files, runtime):

@@ -13,6 +13,7 @@ import numpy as np
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.onnx_metadata import card_of, read_model
+from ttfnet_tf.plain_text import printable
 
 RUNTIMES = ("onnxruntime", "openvino")
 INPUT = "input_tensor"  # as of the SavedModel's `serving_default`
@@ -164,4 +165,4 @@ def _static(shape) -> tuple:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return printable(" ".join(str(error).split())[:200])  # names of the model are in it

@@ -28,6 +28,7 @@ def test_the_whole_command_with_real_times(tmp_path, root):
     RunFolder(tmp_path / "run", config, Labels(tuple(split.class_names), tuple(split.category_ids)))
     CheckpointStore(tmp_path / "run" / "checkpoints", {"model": build.model_of(config, split.num_classes)}, keep=1).save(1)
     command = [sys.executable, "tools/export.py", str(tmp_path / "run"), "--out", str(tmp_path / "models"), "--matrix", "--repeats", "2"]
+    command += ["--format", "saved_model", "tflite"]  # ONNX: tests/export/test_onnx.py
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = json.loads((tmp_path / "models/run/matrix.json").read_text())["rows"]

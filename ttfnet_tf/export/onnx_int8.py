@@ -44,11 +44,23 @@ def in_int8(model: Any, run: LoadedRun, images: Iterable[np.ndarray]) -> Any:
             Reader(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(_OPERATIONS),
-            nodes_to_quantize=network_nodes(model, run),
+            nodes_to_quantize=_nodes(model, run),
             per_channel=True,
-            # Seven bits: with eight, the sums of two products overflow on processors without int8 dot products.
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
+            # Signed and symmetric, as TensorRT wants them. `reduce_range`, seven bits for processors whose sums of two products overflow,
+            # is not used: on blood cells it made the median difference of the scores five times as large.
+            activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
+            extra_options={"ActivationSymmetric": True},
         )
         return onnx.load(target)
+
+
+def _nodes(model: Any, run: LoadedRun) -> list[str]:
+    """Names of the nodes to quantise: all of the network but its first convolution.
+
+    OpenVINO 2026.4 merges the normalisation into that one and then computes something else (AP .11 in place of .56 on blood cells).
+    """
+    names = network_nodes(model, run)
+    kinds = {node.name: node.op_type for node in model.graph.node}
+    first = next(name for name in names if kinds[name] == "Conv")
+    return [name for name in names if name != first]

@@ -43,12 +43,15 @@ class ImageReader:
             source: path of the file, or an object with `read_bytes`.
             name: of the image in messages.
         """
+        image = self.read_plain(index, source)
+        return read_rgb(source, name) if image is None else image
+
+    def read_plain(self, index: int, source: Any) -> np.ndarray | None:
+        """`read` of a plain JPEG; None for everything else, and for what cannot be read."""
         data = None if self._checked[index] == _OTHER else _contents(source)
-        if data is not None and len(data) <= MAX_BYTES and self._is_plain_jpeg(index, data):
-            image = _decode(data, self._parts.get(index))
-            if image is not None:
-                return image
-        return read_rgb(source, name)
+        if data is None or len(data) > MAX_BYTES or not self._is_plain_jpeg(index, data):
+            return None
+        return _decode(data, self._parts.get(index))
 
     def _is_plain_jpeg(self, index: int, data: bytes) -> bool:
         if self._checked[index] != len(data):

@@ -239,18 +239,19 @@ def _read_or_next(
 def _read(split: CocoSplit, index: int, broken_images: str, notes: ImageNotes, reader: ImageReader) -> np.ndarray | None:
     """uint8 [h, w, 3], or None for a broken image that is skipped."""
     source = split.images.source(index)
-    try:
-        image = reader.read(index, source, f"{source} (image id {split.images.ids[index]})")
-    except UserError as error:
-        if broken_images == "raise":
-            raise UserError(f"{error}; fix or remove it, or set data.broken_images=skip") from None
-        notes.add_broken(split.images[index], str(error))
-        return None
+    image = reader.read_plain(index, source)
+    if image is None:
+        try:
+            image = reader.read(index, source, f"{source} (image id {split.images.ids[index]})")
+        except UserError as error:
+            if broken_images == "raise":
+                raise UserError(f"{error}; fix or remove it, or set data.broken_images=skip") from None
+            notes.add_broken(split.images[index], str(error))
+            return None
     _note_size(split, index, image.shape[:2], notes)
     return image
 
 
 def _note_size(split: CocoSplit, index: int, size: tuple[int, int], notes: ImageNotes) -> None:
-    height, width = split.images.sizes[index]
-    if tuple(size) != (height, width):
+    if list(size) != split.images.sizes[index].tolist():
         notes.add_resized(split.images[index], size)

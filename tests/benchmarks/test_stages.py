@@ -31,7 +31,8 @@ def test_options_that_cannot_be_served_are_refused(option, root, monkeypatch, tm
     monkeypatch.chdir(tmp_path)
     what = "size" if "json" in option else "detect"
     assert cli.main(["benchmark", what, str(root / "configs/demo.yaml"), *option.split()]) == 2
-    line = "benchmark size has no figures to write; train, detect, eval have" if "json" in option else "TensorFlow finds no GPU here"
+    no_figures = "benchmark size has no figures to write; train, detect, eval and input have"
+    line = no_figures if "json" in option else "TensorFlow finds no GPU here"
     assert line in capsys.readouterr().err
     assert not (tmp_path / "x.json").exists()
 

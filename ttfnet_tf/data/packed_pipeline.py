@@ -9,19 +9,22 @@ Augmentation beyond the flip is in NumPy and OpenCV only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ttfnet_tf.data.annotated_images import AnnotatedImage
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.data.numpy_random import first_random
 from ttfnet_tf.data.opencv_resize import resize_image
+from ttfnet_tf.data.order import steps_per_epoch
 from ttfnet_tf.data.rows import Rows
+from ttfnet_tf.data.samples import ImageNotes
+from ttfnet_tf.data.service import STEP
 
+_as_written = tf.autograph.experimental.do_not_convert
 _BUFFER = 1 << 17  # bytes read at a time
 _ENCODED = "image/encoded"
 
@@ -31,11 +34,21 @@ def can_read(split: CocoSplit, augmentation: Augmentation) -> bool:
     return split.packed is not None and not split.missing_images and augmentation == Augmentation(flip=augmentation.flip)
 
 
-def other_sizes(split: CocoSplit) -> Iterator[tuple[AnnotatedImage, tuple[int, int]]]:
-    """(image, its height and width in pixels as it is read) of a packed split, where they differ from the annotated ones."""
+def note_sizes(split: CocoSplit, notes: ImageNotes) -> None:
+    """Notes the images of a packed split that have another size than annotated; training from files notes each when it is read."""
     found = _table(split)[:, 5:7]
     for index in np.flatnonzero((found != split.images.sizes).any(axis=1)):
-        yield split.images[index], (int(found[index, 0]), int(found[index, 1]))
+        notes.add_resized(split.images[index], (int(found[index, 0]), int(found[index, 1])))
+
+
+def packed_row(split: CocoSplit, image_size: tuple[int, int], flip: float, seed: int, batch_size: int) -> Callable:
+    """(epoch, position, index) -> a row of a packed split with the step of its batch; as `_in_graph` of `train_sample`, without Python."""
+    rows, is_flipped, steps = PackedRows(split, image_size), flips(flip, seed), steps_per_epoch(len(split.images), batch_size)
+
+    def make_row(epoch, position, index):
+        return {**rows.row(index, is_flipped(epoch[None], index[None])[0]), STEP: epoch * steps + position // batch_size}
+
+    return _as_written(make_row)
 
 
 class PackedRows:

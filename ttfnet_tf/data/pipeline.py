@@ -27,7 +27,7 @@ from ttfnet_tf.data.image_cache import cache_of
 from ttfnet_tf.data.image_reader import ImageReader
 from ttfnet_tf.data.order import epoch_order, steps_per_epoch
 from ttfnet_tf.data.packed import damage_of
-from ttfnet_tf.data.packed_pipeline import PackedRows, can_read, flips, other_sizes
+from ttfnet_tf.data.packed_pipeline import can_read, flips, note_sizes, packed_row
 from ttfnet_tf.data.rows import Rows
 from ttfnet_tf.data.samples import (
     Example,
@@ -39,7 +39,7 @@ from ttfnet_tf.data.samples import (
     train_pixels,
     train_sample,
 )
-from ttfnet_tf.data.service import STEP, check_service, read_in_order
+from ttfnet_tf.data.service import check_service, read_in_order
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.base import Method
 
@@ -111,8 +111,8 @@ def build_train_dataset(
     if service:
         if not can_read(split, augment):
             raise UserError(f"data.service={service}: its workers read packed images only; pack {split.annotations} with ttfnet data pack")
-        _note_sizes(split, settings["notes"])
-        dataset = dataset.map(_packed_row(split, image_size, augment.flip, seed, batch_size), num_parallel_calls=parallel)
+        note_sizes(split, settings["notes"])
+        dataset = dataset.map(packed_row(split, image_size, augment.flip, seed, batch_size), num_parallel_calls=parallel)
         lost = f"{_MARK}{_LOST.format(service)}{_END}"
         dataset = read_in_order(dataset.batch(rows, drop_remainder=True), service, first_step=start_step, lost=lost)
         dataset = dataset.unbatch() if paint is not None else dataset
@@ -269,16 +269,6 @@ def _row_of_file(split: CocoSplit, augment: Augmentation, settings: dict[str, An
     return _as_written(make_row)
 
 
-def _packed_row(split: CocoSplit, image_size: tuple[int, int], flip: float, seed: int, batch_size: int) -> Callable:
-    """(epoch, position, index) -> a row of a packed split with the step of its batch; as `_in_graph` of `train_sample`, without Python."""
-    rows, is_flipped, steps = PackedRows(split, image_size), flips(flip, seed), steps_per_epoch(len(split.images), batch_size)
-
-    def make_row(epoch, position, index):
-        return {**rows.row(index, is_flipped(epoch[None], index[None])[0]), STEP: epoch * steps + position // batch_size}
-
-    return _as_written(make_row)
-
-
 def _painted(paint: Paint, maps: Mapping[str, tuple[int, ...]]) -> Callable:
     """A row -> the row with the target maps of its boxes, drawn in NumPy."""
 
@@ -292,12 +282,6 @@ def _painted(paint: Paint, maps: Mapping[str, tuple[int, ...]]) -> Callable:
         return {**row, **{name: tf.ensure_shape(values, shape) for (name, shape), values in zip(maps.items(), drawn)}}
 
     return _as_written(function)
-
-
-def _note_sizes(split: CocoSplit, notes: ImageNotes) -> None:
-    """Notes the images of a packed split that have another size than annotated; training from files notes each when it is read."""
-    for image, size in other_sizes(split):
-        notes.add_resized(image, size)
 
 
 def _in_graph(sample: Callable[..., Example], signature: dict[str, tf.TensorSpec]) -> Callable:

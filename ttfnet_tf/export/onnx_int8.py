@@ -1,4 +1,4 @@
-"""int8 quantisation of ONNX models by onnxruntime, with fixed scales, in the QDQ form that OpenVINO and TensorRT read too."""
+"""int8 quantisation of ONNX models by onnxruntime, with fixed scales, in the QDQ form that OpenVINO reads too."""
 
 from __future__ import annotations
 
@@ -46,11 +46,10 @@ def in_int8(model: Any, run: LoadedRun, images: Iterable[np.ndarray]) -> Any:
             op_types_to_quantize=list(_OPERATIONS),
             nodes_to_quantize=_nodes(model, run),
             per_channel=True,
-            # Signed and symmetric, as TensorRT wants them. `reduce_range`, seven bits for processors whose sums of two products overflow,
-            # is not used: on blood cells it made the median difference of the scores five times as large.
-            activation_type=QuantType.QInt8,
+            # Unsigned: a ReLU becomes part of its convolution, which halves the time of onnxruntime. `reduce_range`, seven bits for
+            # processors whose sums of two products overflow, made the median difference of the scores five times as large on blood cells.
+            activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            extra_options={"ActivationSymmetric": True},
         )
         return onnx.load(target)
 

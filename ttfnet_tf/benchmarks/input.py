@@ -136,47 +136,56 @@ def lock_milliseconds(config: Config, split: CocoSplit) -> float:
     return float(np.median(times[1:]))
 
 
-def _in_turn(calls: dict[str, Callable[[], int]], threads: int, repeats: int) -> list[Rate]:
+def _in_turn(calls: dict[str, Callable[[], tuple[float, float]]], threads: int, repeats: int) -> list[Rate]:
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
-            wall, processor = time.perf_counter(), time.process_time()
-            images = call()
-            found[name].append((images / (time.perf_counter() - wall), images / (time.process_time() - processor)))
+            found[name].append(call())
     return [Rate(name, threads, *np.median(values, axis=0).round(1).tolist()) for name, values in found.items()]
 
 
-def _reading(config: Config, split: CocoSplit, threads: int) -> Callable[[], int]:
-    """A call that reads batches for a while, and returns how many images it has read."""
+def _rates(work: Callable[[], int]) -> tuple[float, float]:
+    """Images for each second, and for each second of processor time, of a function that returns its number of images."""
+    wall, processor = time.perf_counter(), time.process_time()
+    images = work()
+    return images / (time.perf_counter() - wall), images / (time.process_time() - processor)
+
+
+def _reading(config: Config, split: CocoSplit, threads: int) -> Callable[[], tuple[float, float]]:
+    """A call that reads batches for a while; before and after it nothing is read ahead, which would disturb the other calls."""
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=threads))
-    batches = iter(build.train_dataset(config, split))
-    for _ in range(_SKIPPED):
-        next(batches)
 
-    def read() -> int:
-        count, end = 0, time.perf_counter() + _SECONDS
-        while time.perf_counter() < end:
+    def call() -> tuple[float, float]:
+        batches = iter(build.train_dataset(config, split))
+        for _ in range(_SKIPPED):
             next(batches)
-            count += config.train.batch_size
-        return count
 
-    return read
+        def read() -> int:
+            count, end = 0, time.perf_counter() + _SECONDS
+            while time.perf_counter() < end:
+                next(batches)
+                count += config.train.batch_size
+            return count
+
+        return _rates(read)
+
+    return call
 
 
-def _decoding(split: CocoSplit, decode: Callable[[bytes], object], threads: int) -> Callable[[], int]:
-    """A call that reads and decodes files for a while, and returns how many."""
+def _decoding(split: CocoSplit, decode: Callable[[bytes], object], threads: int) -> Callable[[], tuple[float, float]]:
+    """A call that reads and decodes files for a while."""
     sources = itertools.cycle([split.images[index].path for index in range(len(split.images))])
 
-    def work(end: float) -> int:
+    def decode_until(end: float) -> int:
         count = 0
         while time.perf_counter() < end:
             decode(next(sources).read_bytes())
             count += 1
         return count
 
-    def call() -> int:
+    def call() -> tuple[float, float]:
         with ThreadPoolExecutor(threads) as pool:
-            return sum(pool.map(work, [time.perf_counter() + _SECONDS] * threads))
+            return _rates(lambda: sum(pool.map(decode_until, [time.perf_counter() + _SECONDS] * threads)))
 
     return call
 

@@ -25,6 +25,7 @@ from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.data.image_reader import ImageReader
 from ttfnet_tf.data.pipeline import single_threaded_opencv
 from ttfnet_tf.data.samples import ImageNotes, train_pixels
+from ttfnet_tf.files import write_bytes
 
 COUNTS = (5_000, 117_266)  # images; the second is COCO train2017 without empty images
 THREADS = (1, 2, 4, 8)  # that read or decode
@@ -207,7 +208,7 @@ def _drawn(folder: Path) -> CocoSplit:
         smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.int16)
         pixels = np.clip(smooth + random.normal(0, 9, (height, width, 1)), 0, 255).astype(np.uint8)
         path = folder / f"{number:03d}.jpg"
-        cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        write_bytes(path, cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
         corners = np.sort(random.uniform(0, height, (7, 2, 2)), axis=1).reshape(7, 4).astype(np.float32)
         images.append(AnnotatedImage(number, path, _DRAWN_SIZE, corners, random.integers(0, 80, 7).astype(np.int32)))
     return CocoSplit(AnnotatedImages.of(images), list(range(1, 81)), [f"class {k}" for k in range(80)], folder / "drawn.json", {})

@@ -20,6 +20,7 @@ from ttfnet_tf.config import Config, dump_config
 from ttfnet_tf.config.load import load_stored
 from ttfnet_tf.config.schema import with_value
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import write_text
 from ttfnet_tf.inference.on_replicas import OUT_OF_MEMORY
 from ttfnet_tf.training import build as training_build
 from ttfnet_tf.training.devices import build_strategy
@@ -121,7 +122,7 @@ def _batch(config: Config, method, size: int) -> dict[str, np.ndarray]:
 def _try_in_process(config: Config, num_classes: int, most: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.yaml"
-        file.write_text(dump_config(with_value(with_value(config, "train.batch_size", 1), "train.devices", [])), encoding="utf-8")
+        write_text(file, dump_config(with_value(with_value(config, "train.batch_size", 1), "train.devices", [])))
         device = (config.train.devices or ["gpu:0"])[0]
         command = [sys.executable, "-m", __name__, str(file), str(num_classes), str(most), device]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

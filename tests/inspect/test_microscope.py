@@ -38,7 +38,7 @@ def _show(capsys, shapes, *arguments):
 
 
 def test_augmented_views_are_the_rows_of_training(shapes, tmp_path):
-    config = _config(shapes, tmp_path / "a.yaml", f"{AUGMENTED}\ntrain: {{batch_size: 5, seed: 7}}")
+    config = _config(shapes, tmp_path / "a.yaml", f"{AUGMENTED}\ntrain: {{batch_size: 5, seed: 7}}\ntargets: {{backend: py_function}}")
     split = build.load_split(config, "train")
     microscope = microscope_of(config, split)
     index_of = {image.id: index for index, image in enumerate(split.images)}

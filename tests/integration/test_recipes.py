@@ -208,7 +208,7 @@ def two_steps(network, cell_configs):
             for buffer in optimizer.buffers.values():
                 buffer.assign(tf.zeros_like(buffer))
             batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
-        return {name: values.numpy() for name, values in train(batches, rates, tf.constant(0, tf.int64)).items()}, batch
+        return dict(train(batches, rates, tf.constant(0, tf.int64))), batch
 
     return get
 

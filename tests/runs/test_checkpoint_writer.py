@@ -82,3 +82,13 @@ def test_a_folder_that_is_not_there_raises_what_tensorflow_raises(state, tmp_pat
     assert not str(raised.value.message).startswith("Graph execution error")
     writer.write(str(tmp_path / "third"))
     assert set(_content(tmp_path / "third")) == set(_content(tmp_path / "first"))
+
+
+def test_the_first_file_is_written_as_the_later_ones_are(state, tmp_path):
+    # A run that resumes begins with the first file of its process; it must end with the bytes of one that never stopped.
+    writers = [CheckpointWriter(tf.train.Checkpoint(**state)) for _ in range(2)]
+    writers[0].write(str(tmp_path / "earlier"))
+    for number, writer in enumerate(writers):
+        writer.write(str(tmp_path / f"of-{number}"))
+    for suffix in (".index", ".data-00000-of-00001"):
+        assert (tmp_path / f"of-0{suffix}").read_bytes() == (tmp_path / f"of-1{suffix}").read_bytes()

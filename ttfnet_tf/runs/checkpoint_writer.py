@@ -1,8 +1,9 @@
 """Writes checkpoints of the same objects again and again without leaving memory behind.
 
 `tf.train.Checkpoint.write` takes a tensor outside of graphs for each variable and each name. TensorFlow 2.15 never frees 56 bytes of each,
-and more of the operations around them: about 15 kB a checkpoint. So only the first is written by it; the later ones come from one compiled
-function that writes the same keys. That function takes about 2 MB, so it is not for the best checkpoint, which is seldom written.
+and more of the operations around them: about 15 kB a checkpoint. So it writes the first alone, to be read for its keys; that one again and
+all later ones come from one compiled function, so that a file is the same whenever its run was resumed. The function takes about 2 MB, so
+it is not for the best checkpoint, which is seldom written.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class CheckpointWriter:
         self.checkpoint.write(prefix)
         # Optimizers may make variables later, in the first step.
         self._function, self._objects = _function_like(self.checkpoint, prefix), objects
+        if self._function is not None:
+            self._function(tf.constant(prefix))  # in its own order of the tensors
 
 
 def _function_like(checkpoint: tf.train.Checkpoint, prefix: str) -> Callable | None:

@@ -8,11 +8,25 @@ import pytest
 from ttfnet_tf import json_parts
 from ttfnet_tf.data import coco_arrays
 from ttfnet_tf.data.annotated_images import AnnotatedImage, AnnotatedImages
-from ttfnet_tf.data.box_rules import REASONS, reason_to_drop, reasons_to_drop
+from ttfnet_tf.data.box_rules import REASONS, geometry_fault, reasons_to_drop
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.data.coco_arrays import read_coco_arrays
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.json_text import parse_json, parse_plain_json
+
+# What `geometry_fault` finds, in the words of a split.
+WORDS = dict.fromkeys(("negative", "zero", "area"), "boxes without area")
+WORDS.update(small="boxes below min_box_size", outside="boxes outside their image")
+
+
+def reason_to_drop(annotation, size, *, crowd, min_box_size):
+    """Why one box is not used, slowly; None for one that is."""
+    if annotation.get("ignore"):
+        return "boxes marked ignore"
+    if annotation.get("iscrowd") and crowd == "background":
+        return "crowd boxes"
+    fault = geometry_fault(annotation["bbox"], annotation.get("area"), size, min_box_size)
+    return None if fault is None else WORDS[fault]
 
 
 def _drawn(seed=0, images=40, boxes=300):

@@ -5,6 +5,7 @@ import os
 import cv2
 import numpy as np
 import pytest
+from train_batches import BATCH, SIZE, assert_same, take, train
 
 from ttfnet_tf.config import load_config
 from ttfnet_tf.data import image_cache, packing, samples
@@ -12,11 +13,11 @@ from ttfnet_tf.data.annotated_images import AnnotatedImage
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit, load_coco
 from ttfnet_tf.data.image_cache import ImageCache, cache_of, free_memory
-from ttfnet_tf.data.pipeline import ImageNotes, build_eval_dataset, build_train_dataset, iterate, steps_per_epoch
+from ttfnet_tf.data.pipeline import ImageNotes, build_eval_dataset, steps_per_epoch
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.ttfnet import ttfnet
 
-SIZE, BATCH, IMAGES = (32, 64), 4, 10
+IMAGES = 10
 KINDS = ("ram", "disk")
 
 
@@ -48,23 +49,6 @@ def make_split(tmp_path):
     return make
 
 
-def _train(split, **changes):
-    settings = {"image_size": SIZE, "batch_size": BATCH, "seed": 3, "backend": "device", "method": ttfnet(image_size=SIZE, num_classes=3)}
-    return build_train_dataset(split, **{**settings, **changes})
-
-
-def _take(dataset, count=10**9):
-    return [{name: value.numpy() for name, value in batch.items()} for batch in iterate(dataset.take(count))]
-
-
-def _assert_same(first, second):
-    assert len(first) == len(second) > 0
-    for one, other in zip(first, second):
-        assert one.keys() == other.keys()
-        for name in one:
-            assert one[name].tobytes() == other[name].tobytes(), name
-
-
 @pytest.fixture
 def reads(monkeypatch):
     """The ids of images that were read from their files."""
@@ -82,13 +66,13 @@ def reads(monkeypatch):
 @pytest.mark.parametrize("augmentation", [Augmentation(flip=0.5), Augmentation(flip=0.5, lighting=True)], ids=["flip", "lighting"])
 def test_epochs_with_the_cache_equal_those_without(make_split, reads, kind, augmentation):
     steps = 2 * steps_per_epoch(IMAGES, BATCH)
-    expected = _take(_train(make_split(), augment=augmentation), steps)
+    expected = take(train(make_split(), augment=augmentation), steps)
     reads.clear()
     split, notes = make_split(), [ImageNotes(), ImageNotes()]
-    _assert_same(_take(_train(split, augment=augmentation, cache=kind, notes=notes[0], workers=1), steps), expected)
+    assert_same(take(train(split, augment=augmentation, cache=kind, notes=notes[0], workers=1), steps), expected)
     assert len(cache_of(split, kind, SIZE)) == IMAGES
     reads.clear()
-    _assert_same(_take(_train(split, augment=augmentation, cache=kind, notes=notes[1]), steps), expected)
+    assert_same(take(train(split, augment=augmentation, cache=kind, notes=notes[1]), steps), expected)
     assert reads == []
     assert notes[0].resized == notes[1].resized
     assert list(notes[0].resized) == [104]
@@ -96,10 +80,10 @@ def test_epochs_with_the_cache_equal_those_without(make_split, reads, kind, augm
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_evaluation_with_the_cache_equals_that_without(make_split, reads, kind):
-    expected = _take(build_eval_dataset(make_split(), image_size=SIZE, batch_size=BATCH))
+    expected = take(build_eval_dataset(make_split(), image_size=SIZE, batch_size=BATCH))
     split = make_split()
     for _ in range(2):
-        _assert_same(_take(build_eval_dataset(split, image_size=SIZE, batch_size=BATCH, cache=kind)), expected)
+        assert_same(take(build_eval_dataset(split, image_size=SIZE, batch_size=BATCH, cache=kind)), expected)
     assert len(reads) == 2 * IMAGES  # without the cache, and once with it
 
 
@@ -107,45 +91,45 @@ def test_packed_images_are_kept_too(write_coco, tmp_path):
     annotations, images = write_coco({7: (40, 60), 8: (50, 40)}, [(7, 3, [5, 6, 20, 20]), (8, 3, [1, 2, 20, 30])], {3: "cat"})
     packing.pack(annotations, images, tmp_path / "packed")
     method = ttfnet(image_size=SIZE, num_classes=1)
-    expected = _take(_train(load_coco(annotations, images, training=True), method=method), 4)
+    expected = take(train(load_coco(annotations, images, training=True), method=method), 4)
     for kind in KINDS:
         split = load_coco(annotations, tmp_path / "packed", training=True)
-        _assert_same(_take(_train(split, method=method, cache=kind), 4), expected)
+        assert_same(take(train(split, method=method, cache=kind), 4), expected)
         assert len(cache_of(split, kind, SIZE)) == 2
 
 
 def test_the_next_process_reads_the_file(make_split, reads, folder):
-    expected = _take(_train(make_split(), cache="disk"), 3)
+    expected = take(train(make_split(), cache="disk"), 3)
     assert sorted(os.listdir(next(folder.iterdir()))) == ["about.json", "pixels.bin", "rows.bin"]
     reads.clear()
-    _assert_same(_take(_train(make_split(), cache="disk"), 3), expected)
+    assert_same(take(train(make_split(), cache="disk"), 3), expected)
     assert reads == []
 
 
 def test_images_that_a_power_failure_has_cut_short_are_read_again(make_split, reads, folder):
-    expected = _take(_train(make_split(), cache="disk"), 3)
+    expected = take(train(make_split(), cache="disk"), 3)
     file = next(folder.iterdir()) / "pixels.bin"
     content = bytearray(file.read_bytes())
     content[5 * SIZE[0] * SIZE[1] * 3 + 100] ^= 255
     file.write_bytes(content)
     reads.clear()
-    _assert_same(_take(_train(make_split(), cache="disk", workers=1), 3), expected)
+    assert_same(take(train(make_split(), cache="disk", workers=1), 3), expected)
     assert len(reads) == 1
 
 
 @pytest.mark.parametrize("name", ["about.json", "pixels.bin", "rows.bin"])
 def test_a_file_that_is_not_whole_is_made_anew(make_split, folder, name):
-    expected = _take(_train(make_split(), cache="disk"), 3)
+    expected = take(train(make_split(), cache="disk"), 3)
     file = next(folder.iterdir()) / name
     file.write_bytes(file.read_bytes()[:-3])
-    _assert_same(_take(_train(make_split(), cache="disk"), 3), expected)
+    assert_same(take(train(make_split(), cache="disk"), 3), expected)
 
 
 def test_a_changed_image_or_size_has_a_cache_of_its_own(make_split, folder, tmp_path):
-    _take(_train(make_split(), cache="disk"), 3)
+    take(train(make_split(), cache="disk"), 3)
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((48, 40, 3), np.uint8))
     changed = make_split()
-    _assert_same(_take(_train(changed, cache="disk"), 3), _take(_train(make_split()), 3))
+    assert_same(take(train(changed, cache="disk"), 3), take(train(make_split()), 3))
     cache_of(changed, "disk", (32, 32))
     assert len(os.listdir(folder)) == 3
 
@@ -159,7 +143,7 @@ def test_what_does_not_fit_is_refused_with_the_figures(make_split, monkeypatch, 
         "disk": r"data\.cache=disk: 10 images of 32 x 64 need 0\.0 GB, .* has 0\.0 GB free; free some space, or set TTFNET_CACHE",
     }
     with pytest.raises(UserError, match=line[kind]):
-        _train(make_split(), cache=kind)
+        train(make_split(), cache=kind)
 
 
 def test_free_memory_is_a_figure_of_this_machine():
@@ -170,14 +154,14 @@ def test_a_folder_that_cannot_be_written(make_split, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TTFNET_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"file/images/.*: cannot be written \(Not a directory\); set TTFNET_CACHE to another folder"):
-        _train(make_split(), cache="disk")
+        train(make_split(), cache="disk")
 
 
 def test_broken_images_are_skipped_as_without_the_cache(make_split, tmp_path):
     make_split()
     (tmp_path / "2.png").write_bytes(b"broken")
-    expected = _take(_train(make_split(), broken_images="skip"), 6)
-    _assert_same(_take(_train(make_split(), broken_images="skip", cache="ram"), 6), expected)
+    expected = take(train(make_split(), broken_images="skip"), 6)
+    assert_same(take(train(make_split(), broken_images="skip", cache="ram"), 6), expected)
 
 
 def test_a_place_counts_when_its_image_is_whole():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from train_batches import BATCH, SIZE, assert_same, take, train
 
 from ttfnet_tf import cli
 from ttfnet_tf.data import packing
@@ -14,11 +15,9 @@ from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.data.numpy_random import first_random
 from ttfnet_tf.data.packed import PackedFolder
-from ttfnet_tf.data.pipeline import ImageNotes, build_eval_dataset, build_train_dataset, iterate, steps_per_epoch
+from ttfnet_tf.data.pipeline import ImageNotes, build_eval_dataset, steps_per_epoch
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.methods.ttfnet import ttfnet
 
-SIZE, BATCH = (32, 64), 4
 # Formats, EXIF orientations, inks and depths, as the names say.
 KINDS = ["a.jpg", "b.png", "c.bmp", "d.webp", "e_cmyk.jpg", "f_grey.jpg", *(f"turned_{k}.jpg" for k in range(2, 9)), "folder/g.jpg"]
 KINDS.append("h_16.png")
@@ -73,24 +72,6 @@ def _split(data, images=None, training=True):
     return load_coco(data[0], images or data[1], training=training, empty_images="keep")
 
 
-def _train(split, **changes):
-    settings = {"image_size": SIZE, "batch_size": BATCH, "seed": 3, "backend": "device", "method": ttfnet(image_size=SIZE, num_classes=3)}
-    return build_train_dataset(split, **{**settings, **changes})
-
-
-def _take(dataset, count=10**9):
-    return [{name: value.numpy() for name, value in batch.items()} for batch in iterate(dataset.take(count))]
-
-
-def _assert_same(first, second):
-    assert len(first) == len(second) > 0
-    for one, other in zip(first, second):
-        assert one.keys() == other.keys()
-        for name in one:
-            assert (one[name].dtype, one[name].shape) == (other[name].dtype, other[name].shape)
-            assert one[name].tobytes() == other[name].tobytes(), name
-
-
 def _python_functions(dataset):
     graph = tf.compat.v1.GraphDef.FromString(dataset._as_serialized_graph().numpy())
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
@@ -114,7 +95,7 @@ def test_an_epoch_of_training_equals_that_from_files(data, packed, augmentation,
     assert files.summary() == shards.summary()
     steps = steps_per_epoch(len(files.images), BATCH)
     changes = {"augment": augmentation, "backend": backend, "start_step": steps - 1}  # ends one epoch, and resumes in the next
-    _assert_same(_take(_train(files, **changes), steps + 1), _take(_train(shards, **changes), steps + 1))
+    assert_same(take(train(files, **changes), steps + 1), take(train(shards, **changes), steps + 1))
 
 
 def test_evaluation_equals_that_from_files(data, packed):
@@ -122,13 +103,13 @@ def test_evaluation_equals_that_from_files(data, packed):
     files, shards = (_split(data, images, training=False) for images in (data[1], packed))
     notes = ImageNotes()
     datasets = [build_eval_dataset(split, image_size=SIZE, batch_size=BATCH, notes=notes) for split in (files, shards)]
-    _assert_same(*map(_take, datasets))
+    assert_same(*map(take, datasets))
     (line,) = notes.new_lines()
     assert line.endswith("b.png (image id 101): is 40x48, not 41x48 as annotated; its boxes may not fit")
 
 
 def test_a_share_of_the_batch_equals_that_from_files(data, packed):
-    _assert_same(*(_take(_train(_split(data, images), num_shards=2, shard_index=1), 6) for images in (data[1], packed)))
+    assert_same(*(take(train(_split(data, images), num_shards=2, shard_index=1), 6) for images in (data[1], packed)))
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.5, 1.0])
@@ -137,16 +118,16 @@ def test_an_epoch_without_python_equals_that_from_files(data, packed, service, f
     """What the workers of tf.data service make."""
     steps = steps_per_epoch(len(KINDS), BATCH)
     changes = {"augment": Augmentation(flip=flip), "backend": backend, "start_step": steps - 1}
-    found = _train(_split(data, packed), service=service, **changes)
-    _assert_same(_take(_train(_split(data), **changes), steps + 1), _take(found, steps + 1))
+    found = train(_split(data, packed), service=service, **changes)
+    assert_same(take(train(_split(data), **changes), steps + 1), take(found, steps + 1))
     assert bool(_python_functions(found)) == (backend == "py_function")
 
 
 def test_the_service_gets_the_share_of_a_batch_and_notes_sizes(data, packed, service):
     notes = ImageNotes()
     changes = {"num_shards": 2, "shard_index": 1}
-    found = _take(_train(_split(data, packed), service=service, notes=notes, **changes), 6)
-    _assert_same(_take(_train(_split(data), **changes), 6), found)
+    found = take(train(_split(data, packed), service=service, notes=notes, **changes), 6)
+    assert_same(take(train(_split(data), **changes), 6), found)
     assert list(notes.resized) == [101]
 
 
@@ -182,7 +163,7 @@ def test_annotations_may_be_others_than_those_that_were_packed(data, packed, tmp
     boxes = [one for one in content["annotations"] if one["image_id"] in ids]
     (tmp_path / "some.json").write_text(json.dumps({**content, "images": kept, "annotations": boxes}))
     fewer = (tmp_path / "some.json", data[1])
-    _assert_same(*(_take(_train(_split(fewer, images)), 3) for images in (data[1], packed)))
+    assert_same(*(take(train(_split(fewer, images)), 3) for images in (data[1], packed)))
 
 
 def test_an_image_that_was_not_packed_is_missing(data, packed, tmp_path):
@@ -191,9 +172,9 @@ def test_an_image_that_was_not_packed_is_missing(data, packed, tmp_path):
     (tmp_path / "more.json").write_text(json.dumps(content))
     split = _split((tmp_path / "more.json", data[1]), packed)
     with pytest.raises(UserError, match=r"train/late\.jpg \(image id 999\): no such file"):
-        _train(split)
+        train(split)
     files = _split((tmp_path / "more.json", data[1]))
-    _assert_same(*(_take(_train(one, broken_images="skip"), 8) for one in (files, split)))
+    assert_same(*(take(train(one, broken_images="skip"), 8) for one in (files, split)))
 
 
 def test_an_incomplete_folder_is_refused_and_completed_by_the_same_call(data, packed, tmp_path):
@@ -240,16 +221,16 @@ def test_a_changed_byte_of_an_image_is_named_by_its_shard(data, copy, service, b
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
-    dataset = _train(_split(data, copy), service=service if by_service else "")
+    dataset = train(_split(data, copy), service=service if by_service else "")
     with pytest.raises(UserError, match=r"shard-00001-of-00003\.tfrecord: is damaged \(a checksum is wrong\)"):
-        _take(dataset, 4)
+        take(dataset, 4)
 
 
 def test_a_shard_that_goes_away_is_named(data, copy, service):
     split = _split(data, copy)
     (copy / "shard-00001-of-00003.tfrecord").unlink()
     with pytest.raises(UserError, match=r"shard-00001-of-00003\.tfrecord: cannot be read \(No such file or directory\); workers of"):
-        _take(_train(split, service=service), 4)
+        take(train(split, service=service), 4)
 
 
 def _cut(path):

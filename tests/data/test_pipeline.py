@@ -330,7 +330,7 @@ def test_rows_of_files_are_samples(make_split, broken):
     split = make_split(7, size=(45, 77))
     for index in broken:
         split.images[index].path.write_bytes(b"")
-    settings = {"image_size": SIZE, "seed": 3, "augmentation": Augmentation(), "broken_images": "skip", "paint": None}
+    settings = {"image_size": SIZE, "seed": 3, "augmentation": Augmentation(), "broken_images": "skip"}
     batches = _take(_train(split, broken_images="skip"), 4)
     order = epoch_order(3, 0, tf.range(8, dtype=tf.int64), 7), epoch_order(3, 1, tf.range(8, dtype=tf.int64), 7)
     for place in range(16):

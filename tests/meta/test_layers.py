@@ -17,6 +17,7 @@ LAYERS = (
         "json_text",
         "json_parts",
         "plain_text",
+        "protobuf_fields",
         "files",
         "locations",
         "outputs",

@@ -12,13 +12,6 @@ from typing import Any
 
 import numpy as np
 
-_GEOMETRY_REASONS = {
-    "negative": "boxes without area",
-    "zero": "boxes without area",
-    "area": "boxes without area",
-    "small": "boxes below min_box_size",
-    "outside": "boxes outside their image",
-}
 REASONS = ("boxes marked ignore", "crowd boxes", "boxes without area", "boxes below min_box_size", "boxes outside their image")
 USED = 0  # of `reasons_to_drop`
 
@@ -26,23 +19,6 @@ USED = 0  # of `reasons_to_drop`
 def is_flag(value: Any) -> bool:
     """Whether a value of "iscrowd" or "ignore" is 0, 1, true, false or not given; any other text or number is read as true by some."""
     return value is None or (type(value) in (bool, int, float) and value in (0, 1))
-
-
-def reason_to_drop(annotation: dict, size: tuple[float, float], *, crowd: str, min_box_size: float) -> str | None:
-    """Why a box is not used, in the words of `CocoSplit.dropped`; None for a box that is.
-
-    Args:
-        annotation: of COCO, with a sound "bbox" and "area".
-        size: (height, width) of its image in pixels.
-        crowd: "background" drops boxes with iscrowd, "object" uses them like any other.
-        min_box_size: pixels of the original image; a box with a shorter side is dropped.
-    """
-    if annotation.get("ignore"):
-        return "boxes marked ignore"
-    if annotation.get("iscrowd") and crowd == "background":
-        return "crowd boxes"
-    fault = geometry_fault(annotation["bbox"], annotation.get("area"), size, min_box_size)
-    return None if fault is None else _GEOMETRY_REASONS.get(fault)
 
 
 def geometry_fault(bbox: Sequence[float], area: float | None, size: tuple[float, float], min_box_size: float) -> str | None:
@@ -79,17 +55,18 @@ def reasons_to_drop(
     crowd: str,
     min_box_size: float,
 ) -> np.ndarray:
-    """`reason_to_drop` of many boxes.
+    """Why boxes are not used.
 
     Args:
         bbox: [N, 4] COCO x, y, width, height in pixels.
         area: [N] as annotated, NaN where it is not.
         sizes: [N, 2] height, width of the image of each.
         iscrowd, ignore: bool [N].
-        crowd, min_box_size: as in `reason_to_drop`.
+        crowd: "background" drops boxes with iscrowd, "object" uses them like any other.
+        min_box_size: pixels of the original image; a box with a shorter side is dropped.
 
     Returns:
-        uint8 [N]: `USED`, or k + 1 for `REASONS[k]`.
+        uint8 [N]: `USED`, or k + 1 for `REASONS[k]`, the words of `CocoSplit.dropped`.
     """
     x, y, width, height = bbox.T
     conditions = (  # the first that holds is the reason

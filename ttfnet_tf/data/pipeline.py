@@ -32,7 +32,6 @@ from ttfnet_tf.data.rows import Rows
 from ttfnet_tf.data.samples import (
     Example,
     ImageNotes,
-    Paint,
     eval_sample,
     example_signature,
     pixels_signature,
@@ -42,6 +41,7 @@ from ttfnet_tf.data.samples import (
 from ttfnet_tf.data.service import check_service, read_in_order
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.base import Method
+from ttfnet_tf.methods.targets import Paint
 
 _MARK, _END = "UserError<<", ">>UserError"  # around a UserError's line inside a TensorFlow error
 _LOST = "data.service={}: a batch does not come, a worker has ended with it; start the same command again, which resumes"
@@ -248,7 +248,7 @@ def _sampled_row(split: CocoSplit, augment: Augmentation, settings: dict[str, An
     """(epoch, position, index) -> a row, all of it in Python."""
 
     def sample(epoch, position, index):
-        return train_sample(split, int(epoch), int(position), int(index), augmentation=augment, paint=None, **settings)
+        return train_sample(split, int(epoch), int(position), int(index), augmentation=augment, **settings)
 
     return _in_graph(sample, example_signature(split, settings["image_size"]))
 

@@ -6,7 +6,7 @@ A sample is a function of (seed, epoch, index): any row of any batch can be made
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,6 @@ from ttfnet_tf.data.transforms import image_rng, new_pixels, resize, resized
 from ttfnet_tf.errors import UserError
 
 Example = dict[str, Any]
-Paint = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]  # boxes [N, 4], labels [N] -> target maps of one image
 
 
 class ImageNotes:
@@ -68,10 +67,9 @@ def train_sample(
     broken_images: str,
     notes: ImageNotes,
     reader: ImageReader,
-    paint: Paint | None,
     cache: ImageCache | None = None,
 ) -> Example:
-    """The augmented image at a position of an epoch, with its boxes, and with its targets if `paint` draws them.
+    """The augmented image at a position of an epoch, with its boxes.
 
     Args:
         split: the images.
@@ -84,7 +82,6 @@ def train_sample(
         broken_images: "raise", or "skip" to take the next image of the order.
         notes: collects problems.
         reader: of the split's files.
-        paint: draws the target maps.
         cache: keeps resized images; nothing in `augmentation` may come before the resize.
     """
     kept = None if cache is None else _kept(cache, split, index, notes, image_size)
@@ -98,10 +95,7 @@ def train_sample(
         image, boxes, original_size = kept
     labels, rng = split.images.objects(index)[1], image_rng(seed, epoch, index)
     image, boxes, labels = augment_image(image, boxes, labels, image_size, augmentation, rng)
-    example = _example(image, boxes, labels, split.images.ids[index], original_size, split.max_boxes)
-    if paint is not None:
-        example.update(paint(boxes, labels))
-    return example
+    return _example(image, boxes, labels, split.images.ids[index], original_size, split.max_boxes)
 
 
 def train_pixels(

@@ -14,16 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-
 import ttfnet_tf
-from ttfnet_tf import build
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.export import model_card
 from ttfnet_tf.export.forms import PRECISIONS, check_installed
-from ttfnet_tf.export.signatures import check_category_ids, detection_outputs
-from ttfnet_tf.export.tflite import gather_sampling
+from ttfnet_tf.export.signatures import check_category_ids, detection_function
 from ttfnet_tf.export.tflite_int8 import Images, calibration_images
 from ttfnet_tf.files import write_bytes
 from ttfnet_tf.inference.onnx_metadata import with_files
@@ -88,7 +83,7 @@ def _converted(run: LoadedRun) -> Any:
     import onnx
     from tf2onnx import convert
 
-    function = _serving_function(run)
+    function = detection_function(run, batch=None, name=INPUT)
     model, _ = convert.from_function(function, function.input_signature, opset=OPSET)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -98,22 +93,6 @@ def _converted(run: LoadedRun) -> Any:
             f"ONNX does not have ({str(error).splitlines()[0][:200]}); export it as saved_model"
         ) from None
     return model
-
-
-def _serving_function(run: LoadedRun):
-    height, width = run.config.data.image_size
-    decode = build.method_of(run.config, len(run.labels.class_names)).decode
-    category_ids = np.array(run.labels.category_ids, np.int32)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, height, width, 3], tf.uint8, name=INPUT)], autograph=False)
-    def serve(images):
-        with tf.name_scope("network"), gather_sampling(run.model):
-            maps = run.model(images, training=False)
-        with tf.name_scope("decode"):
-            threshold = run.config.decode.score_threshold
-            return detection_outputs(decode(maps), category_ids=category_ids, image_size=(height, width), threshold=threshold)
-
-    return serve
 
 
 def _finished(model: Any) -> bytes:

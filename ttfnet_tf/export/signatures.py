@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from ttfnet_tf import build
 from ttfnet_tf.data.opencv_resize import resize
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.export import image_decoder
 from ttfnet_tf.keras2 import keras
+from ttfnet_tf.layers.deform_conv import DeformableConv2D
 from ttfnet_tf.runs.checkpoint import LoadedRun
 
 _LARGEST_ID = 2**24  # category ids leave the graph as float32, which is exact for integers up to here
@@ -88,3 +92,42 @@ def detection_outputs(found, *, category_ids: np.ndarray, image_size: tuple[int,
         "detection_classes": tf.where(keep, tf.cast(tf.gather(category_ids, found["classes"]), tf.float32), 0.0),
         "num_detections": tf.reduce_sum(tf.cast(keep, tf.float32), axis=-1),
     }
+
+
+def detection_function(run: LoadedRun, *, batch: int | None, name: str) -> Any:
+    """The one function of a .tflite or .onnx file: uint8 [batch, H, W, 3] RGB of the network's size to `model_card.OUTPUTS`.
+
+    It is a `tf.function` that is not yet traced. Names of its operations start with "network/" or "decode/".
+
+    Args:
+        run: from `checkpoint.load_run`.
+        batch: images of a call; None is any number.
+        name: of the input.
+    """
+    height, width = run.config.data.image_size
+    decode = build.method_of(run.config, len(run.labels.class_names)).decode
+    category_ids = np.array(run.labels.category_ids, np.int32)  # as float32 they would be rounded to float16
+
+    @tf.function(input_signature=[tf.TensorSpec([batch, height, width, 3], tf.uint8, name=name)], autograph=False)
+    def serve(images):
+        with tf.name_scope("network"), _gather_sampling(run.model):
+            maps = run.model(images, training=False)
+        with tf.name_scope("decode"):
+            threshold = run.config.decode.score_threshold
+            return detection_outputs(decode(maps), category_ids=category_ids, image_size=(height, width), threshold=threshold)
+
+    return serve
+
+
+@contextlib.contextmanager
+def _gather_sampling(model: keras.Model) -> Iterator[None]:
+    """Traces deformable convolutions with gathers: TFLite has no crop_and_resize, and ONNX none with dynamic boxes."""
+    layers = [module for module in model.submodules if isinstance(module, DeformableConv2D)]
+    before = [layer.sampler for layer in layers]
+    try:
+        for layer in layers:
+            layer.sampler = "gather"
+        yield
+    finally:
+        for layer, sampler in zip(layers, before):
+            layer.sampler = sampler

@@ -17,21 +17,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from ttfnet_tf import build
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.export import model_card
 from ttfnet_tf.export.forms import PRECISIONS
-from ttfnet_tf.export.signatures import detection_outputs
+from ttfnet_tf.export.signatures import detection_function
 from ttfnet_tf.export.task_metadata import LABELS_BY_ID, labels_by_id, with_task_metadata
 from ttfnet_tf.export.tflite_int8 import Images, calibration_images, convert_int8
 from ttfnet_tf.files import write_bytes
 from ttfnet_tf.inference.tflite_metadata import with_files
-from ttfnet_tf.keras2 import keras
-from ttfnet_tf.layers.deform_conv import DeformableConv2D
 from ttfnet_tf.models.normalization import MEAN, STD
 from ttfnet_tf.runs.checkpoint import LoadedRun
 
@@ -87,40 +83,9 @@ def export_tflite(run: LoadedRun, folder: Path, *, precision: str = "fp32", repr
 def _save(run: LoadedRun, folder: str) -> None:
     """Saves the frozen graph for the converter; saving the Keras model would trace each of its layers."""
     module = tf.Module()
-    module.serve = _frozen(_serving_function(run))
+    module.serve = _frozen(detection_function(run, batch=1, name="image").get_concrete_function())
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, folder, signatures={"serving_default": module.serve}, options=options)
-
-
-def _serving_function(run: LoadedRun):
-    """The signature, traced. Names of operations start with "network/" or "decode/"."""
-    height, width = run.config.data.image_size
-    decode = build.method_of(run.config, len(run.labels.class_names)).decode
-    category_ids = np.array(run.labels.category_ids, np.int32)  # as float32 they would be rounded to float16
-
-    @tf.function(input_signature=[tf.TensorSpec([1, height, width, 3], tf.uint8, name="image")], autograph=False)
-    def serve(image):
-        with tf.name_scope("network"), gather_sampling(run.model):
-            maps = run.model(image, training=False)
-        with tf.name_scope("decode"):
-            threshold = run.config.decode.score_threshold
-            return detection_outputs(decode(maps), category_ids=category_ids, image_size=(height, width), threshold=threshold)
-
-    return serve.get_concrete_function()
-
-
-@contextlib.contextmanager
-def gather_sampling(model: keras.Model) -> Iterator[None]:
-    """Traces deformable convolutions with gathers: TFLite has no crop_and_resize."""
-    layers = [module for module in model.submodules if isinstance(module, DeformableConv2D)]
-    before = [layer.sampler for layer in layers]
-    try:
-        for layer in layers:
-            layer.sampler = "gather"
-        yield
-    finally:
-        for layer, sampler in zip(layers, before):
-            layer.sampler = sampler
 
 
 def _frozen(concrete):

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from ttfnet_tf.protobuf_fields import field
+
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"  # in the version folder, where the server looks for it
 # PredictionLog.predict_log; PredictLog.request; PredictRequest.model_spec and .inputs; ModelSpec.name and .signature_name.
 _PREDICT_LOG, _REQUEST, _MODEL_SPEC, _INPUTS, _NAME, _SIGNATURE = 6, 1, 1, 2, 1, 3
@@ -35,12 +37,12 @@ def write_warmup(file: Path, name: str, requests: Iterable[tuple[str, Mapping[st
 
 def prediction_log(name: str, signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
     """A serialised PredictionLog with one PredictRequest."""
-    model = _field(_NAME, name.encode()) + _field(_SIGNATURE, signature.encode())
-    request = _field(_MODEL_SPEC, model)
+    model = field(_NAME, name.encode()) + field(_SIGNATURE, signature.encode())
+    request = field(_MODEL_SPEC, model)
     for key, array in inputs.items():
         # A map entry is a message with the key as field 1 and the value as field 2.
-        request += _field(_INPUTS, _field(1, key.encode()) + _field(2, _tensor(array)))
-    return _field(_PREDICT_LOG, _field(_REQUEST, request))
+        request += field(_INPUTS, field(1, key.encode()) + field(2, _tensor(array)))
+    return field(_PREDICT_LOG, field(_REQUEST, request))
 
 
 def _tensor(array: np.ndarray) -> bytes:
@@ -50,17 +52,3 @@ def _tensor(array: np.ndarray) -> bytes:
     proto = tf.make_tensor_proto(array.flat[0], dtype=array.dtype)
     proto.tensor_shape.CopyFrom(tf.TensorShape(array.shape).as_proto())
     return proto.SerializeToString()
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """A length-delimited field of the protocol-buffer wire format."""
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    """Seven bits per byte, lowest first; the highest bit is set if more bytes follow."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])

@@ -16,6 +16,7 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_bytes
 from ttfnet_tf.inference.card import checked_card
 from ttfnet_tf.json_text import parse_json
+from ttfnet_tf.protobuf_fields import field
 
 CARD = "model_card.json"  # see `export.model_card.texts`
 _LARGEST = 2**31  # bytes of a protocol buffer
@@ -45,8 +46,8 @@ def with_files(content: bytes, texts: Mapping[str, str]) -> bytes:
         content: an .onnx model without metadata of these names.
         texts: file name -> content.
     """
-    entries = [_field(_KEY, name.encode()) + _field(_VALUE, text.encode()) for name, text in texts.items()]
-    return content + b"".join(_field(_METADATA_PROPS, entry) for entry in entries)
+    entries = [field(_KEY, name.encode()) + field(_VALUE, text.encode()) for name, text in texts.items()]
+    return content + b"".join(field(_METADATA_PROPS, entry) for entry in entries)
 
 
 def replace_files(path: str | Path, texts: Mapping[str, str]) -> None:
@@ -177,16 +178,3 @@ def _varint_at(content: memoryview, place: int) -> tuple[int, int]:
         if byte < 0x80:
             return number, place
     raise ValueError("it has a number of more than 64 bits")
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """A field of bytes."""
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])

@@ -5,7 +5,7 @@ The maps are those that a network is trained on; the statistics are those of `ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,8 @@ from ttfnet_tf.inspect.cell_assignment import CellAssignment, assign_cells
 from ttfnet_tf.inspect.contact_sheet import contact_sheet, fit
 from ttfnet_tf.inspect.overlays import labelled_boxes, overlay_ambiguous, overlay_heatmap, overlay_sub_areas, overlay_weights
 from ttfnet_tf.inspect.target_stats import TargetStatistics, measure_targets
+from ttfnet_tf.methods.targets import Paint
 
-Paint = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]  # boxes [N, 4], labels [N] -> target maps
 _PER_ROW = 5  # panels
 
 

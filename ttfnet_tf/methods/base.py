@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
+
+from ttfnet_tf.methods.targets import Paint
 
 Maps = dict[str, tf.Tensor]
 
@@ -22,7 +23,7 @@ class Method:
     `paint` and `render` draw the same maps; `normalizers` depend on these alone, so that they can be summed over replicas first.
     """
 
-    paint: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]  # boxes [N, 4], labels [N] -> targets of one image, in NumPy
+    paint: Paint
     render: Callable[[tf.Tensor, tf.Tensor], Maps]  # boxes [B, M, 4], labels [B, M] -> targets of a batch
     target_shapes: Mapping[str, tuple[int, ...]]  # of one image's targets, all float32; one is "heatmap" [h, w, C]
     normalizers: Callable[[Maps], Maps]  # targets -> counts [] that the losses are divided by; one is "num_centres"

@@ -9,11 +9,13 @@ What the official code cannot do (kernel "cornernet", weight "equal") is explain
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
 from ttfnet_tf.boxes import STRIDE
 
+Paint = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]  # boxes [N, 4], labels [N] -> targets of one image
 CORNERNET_SIZE = 0.54  # the size at which the square kernel is CornerNet's own
 CORNERNET_OVERLAP = 0.7  # its min_overlap
 

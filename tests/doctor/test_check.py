@@ -9,7 +9,7 @@ from doctor import planted
 
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.doctor.check import check_data
-from ttfnet_tf.doctor.duplicate_images import check_duplicates
+from ttfnet_tf.doctor.duplicate_images import check_duplicates, pairs_of_copies
 from ttfnet_tf.doctor.findings import Findings, Settings
 from ttfnet_tf.doctor.fix_rules import ANNOTATION_RULES, ENTRY_RULES, IMAGE_RULES
 from ttfnet_tf.doctor.image_files import ImageFacts
@@ -264,3 +264,12 @@ def test_images_of_one_hash_must_be_nearly_equal(tmp_path, amplitude, expected):
     findings = Findings("train", SETTINGS)
     check_duplicates([ImageEntry(k, k, str(k), (32, 32)) for k in range(2)], facts, findings)
     assert findings.codes() == expected
+
+
+def test_pairs_of_copies_are_positions(tmp_path):
+    """A slope, noise, the slope one level brighter, an unreadable file, the first file again."""
+    slope = np.repeat(np.linspace(76, 124, 32)[None], 32, axis=0).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8)
+    facts = [ImageFacts(tmp_path / str(k), digest=bytes([k]), thumbnail=one) for k, one in enumerate([slope, noise, slope + 1])]
+    facts += [ImageFacts(tmp_path / "3", problem=("image-broken", "")), ImageFacts(tmp_path / "4", digest=bytes([0]), thumbnail=slope)]
+    assert sorted(pairs_of_copies(facts)) == [(0, 2), (0, 4)]

@@ -40,6 +40,21 @@ def check_duplicates(entries: Sequence[ImageEntry], facts: Sequence[ImageFacts],
         _add(findings, "image-similar", entries[unique[later]], entries[unique[earlier]])
 
 
+def pairs_of_copies(facts: Sequence[ImageFacts]) -> list[tuple[int, int]]:
+    """(earlier, later) positions of exact copies and near-duplicates, each copy at least once; unreadable files have none."""
+    first: dict[bytes, int] = {}
+    pairs, unique = [], []
+    for index, one in enumerate(facts):
+        if one.problem:
+            continue
+        earlier = first.setdefault(one.digest, index)
+        if earlier == index:
+            unique.append(index)
+        else:
+            pairs.append((earlier, index))
+    return pairs + [(unique[earlier], unique[later]) for earlier, later in _similar([facts[index] for index in unique], [])]
+
+
 def check_leaks(
     entries: Sequence[ImageEntry],
     facts: Sequence[ImageFacts],

@@ -177,10 +177,20 @@ ROWS = {
         text("a.yaml", f"base: {'a' * 5000}"),
         f"{{tmp}}/a.yaml: base={'a' * 40}... is too long: 5000 characters, at most 4096",
     ),
-    "a setting in place of an image": (
-        f"{PREDICT} data.image_size=[64,64]",
+    "a setting that predict does not take": (
+        f"{PREDICT} decode.top_k=5",
         None,
-        "data.image_size=[64,64]: no such file, and settings are not taken here; name images or videos",
+        "override 'decode.top_k=5': predict takes data.image_size=[H,W] and no other setting",
+    ),
+    "a size for predict that the network cannot have": (
+        f"{PREDICT} data.image_size=[64,70]",
+        None,
+        "{tmp}/run/config.yaml: data.image_size=[64, 70] must be [height, width], both multiples of 32, for the deepest stride is 32",
+    ),
+    "a size for export that the network cannot have": (
+        "export {tmp}/run --out {tmp}/models data.image_size=[64]",
+        None,
+        "{tmp}/run/config.yaml: data.image_size=[64] must be [height, width], both multiples of 32, for the deepest stride is 32",
     ),
     # Text in place of every number and switch.
     **dict(

@@ -91,3 +91,8 @@ def test_annotations_that_lack_a_class_are_named(run, data, tmp_path, capfd):
     assert cli.main(["evaluate", str(run), *overrides, "--out", str(tmp_path / "out")]) == 2
     line = f"ttfnet: {annotations}: lacks classes of the model: 'bird' (id 90); add them to 'categories', they need no boxes\n"
     assert capfd.readouterr().err.endswith(line)
+
+
+def test_the_figures_of_another_size_do_not_replace_those_of_training(run, data):
+    assert evaluate_run(run, data[1]).file == run / "eval" / "7" / "detections.json"
+    assert evaluate_run(run, [*data[1], "data.image_size=[96, 160]"]).file == run / "eval" / "7-96x160" / "detections.json"

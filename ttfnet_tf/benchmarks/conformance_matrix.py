@@ -79,6 +79,7 @@ def conformance_matrix(
             repeats=repeats,
             runtime=runtime,
             onnx_runtimes=runtimes,
+            image_size=run.config.data.size,
             on_round=meter.update,
         )
     sizes = {CHECKPOINT: _weights_megabytes(run), **{name: megabytes(path) for name, path in models.items()}}

@@ -90,6 +90,7 @@ def time_in_turn(
     repeats: int,
     runtime: str = "tensorflow",
     onnx_runtimes: Mapping[str, str] | None = None,
+    image_size: tuple[int, int] | None = None,
     on_round: Callable[[int], None] | None = None,
 ) -> dict[str, Times]:
     """Times every model on an image of noise of its input size, from the image in memory to boxes, on the processor.
@@ -102,6 +103,7 @@ def time_in_turn(
         repeats: rounds.
         runtime: of .tflite files, one of `tflite_predictor.RUNTIMES`.
         onnx_runtimes: name -> runtime of each .onnx file, see `by_runtime`.
+        image_size: (H, W) in pixels of the input of runs; None is that of training. Exported models have their own.
         on_round: called with the number of finished rounds.
 
     Returns:
@@ -114,7 +116,8 @@ def time_in_turn(
         processes = {}
         for name, model in models.items():
             # One after the other: together they would load more slowly and need more memory.
-            processes[name] = stack.enter_context(_Process(model, threads=threads, runtime=(onnx_runtimes or {}).get(name, runtime)))
+            of_model = (onnx_runtimes or {}).get(name, runtime)
+            processes[name] = stack.enter_context(_Process(model, threads=threads, runtime=of_model, image_size=image_size))
         times: dict[str, list[float]] = {name: [] for name in models}
         for done in range(1, repeats + 1):
             for name, process in processes.items():
@@ -128,11 +131,11 @@ def time_in_turn(
 class _Process:
     """A model in a process that waits between calls."""
 
-    def __init__(self, model: str | Path, *, threads: int, runtime: str):
+    def __init__(self, model: str | Path, *, threads: int, runtime: str, image_size: tuple[int, int] | None):
         self.model = model
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(model), str(threads), runtime],
+            [sys.executable, "-m", __name__, str(model), str(threads), runtime, *map(str, image_size or ())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -179,7 +182,7 @@ class _Process:
         return line.strip()
 
 
-def _call_of(model: str, threads: int, runtime: str) -> Callable[[], object]:
+def _call_of(model: str, threads: int, runtime: str, image_size: tuple[int, int] | None) -> Callable[[], object]:
     """A function that detects on one image; for a SavedModel the signature `preprocessed`, whose work is that of the other forms."""
     exported = find_exported(model)
     random = np.random.default_rng(0)
@@ -204,7 +207,7 @@ def _call_of(model: str, threads: int, runtime: str) -> Callable[[], object]:
     from ttfnet_tf.inference.predictor import predict_function
     from ttfnet_tf.runs.checkpoint import load_run
 
-    run = load_run(model)
+    run = load_run(model, image_size=image_size)
     size = run.config.data.size
     decode = build.method_of(run.config, len(run.labels.class_names)).decode
     predict = predict_function(run.model, decode, image_size=size, batch_size=1, weights="constants")
@@ -213,12 +216,12 @@ def _call_of(model: str, threads: int, runtime: str) -> Callable[[], object]:
 
 
 def main(argv: list[str]) -> None:
-    """The program of one process; its arguments are MODEL THREADS RUNTIME."""
-    model, threads, runtime = argv
+    """The program of one process; its arguments are MODEL THREADS RUNTIME [HEIGHT WIDTH]."""
+    model, threads, runtime, *size = argv
     if runtime not in RUNTIMES + ONNX_RUNTIMES:
         raise ValueError(f"runtime must be one of {RUNTIMES + ONNX_RUNTIMES}, received {runtime!r}")
     try:
-        call = _call_of(model, int(threads), runtime)
+        call = _call_of(model, int(threads), runtime, (int(size[0]), int(size[1])) if size else None)
     except UserError as error:
         sys.exit(str(error))
     for _ in range(WARM_UP):

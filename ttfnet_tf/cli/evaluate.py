@@ -21,10 +21,13 @@ def add_to(verbs) -> None:
         examples=(
             "ttfnet evaluate runs/demo",
             "ttfnet evaluate runs/demo data.val.annotations=test.json data.val.images=test",
+            "ttfnet evaluate runs/demo data.image_size=[640,640]",
         ),
     )
     verb.add_argument("run", metavar="RUN", help=RUN_HELP)
-    verb.add_argument("--out", metavar="DIR", help="for detections.json; default RUN/eval/<step>")
+    verb.add_argument(
+        "--out", metavar="DIR", help="for detections.json; default RUN/eval/<step>, with -<height>x<width> at another size than training's"
+    )
     add_overwrite(verb)
     batch = "images of each device in one call; does not change the result; default 8, and on GPUs as many as fit"
     verb.add_argument("--batch-size", type=int, metavar="N", help=batch)

@@ -20,7 +20,7 @@ from ttfnet_tf.outputs import refuse_to_overwrite
 from ttfnet_tf.runs.run_folder import work_directory
 
 # Settings that may differ from those of the run.
-_KEYS = ("decode.", "export.", "data.train.", "data.val.")
+_KEYS = ("decode.", "export.", "data.train.", "data.val.", "data.image_size=")
 
 
 def add_to(verbs) -> None:
@@ -38,6 +38,7 @@ def add_to(verbs) -> None:
             "ttfnet export runs/demo --out models --format tflite --precision fp32 int8",
             "ttfnet export runs/demo --out models --format onnx --triton triton_models",
             "ttfnet export runs/demo --out models --precision bf16",
+            "ttfnet export runs/demo --out models --name demo_640 data.image_size=[640,640]",
             "ttfnet export runs/demo --out models --matrix",
         ),
     )
@@ -60,7 +61,7 @@ def add_to(verbs) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Exports the forms asked for, measures them if wanted, and prints where they are."""
-    takes = "export takes decode.*, export.*, data.train.* and data.val.* keys"
+    takes = "export takes decode.*, export.*, data.image_size, data.train.* and data.val.* keys"
     refuse_other_keys(args.rest, _KEYS, f"{takes}; the rest is part of the trained model")
     folder = work_directory(args.run)
     config = load_stored(folder / "config.yaml", args.rest)
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     with working(f"loading {args.run}"):
         from ttfnet_tf.runs.checkpoint import load_run
 
-        loaded = dataclasses.replace(load_run(args.run), config=config)
+        loaded = dataclasses.replace(load_run(args.run, image_size=config.data.size), config=config)
     if not args.matrix:
         _export(loaded, args, name, out, forms)
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 RUN_HELP = "work directory, one checkpoint such as runs/x/checkpoints/step-370, an exported SavedModel, a .tflite or an .onnx file"
 CONFIG_HELP = "YAML file with settings; default the built-in ones"
+_SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)+=")
 
 
 def add_overwrite(verb: argparse.ArgumentParser) -> None:
@@ -56,6 +58,15 @@ def refuse_other_keys(overrides: Iterable[str], prefixes: Sequence[str], why: st
     for override in overrides:
         if not override.startswith(tuple(prefixes)):
             raise UserError(f"override '{override}': {why}")
+
+
+def split_settings(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
+    """(arguments that name files, arguments that are settings); a file whose name looks like key=value is a file."""
+    files, settings = [], []
+    for one in arguments:
+        is_setting = _SETTING.match(one) and not os.path.lexists(one.replace("\0", ""))
+        (settings if is_setting else files).append(one)
+    return files, settings
 
 
 def load_settings(config: str | None, overrides: Sequence[str]) -> Config:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttfnet_tf.cli import predict_bulk
-from ttfnet_tf.cli.options import RUN_HELP, positive, threshold
+from ttfnet_tf.cli.options import RUN_HELP, positive, refuse_other_keys, split_settings, threshold
 from ttfnet_tf.cli.parser import add_verb
-from ttfnet_tf.config import load_stored
+from ttfnet_tf.config import config_of, load_stored
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.plain_text import printable
@@ -36,6 +36,7 @@ def add_to(verbs) -> None:
             "ttfnet predict runs/demo 'photos/*.jpg' --out drawings --score-threshold 0.5",
             "ttfnet predict runs/demo film.mp4 --out drawings",
             "ttfnet predict runs/demo camera:0 --out drawings --class-threshold circle=0.6",
+            "ttfnet predict runs/demo images --out drawings data.image_size=[640,640]",
             "ttfnet predict models/demo 'photos/**/*.jpg' --out records --runner beam --format parquet",
         ),
     )
@@ -54,14 +55,16 @@ def add_to(verbs) -> None:
 def run(args: argparse.Namespace) -> None:
     """Detects on images or on videos."""
     predict_bulk.check(args)
-    if not find_exported(args.run):
-        load_stored(work_directory(args.run) / "config.yaml")
+    sources, settings = split_settings([*args.sources, *args.rest])
+    image_size = _image_size(args.run, settings)
+    if not sources:
+        raise UserError("name an image, a folder of images, a quoted pattern or a video")
     batch_size = None if args.batch_size is None else positive(args.batch_size, "--batch-size")
-    thresholds = {
+    options = {
+        **({"image_size": image_size} if image_size else {}),
         "score_threshold": threshold(args.score_threshold, f"--score-threshold {args.score_threshold:g}"),
         "class_thresholds": _class_thresholds(args.class_threshold),
     }
-    sources = [*args.sources, *args.rest]
 
     from ttfnet_tf.inference.image_files import find_images
     from ttfnet_tf.inference.video.source import is_video
@@ -69,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     if args.runner is not None:
         from ttfnet_tf.inference.bulk.sources import find_all
 
-        predict_bulk.predict(args, functools.partial(find_all, sources, find_images), thresholds, batch_size or 8)
+        predict_bulk.predict(args, sources, functools.partial(find_all, sources, find_images), options, batch_size or 8)
         return
     videos = [source for source in sources if is_video(source)]
     found = find_images([source for source in sources if source not in videos])
@@ -79,15 +82,27 @@ def run(args: argparse.Namespace) -> None:
     if not videos:
         if args.show:
             raise UserError("--show is for videos and cameras; drawings of images are in --out")
-        _on_images(args, found, batch_size or 8, thresholds)
+        _on_images(args, found, batch_size or 8, options)
     elif found.images or found.failures:
         other = found.images[0] if found.images else found.failures[0].source
         raise UserError(f"{videos[0]} is a video and {other} is not; run predict on images and on videos separately")
     else:
-        _on_videos(args, videos, batch_size or 1, thresholds)
+        _on_videos(args, videos, batch_size or 1, options)
 
 
-def _on_images(args: argparse.Namespace, found: Sources, batch_size: int, thresholds: dict[str, Any]) -> None:
+def _image_size(run: str, settings: Sequence[str]) -> tuple[int, int] | None:
+    """(H, W) that the settings of the command line ask for; None: that of training. Checks that there is a run."""
+    refuse_other_keys(settings, ["data.image_size="], "predict takes data.image_size=[H,W] and no other setting")
+    exported = find_exported(run)
+    if exported:
+        config = config_of(exported.card["config"], settings, source=str(exported.path))
+        exported.check_image_size(config.data.size)
+    else:
+        config = load_stored(work_directory(run) / "config.yaml", settings)
+    return config.data.size if settings else None
+
+
+def _on_images(args: argparse.Namespace, found: Sources, batch_size: int, options: dict[str, Any]) -> None:
     from ttfnet_tf.inference.predict_images import predict_images, prepare_output
     from ttfnet_tf.progress import ProgressMeter
 
@@ -98,14 +113,14 @@ def _on_images(args: argparse.Namespace, found: Sources, batch_size: int, thresh
     for failure in failures:
         print(f"ttfnet: {printable(failure.reason)}", file=sys.stderr)
     prepare_output(args.out)
-    detector, colour_of = _load(args.run, thresholds)
+    detector, colour_of = _load(args.run, options)
     with ProgressMeter("predict", len(images)) as meter:
         done, detections = predict_images(
             detector.batch,
             images,
             args.out,
             colour_of=colour_of,
-            about={"run": str(args.run), **thresholds},
+            about={"run": str(args.run), **options},
             failures=failures,
             batch_size=min(batch_size, len(images)),
             on_failure=lambda line: meter.message(f"ttfnet: {line}"),
@@ -117,7 +132,7 @@ def _on_images(args: argparse.Namespace, found: Sources, batch_size: int, thresh
         raise UserError("none of the images could be read")
 
 
-def _on_videos(args: argparse.Namespace, sources: Sequence[str], batch_size: int, thresholds: dict[str, Any]) -> None:
+def _on_videos(args: argparse.Namespace, sources: Sequence[str], batch_size: int, options: dict[str, Any]) -> None:
     from ttfnet_tf.inference.detections_json import make_folder
     from ttfnet_tf.inference.video.source import VideoSource, quiet_opencv
     from ttfnet_tf.inference.video.window import open_window
@@ -127,7 +142,7 @@ def _on_videos(args: argparse.Namespace, sources: Sequence[str], batch_size: int
         make_folder(args.out)
         for source in sources:  # before the network is loaded, which takes seconds
             VideoSource(source).close()
-        detector, colour_of = _load(args.run, thresholds)
+        detector, colour_of = _load(args.run, options)
         detector.warm_up(batch_size)  # or the first frame would seem to take as long as compiling
 
         from ttfnet_tf.training.stop import StopRequest
@@ -167,14 +182,14 @@ def _annotate(video, detector, out: str, colour_of: dict[int, int], batch_size: 
     return result
 
 
-def _load(run: str, thresholds: dict[str, Any]):
+def _load(run: str, options: dict[str, Any]):
     """The detector, and category id -> index of the class, which decides its colour."""
     from ttfnet_tf.progress import working
 
     with working(f"loading {run}"):
         from ttfnet_tf.inference.detector import Detector
 
-        detector = Detector.load(run, **thresholds)
+        detector = Detector.load(run, **options)
     return detector, {category_id: index for index, category_id in enumerate(detector.category_ids)}
 
 

@@ -7,7 +7,7 @@ import contextlib
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,13 +60,20 @@ def check(args: argparse.Namespace) -> None:
             raise UserError(f"--{option.replace('_', '-')} is for predict with --runner; add --runner local, or leave it out")
 
 
-def predict(args: argparse.Namespace, find: Callable[[], Sources], thresholds: Mapping, batch_size: int) -> None:
+def predict(
+    args: argparse.Namespace,
+    sources: Sequence[str],
+    find: Callable[[], Sources],
+    options: Mapping,
+    batch_size: int,
+) -> None:
     """Detects on very many images, or finishes what an earlier call has begun.
 
     Args:
         args: of the command line.
+        sources: what the user named.
         find: looks for the images, which is done once for a folder.
-        thresholds: "score_threshold" and "class_thresholds".
+        options: "score_threshold", "class_thresholds" and maybe "image_size", see `Detector.load`.
         batch_size: images of one call of the network.
     """
     from ttfnet_tf.inference.bulk.job import count_records, open_plan
@@ -74,8 +81,8 @@ def predict(args: argparse.Namespace, find: Callable[[], Sources], thresholds: M
     from ttfnet_tf.inference.detections_json import make_folder
     from ttfnet_tf.runs.lock import RunLock
 
-    class_thresholds = tuple(sorted(thresholds["class_thresholds"].items()))
-    spec = DetectorSpec(model_path(args.run), thresholds["score_threshold"], class_thresholds, batch_size)
+    class_thresholds = tuple(sorted(options["class_thresholds"].items()))
+    spec = DetectorSpec(model_path(args.run), options["score_threshold"], class_thresholds, batch_size, options.get("image_size"))
     remote = is_url(args.out)  # no lock there: two calls at a time would only do the same work twice
     if not remote:
         make_folder(args.out)
@@ -83,7 +90,7 @@ def predict(args: argparse.Namespace, find: Callable[[], Sources], thresholds: M
         plan = open_plan(
             args.out,
             spec,
-            [*args.sources, *args.rest],
+            sources,
             lambda: _images(find()),
             format=args.format or _FORMAT,
             shard_size=args.shard_size or _SHARD_SIZE,

@@ -72,7 +72,7 @@ def evaluate_run(
         overrides: key=value of `data` and `decode`.
         batch_size: images of each device in one call; does not change the result. None is 8 on a processor; a checkpoint is evaluated on
             all GPUs, by as many as fit.
-        out: folder for the files; by default RUN/eval/<step>, and eval/<name> beside an exported model.
+        out: folder for the files; by default that of `step_folder`, and eval/<name> beside an exported model.
         overwrite: also replaces files in `out` that no evaluation has written.
 
     Raises:
@@ -136,6 +136,19 @@ def evaluation_folder(exported: ExportedModel) -> Path:
     return exported.path.parent / "eval" / exported.path.name
 
 
+def step_folder(folder: Path, step: int, config: Config) -> Path:
+    """Folder for the evaluation of a step of a run: eval/<step>, and eval/<step>-<height>x<width> at another size than that of training.
+
+    Args:
+        folder: the work directory.
+        step: of the weights.
+        config: settings of the evaluation.
+    """
+    trained = load_stored(folder / "config.yaml").data
+    height, width = config.data.size
+    return folder / "eval" / (str(step) if config.data.size == trained.size else f"{step}-{height}x{width}")
+
+
 def _prepare(run: str | Path, exported: ExportedModel | None, config: Config, batch_size: int | None):
     """(the split, the function that detects on a batch of images with its size, the step of the weights, the folder for the result)."""
     from ttfnet_tf import build
@@ -155,7 +168,7 @@ def _prepare(run: str | Path, exported: ExportedModel | None, config: Config, ba
     check_classes(split, loaded.labels.class_names, loaded.labels.category_ids)
     decode = build.method_of(config, split.num_classes).decode
     predict = _predict(strategy, loaded.model, decode, config.data.size, batch_size, len(split.images))
-    return split, predict, loaded.step, loaded.folder / "eval" / str(loaded.step)
+    return split, predict, loaded.step, step_folder(loaded.folder, loaded.step, config)
 
 
 def _gpu_strategy() -> tf.distribute.Strategy | None:
@@ -195,8 +208,8 @@ def _predict(
 def _settings_of(exported: ExportedModel, overrides: Sequence[str]) -> Config:
     """The settings of an exported model; what is built into its graph cannot be changed."""
     config = config_of(exported.card["config"], overrides, source=str(exported.path))
+    exported.check_image_size(config.data.size)
     for key, is_possible in (
-        ("data.image_size", config.data.size == exported.image_size),
         ("decode.top_k", config.decode.top_k == exported.card["top_k"]),
         ("decode.score_threshold", config.decode.score_threshold >= exported.score_threshold),
     ):

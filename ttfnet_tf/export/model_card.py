@@ -12,7 +12,7 @@ from ttfnet_tf.inference.exported_model import CARD
 from ttfnet_tf.json_text import json_text, read_json
 from ttfnet_tf.plain_text import printable
 from ttfnet_tf.runs.checkpoint import LoadedRun
-from ttfnet_tf.runs.run_folder import read_metrics
+from ttfnet_tf.runs.run_folder import read_config, read_metrics
 
 PAGE, LABELS, LABELS_JSON = "model_card.md", "labels.txt", "labels.json"
 OUTPUTS = {
@@ -148,7 +148,9 @@ def texts(card: dict[str, Any]) -> dict[str, str]:
 
 
 def _results(run: LoadedRun) -> dict[str, float] | None:
-    """The COCO metrics that training logged at the step of the weights."""
+    """The COCO metrics that training logged at the step of the weights; None if it had other images, resized to another size."""
+    if run.config.data.size != read_config(run.folder).data.size:
+        return None
     for line in reversed(read_metrics(run.folder)):
         if line.get("step") == run.step and "AP" in line:
             return {key: value for key, value in line.items() if key.startswith(("AP", "AR")) and isinstance(value, (int, float))}

@@ -71,21 +71,32 @@ class Detector:
         self._predict: dict = {}  # batch size -> compiled function
 
     @classmethod
-    def load(cls, run: str | Path, *, score_threshold: float = 0.3, class_thresholds: Mapping[str, float] | None = None) -> Detector:
+    def load(
+        cls,
+        run: str | Path,
+        *,
+        image_size: tuple[int, int] | None = None,
+        score_threshold: float = 0.3,
+        class_thresholds: Mapping[str, float] | None = None,
+    ) -> Detector:
         """Loads a run (its best checkpoint, else the latest), one checkpoint of it, or an exported model.
 
         Args:
             run: e.g. `runs/my_run`, `runs/my_run/checkpoints/step-370`, `models/my_run`, `models/my_run/3`, a .tflite or an .onnx file.
+            image_size: (H, W) in pixels that images are resized to, multiples of 32; default that of training. That of an exported model
+                is fixed.
             score_threshold: only scores above it are returned; evaluation uses 0.01, for looking at images 0.3 and more is usual.
             class_thresholds: class name -> threshold in place of `score_threshold`.
 
         Raises:
             UserError: there is no run, checkpoint or exported model, it does not fit its settings, it was exported with a higher
-                threshold, or a class is not one of the model's.
+                threshold or another size, or a class is not one of the model's.
         """
         exported = find_exported(run)
         thresholds: dict[str, Any] = {"score_threshold": score_threshold, "class_thresholds": class_thresholds}
         if exported:
+            if image_size is not None:
+                exported.check_image_size(image_size)
             least = min([score_threshold, *(class_thresholds or {}).values()])
             if least < exported.score_threshold:
                 raise UserError(
@@ -101,7 +112,7 @@ class Detector:
                 **thresholds,
                 make_predict=exported.predict_function,
             )
-        loaded = load_run(run)
+        loaded = load_run(run, image_size=image_size)
         return cls(
             loaded.model,
             loaded.labels.class_names,

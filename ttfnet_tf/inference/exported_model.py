@@ -52,6 +52,14 @@ class ExportedModel:
         """Training step of the weights."""
         return self.card["training"]["step"]
 
+    def check_image_size(self, size: Any) -> None:
+        """Raises UserError unless `size` is the one that the graph was built with, which is fixed."""
+        if list(size) != list(self.image_size):
+            raise UserError(
+                f"{self.path}: was exported with data.image_size={list(self.image_size)}, which cannot be changed; "
+                f"export the run again with data.image_size={list(size)}"
+            )
+
     def predict_function(self, batch_size: int, *, runtime: str | None = None) -> Callable:
         """Loads the model as a function like that of `predictor.predict_function`.
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.evaluation.evaluate_run import evaluation_folder, evaluation_settings
+from ttfnet_tf.evaluation.evaluate_run import evaluation_folder, evaluation_settings, step_folder
 from ttfnet_tf.json_text import integer, is_integer, is_number, read_json
 from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.runs.run_folder import flatten, read_labels, read_metrics, work_directory
@@ -160,7 +160,7 @@ def read_record(run: str | Path, overrides: Sequence[str] = ()) -> Record:
         training=[line for line in lines if "loss" in line],
         evaluations=evaluations,
         step=step,
-        evaluation=None if step is None else folder / "eval" / str(step),
+        evaluation=None if step is None else step_folder(folder, step, config),
     )
 
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from ttfnet_tf import build
 from ttfnet_tf.config import Config
-from ttfnet_tf.config.schema import with_value
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import remove, temporary_path, write_json
 from ttfnet_tf.json_text import integer, number, read_json
@@ -160,15 +160,14 @@ def load_run(path: str | Path, *, image_size: tuple[int, int] | None = None) -> 
     Args:
         path: a work directory (its best checkpoint by AP, else its latest), or one checkpoint in it such as
             `runs/x/checkpoints/step-370`.
-        image_size: (H, W) in pixels of the network's input; by default that of the run.
+        image_size: (H, W) in pixels of the network's input, multiples of 32; by default that of the run.
 
     Raises:
-        UserError: there is no run or no checkpoint, or one that does not fit the settings beside it.
+        UserError: there is no run or no checkpoint, or one that does not fit the settings beside it; `image_size` is not possible.
     """
     folder, prefix = locate(fetched(str(path)) if is_url(path) else Path(path))
-    config, labels = read_config(folder), read_labels(folder)
-    if image_size is not None:
-        config = with_value(config, "data.image_size", list(image_size))
+    overrides = [] if image_size is None else [f"data.image_size={np.asarray(image_size).tolist()}"]
+    config, labels = read_config(folder, overrides), read_labels(folder)
     model = build.model_of(config, len(labels.class_names))
     is_best = prefix.parent.name == "best"
     objects = {"model": model}

@@ -17,6 +17,7 @@ import math
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -229,15 +230,15 @@ def labels_of(content: Any) -> Labels:
     return Labels(tuple(names), tuple(ids))
 
 
-def read_config(path: Path) -> Config:
-    """Settings of a work directory.
+def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Settings of a work directory, with `key=value` overrides.
 
     Raises:
-        UserError: there is none, or its config.yaml does not load.
+        UserError: there is none, or its config.yaml does not load, or an override is wrong.
     """
     if not (path / "config.yaml").is_file():
         raise UserError(f"{path}: holds no config.yaml; name a work directory that training has written")
-    return load_stored(path / "config.yaml")
+    return load_stored(path / "config.yaml", overrides)
 
 
 def read_metrics(run: str | Path) -> list[dict[str, Any]]:

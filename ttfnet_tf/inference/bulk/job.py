@@ -172,6 +172,8 @@ def open_plan(
         "format": format,
         "shard_size": shard_size,
     }
+    if spec.image_size is not None:
+        settings["image_size"] = list(spec.image_size)
     old = _read_manifest(place)
     if old is None:
         names = [os.fsencode(_absolute(file)) + b"\0" for file in find()]

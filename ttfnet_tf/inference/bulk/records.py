@@ -38,12 +38,14 @@ class DetectorSpec:
         score_threshold: only detections above it, 0..1.
         class_thresholds: (name of a class, threshold) where one differs.
         batch_size: images of one call of the network.
+        image_size: (H, W) in pixels that images are resized to; None is that of training.
     """
 
     run: str
     score_threshold: float = 0.3
     class_thresholds: tuple[tuple[str, float], ...] = ()
     batch_size: int = 8
+    image_size: tuple[int, int] | None = None
 
     def load(self) -> RecordMaker:
         """The detector, loaded once in a process.
@@ -124,7 +126,9 @@ def _load(spec: DetectorSpec) -> RecordMaker:
     from ttfnet_tf.inference.detector import Detector
 
     with _cache_of_its_own() if is_url(spec.run) else contextlib.nullcontext():
-        detector = Detector.load(spec.run, score_threshold=spec.score_threshold, class_thresholds=dict(spec.class_thresholds))
+        detector = Detector.load(
+            spec.run, image_size=spec.image_size, score_threshold=spec.score_threshold, class_thresholds=dict(spec.class_thresholds)
+        )
     return RecordMaker(detector, spec.batch_size)
 
 

@@ -18,7 +18,7 @@ def xywh_to_xyxy(boxes: np.ndarray | Sequence) -> np.ndarray:
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:] - 1], axis=1)
 
 
-def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
+def xyxy_to_xywh(boxes: np.ndarray | Sequence) -> np.ndarray:
     """[N, 4] inclusive corners -> [N, 4] COCO x, y, width, height; the inverse of `xywh_to_xyxy`."""
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2] + 1], axis=1)

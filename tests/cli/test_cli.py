@@ -15,7 +15,7 @@ from PIL import Image
 from ttfnet_tf import cli
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference import predict_images
-from ttfnet_tf.inference.drawings import DrawingRecord, drawings_in
+from ttfnet_tf.inference.drawings import DrawingRecord, outputs_in
 from ttfnet_tf.inference.image_files import Sources, find_images
 from ttfnet_tf.inference.predict_images import drawing_path, prepare_output
 
@@ -337,7 +337,7 @@ def test_a_killed_call_is_repeated_by_the_same_command(predict, cells, tmp_path,
             raise SystemExit(9)
 
     with monkeypatch.context() as patch:
-        patch.setattr(predict_images._Drawings, "save", killed)
+        patch.setattr(predict_images, "save_drawing", killed)
         patch.setattr(DrawingRecord, "finish", lambda *_: None)  # as a kill has it
         with pytest.raises(SystemExit):
             predict(cells, out=cells)
@@ -356,13 +356,13 @@ def test_the_record_grows_while_a_call_runs(tmp_path, monkeypatch):
     record = DrawingRecord(tmp_path, ["old.png"], {"run": "r"})
     for number in range(30):
         record.add({"drawing": f"{number}.png", "detections": []}, [])
-        assert f"{number}.png" in drawings_in(tmp_path)
+        assert f"{number}.png" in outputs_in(tmp_path)
     # Each writing takes a second of this clock, so that the next comes when 20 more have passed.
     assert len(json.loads((tmp_path / "detections.json").read_text())["images"]) == 21
     (tmp_path / "old.png").touch()
     record.finish([])
     assert json.loads((tmp_path / "detections.json").read_text())["earlier_drawings"] == ["old.png"]
-    assert drawings_in(tmp_path) == {"old.png", *(f"{number}.png" for number in range(30))}
+    assert outputs_in(tmp_path) == {"old.png", *(f"{number}.png" for number in range(30))}
 
 
 def test_predict_writes_drawings_and_one_json(predict, cells, tmp_path):

@@ -30,6 +30,16 @@ OUTPUTS = {
     ("evaluate", "--out"): ("evaluate run --out out", "out/detections.json", "was not written by ttfnet evaluate; name another folder"),
     ("report", "--out"): ("report run --out out/x", "out/x", "was not written by ttfnet report; name another file"),
     ("predict", "--out"): ("predict run images --out out", "out/detections.json", "was not written by predict; name another folder"),
+    ("predict", "--save"): (
+        "predict run images --out out --save csv",
+        "out/detections.csv",
+        "was not written by ttfnet predict; name another",
+    ),
+    ("predict", "--crops"): (
+        "predict run images --out drawings --crops out",
+        "out/crops.jsonl",
+        "was not written by ttfnet predict; name another folder with --crops",
+    ),
     ("benchmark", "--json"): (
         "benchmark train a.yaml --json out/x",
         "out/x",
@@ -82,7 +92,7 @@ NOT_OUTPUTS = {
     *(("data show", name) for name in ("annotations", "images", "--ids", "--epochs", "--config")),
     *(("data stats", name) for name in ("annotations", "--config")),
     *(("train", "config"), ("evaluate", "run"), ("report", "runs"), ("replay", "record"), ("benchmark", "config")),
-    *(("predict", name) for name in ("run", "sources", "--class-threshold", "--runner-option")),
+    *(("predict", name) for name in ("run", "sources", "--class-threshold", "--classes", "--runner-option")),
     *(("export", name) for name in ("run", "--name")),
     *(("serve-client", name) for name in ("model", "sources", "--address", "--label", "--labels", "--verify")),
     *(("weights", name) for name in ("source", "--config", "--labels")),

@@ -448,3 +448,28 @@ def test_frames_of_too_many_pixels_are_refused(tmp_path, frames):
     _write(tmp_path / "film.mp4", frames[:1])
     with pytest.raises(UserError, match=r"film.mp4: has frames of 60000 x 60000 pixels; they may have up to 50000000$"):
         VideoSource(str(tmp_path / "film.mp4"), open_capture=lambda *_: Large())
+
+
+def test_tables_crops_and_no_video(predict, film, frames, tmp_path):
+    """A second call without drawings leaves the video alone."""
+    crops = tmp_path / "crops"
+    printed = predict(film, "--save", "csv,none", "--crops", crops, "--classes", "dog")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["film.csv", "film.jsonl"]
+    lines = (tmp_path / "out/film.csv").read_text().splitlines()
+    assert lines[0] == "frame,time,x1,y1,x2,y2,score,class_id,class_name"
+    # A cell at (2, 2) of 64 x 64 is the point (8, 8); 8 px to every side, 3 and 2 times as far in the video, and clipped to the input.
+    assert lines[1:] == [f"{k},{k / FPS:.4f},0.00,0.00,48.00,32.00,0.9999,8,dog" for k in range(5, 10)]
+    assert sorted(path.name for path in (crops / "dog").iterdir()) == [f"film_{k:06d}_1.png" for k in range(5, 10)]
+    assert json.loads((crops / "crops.jsonl").read_text().splitlines()[0])["frame"] == 5
+    assert f"{tmp_path}/out/film.jsonl and .csv" in printed.out
+    (tmp_path / "out/film.csv").write_text("mine\n")
+    predict(film, "--save", "csv,none")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["film.csv", "film.jsonl", "film_2.csv", "film_2.jsonl"]
+    assert (tmp_path / "out/film.csv").read_text() == "mine\n"
+
+
+def test_an_annotated_video_is_no_source(predict, film, tmp_path):
+    predict(film)
+    predict(tmp_path / "out", "--save", "none", code=2)
+    printed = predict(tmp_path / "out/film.mp4", code=2)
+    assert "film.mp4: was drawn by predict" in printed.err

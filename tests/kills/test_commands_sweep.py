@@ -22,7 +22,10 @@ COMMANDS = {
     "evaluate": ("evaluate run --out out/evaluation", True),
     "report": ("report run --out out/report.html", True),
     "export": ("export run --out out/models --name m --format saved_model tflite", True),
-    "predict": ("predict run shapes/train --out out/drawings --batch-size 1 --score-threshold 0.0", True),
+    "predict": (
+        "predict run shapes/train --out out/drawings --batch-size 1 --score-threshold 0.0 --save coco,yolo,csv,jsonl --crops out/crops",
+        True,
+    ),
     "weights of a run": ("weights run --to official --out out/w.npz", True),
     "weights as a run": (
         "weights w.npz --config config.yaml --labels shapes/annotations/train.json --out out/run --report out/r.txt",

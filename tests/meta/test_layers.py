@@ -92,6 +92,8 @@ WITHOUT_TENSORFLOW = (
     "inference.onnx_metadata",
     "inference.onnx_predictor",
     "inference.predict_images",
+    "inference.save.crops",
+    "inference.save.formats",
     "inference.tflite_metadata",
     "inference.tflite_predictor",
     "inference.video.annotate",

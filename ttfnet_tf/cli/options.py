@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -47,6 +48,18 @@ def threshold(value: float, option: str) -> float:
     if not 0 <= value < 1:
         raise UserError(f"{option} must lie in 0..1, 1 excluded")
     return value
+
+
+def class_list(values: Sequence[str]) -> tuple[str, ...]:
+    """The class names of an option that may be repeated: with commas between, and in quotes where a name has a comma.
+
+    Raises:
+        UserError: a name is empty.
+    """
+    names = tuple(name.strip() for row in csv.reader(values, skipinitialspace=True) for name in row)
+    if "" in names or (values and not names):
+        raise UserError(f"--classes {','.join(values)}: a name is empty; give the names of classes with commas between")
+    return names
 
 
 def refuse_other_keys(overrides: Iterable[str], prefixes: Sequence[str], why: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import sys
 from collections.abc import Sequence
@@ -10,16 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttfnet_tf.cli import predict_bulk
-from ttfnet_tf.cli.options import RUN_HELP, positive, refuse_other_keys, split_settings, threshold
+from ttfnet_tf.cli.options import RUN_HELP, class_list, positive, refuse_other_keys, split_settings, threshold
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.config import config_of, load_stored
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.exported_model import find_exported
+from ttfnet_tf.inference.save.formats import FORMATS, LINES, NO_DRAWINGS, check_formats
 from ttfnet_tf.plain_text import printable
 from ttfnet_tf.runs.run_folder import work_directory
 
 if TYPE_CHECKING:
     from ttfnet_tf.inference.image_files import Sources
+    from ttfnet_tf.inference.predict_images import Saving
 
 
 def add_to(verbs) -> None:
@@ -37,6 +40,7 @@ def add_to(verbs) -> None:
             "ttfnet predict runs/demo film.mp4 --out drawings",
             "ttfnet predict runs/demo camera:0 --out drawings --class-threshold circle=0.6",
             "ttfnet predict runs/demo images --out drawings data.image_size=[640,640]",
+            "ttfnet predict runs/demo folder --out found --classes circle,square --save coco,csv,none --crops crops",
             "ttfnet predict models/demo 'photos/**/*.jpg' --out records --runner beam --format parquet",
         ),
     )
@@ -48,6 +52,17 @@ def add_to(verbs) -> None:
         "--class-threshold", action="append", default=[], metavar="NAME=S", help="another threshold for one class; may be repeated"
     )
     verb.add_argument("--batch-size", type=int, metavar="N", help="images of one call; default 8, for videos 1")
+    verb.add_argument(
+        "--classes", action="append", default=[], metavar="NAMES", help="only detections of these classes, with commas between"
+    )
+    verb.add_argument(
+        "--save",
+        action="append",
+        default=[],
+        metavar="FORMATS",
+        help=f"also write {', '.join(FORMATS)}, with commas between; none: no drawings; videos: csv, none",
+    )
+    verb.add_argument("--crops", metavar="FOLDER", help="also write every detection as an image of its own there")
     verb.add_argument("--show", action="store_true", help="show a video while it is made; q or Esc ends it")
     predict_bulk.add_options(verb)
 
@@ -55,6 +70,7 @@ def add_to(verbs) -> None:
 def run(args: argparse.Namespace) -> None:
     """Detects on images or on videos."""
     predict_bulk.check(args)
+    formats, classes = check_formats(args.save), class_list(args.classes)
     sources, settings = split_settings([*args.sources, *args.rest])
     image_size = _image_size(args.run, settings)
     if not sources:
@@ -66,6 +82,7 @@ def run(args: argparse.Namespace) -> None:
         "class_thresholds": _class_thresholds(args.class_threshold),
     }
 
+    from ttfnet_tf.inference.drawings import is_annotated
     from ttfnet_tf.inference.image_files import find_images
     from ttfnet_tf.inference.video.source import is_video
 
@@ -75,19 +92,30 @@ def run(args: argparse.Namespace) -> None:
         predict_bulk.predict(args, sources, functools.partial(find_all, sources, find_images), options, batch_size or 8)
         return
     videos = [source for source in sources if is_video(source)]
-    found = find_images([source for source in sources if source not in videos])
+    others = [source for source in sources if source not in videos]
+    annotated = [video for video in videos if is_annotated(Path(video))]
+    if annotated and len(annotated) == len(sources):
+        raise UserError(f"{annotated[0]}: was drawn by predict; name other videos or images")
+    videos = [video for video in videos if video not in annotated]
+    found = find_images(others)
+    if annotated:
+        found.notes.append(f"skipped {len(annotated)} videos that predict has drawn, such as {annotated[0]}")
     for note in found.notes:
         print(f"ttfnet: {note}", file=sys.stderr)
     videos += map(str, found.videos)
+
+    from ttfnet_tf.inference.predict_images import Saving
+
+    saving = Saving(formats, None if args.crops is None else Path(args.crops))
     if not videos:
         if args.show:
             raise UserError("--show is for videos and cameras; drawings of images are in --out")
-        _on_images(args, found, batch_size or 8, options)
+        _on_images(args, found, batch_size or 8, options, classes, saving)
     elif found.images or found.failures:
         other = found.images[0] if found.images else found.failures[0].source
         raise UserError(f"{videos[0]} is a video and {other} is not; run predict on images and on videos separately")
     else:
-        _on_videos(args, videos, batch_size or 1, options)
+        _on_videos(args, videos, batch_size or 1, options, classes, saving)
 
 
 def _image_size(run: str, settings: Sequence[str]) -> tuple[int, int] | None:
@@ -102,7 +130,9 @@ def _image_size(run: str, settings: Sequence[str]) -> tuple[int, int] | None:
     return config.data.size if settings else None
 
 
-def _on_images(args: argparse.Namespace, found: Sources, batch_size: int, options: dict[str, Any]) -> None:
+def _on_images(
+    args: argparse.Namespace, found: Sources, batch_size: int, options: dict[str, Any], classes: Sequence[str], saving: Saving
+) -> None:
     from ttfnet_tf.inference.predict_images import predict_images, prepare_output
     from ttfnet_tf.progress import ProgressMeter
 
@@ -112,52 +142,71 @@ def _on_images(args: argparse.Namespace, found: Sources, batch_size: int, option
         raise UserError(f"{failures[0].reason}{others}; name an image, a folder of images or a quoted pattern")
     for failure in failures:
         print(f"ttfnet: {printable(failure.reason)}", file=sys.stderr)
-    prepare_output(args.out)
-    detector, colour_of = _load(args.run, options)
+    prepare_output(args.out, saving)
+    detector, colour_of = _load(args.run, options, classes)
     with ProgressMeter("predict", len(images)) as meter:
         done, detections = predict_images(
             detector.batch,
             images,
             args.out,
             colour_of=colour_of,
-            about={"run": str(args.run), **options},
+            class_names=detector.class_names,
+            about={"run": str(args.run), **options, **({"classes": classes} if classes else {})},
+            saving=saving,
             failures=failures,
             batch_size=min(batch_size, len(images)),
             on_failure=lambda line: meter.message(f"ttfnet: {line}"),
             on_batch=meter.update,
         )
     failed = len(images) - done + len(failures)
-    print(f"{done} images, {detections} detections, {failed} failed; drawings and detections.json in {args.out}")
+    written = ["drawings"] if saving.draws else []
+    written += ["detections.json", *(kind for kind in saving.formats if kind != NO_DRAWINGS)]
+    crops = f"; crops in {saving.crops}" if saving.crops is not None else ""
+    print(f"{done} images, {detections} detections, {failed} failed; {' and '.join(written)} in {args.out}{crops}")
     if not done:
         raise UserError("none of the images could be read")
 
 
-def _on_videos(args: argparse.Namespace, sources: Sequence[str], batch_size: int, options: dict[str, Any]) -> None:
+def _on_videos(
+    args: argparse.Namespace, sources: Sequence[str], batch_size: int, options: dict[str, Any], classes: Sequence[str], saving: Saving
+) -> None:
     from ttfnet_tf.inference.detections_json import make_folder
+    from ttfnet_tf.inference.save.crops import Crops, check_crops
     from ttfnet_tf.inference.video.source import VideoSource, quiet_opencv
     from ttfnet_tf.inference.video.window import open_window
 
+    for kind in saving.formats:
+        if kind not in (*LINES, NO_DRAWINGS):
+            raise UserError(f"--save {kind}: is for images; of videos there are {', '.join(LINES)} and {NO_DRAWINGS}")
+    if args.show and not saving.draws:
+        raise UserError(f"--show shows drawn frames; leave out --save {NO_DRAWINGS}")
     with quiet_opencv():
         window = open_window() if args.show else None
         make_folder(args.out)
+        if saving.crops is not None:
+            check_crops(saving.crops)
         for source in sources:  # before the network is loaded, which takes seconds
             VideoSource(source).close()
-        detector, colour_of = _load(args.run, options)
+        detector, colour_of = _load(args.run, options, classes)
+        crops = None if saving.crops is None else Crops(saving.crops, detector.class_names, detector.category_ids)
         detector.warm_up(batch_size)  # or the first frame would seem to take as long as compiling
 
         from ttfnet_tf.training.stop import StopRequest
 
         written: list[Path] = []
-        with StopRequest() as stop:
+        with StopRequest() as stop, contextlib.ExitStack() as stack:
+            if crops is not None:
+                stack.callback(crops.finish)
+            more = {"draw": saving.draws, "table": "csv" in saving.formats, "crops": crops, "keep": written}
             for source in sources:
-                result = _annotate(VideoSource(source), detector, args.out, colour_of, batch_size, stop, window, written)
+                result = _annotate(VideoSource(source), detector, args.out, colour_of, batch_size, stop, window, more)
                 written.append(result.video)
                 if stop.requested:
-                    print("stopped; the video so far is complete")
+                    print(f"stopped; {'the video' if saving.draws else 'what was done'} so far is complete")
                     break
 
 
-def _annotate(video, detector, out: str, colour_of: dict[int, int], batch_size: int, stop, window, written: Sequence[Path]):
+def _annotate(video, detector, out: str, colour_of: dict[int, int], batch_size: int, stop, window, more: dict[str, Any]):
     """Annotates one video with a progress line, and prints what was written."""
     from ttfnet_tf.inference.video.annotate import annotate_video
     from ttfnet_tf.progress import ProgressMeter, duration
@@ -172,24 +221,27 @@ def _annotate(video, detector, out: str, colour_of: dict[int, int], batch_size: 
             should_stop=lambda: stop.requested or (window is not None and window.closed),
             on_frame=meter.update,
             show=None if window is None else window.show,
-            keep=written,
+            **more,
         )
         if result.note:
             meter.message(f"ttfnet: {result.note}")
     speeds = f"network {result.network_fps:.1f} fps, end to end {result.fps:.1f} fps"
     counts = f"{result.frames} frames, {result.detections} detections in {duration(result.seconds)}"
-    print(f"{video.name}: {counts}; {speeds}; {result.video} and {result.record.name}")
+    files = f"{result.video} and {result.record.name}" if more["draw"] else str(result.record)
+    print(f"{video.name}: {counts}; {speeds}; {files}{' and .csv' if more['table'] else ''}")
     return result
 
 
-def _load(run: str, options: dict[str, Any]):
-    """The detector, and category id -> index of the class, which decides its colour."""
+def _load(run: str, options: dict[str, Any], classes: Sequence[str]):
+    """The detector, limited to `classes` if there are any; and category id -> index of the class, which decides its colour."""
     from ttfnet_tf.progress import working
 
     with working(f"loading {run}"):
         from ttfnet_tf.inference.detector import Detector
 
         detector = Detector.load(run, **options)
+        if classes:
+            detector.keep_classes(classes)
     return detector, {category_id: index for index, category_id in enumerate(detector.category_ids)}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ttfnet_tf.cli.options import positive
+from ttfnet_tf.cli.options import class_list, positive
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.integrations import RUNNERS, bulk_runner
 from ttfnet_tf.locations import is_url
@@ -45,6 +45,9 @@ def check(args: argparse.Namespace) -> None:
     if args.runner is not None:
         if args.show:
             raise UserError("--show is for videos and cameras; leave it out with --runner")
+        for option in ("save", "crops"):
+            if getattr(args, option):
+                raise UserError(f"--{option} is not for --runner, which writes files of records; leave one of them out")
         positive(args.shard_size or 1, "--shard-size")
         options = _options(args.runner_option)
         if options and args.runner == "local":
@@ -82,7 +85,7 @@ def predict(
     from ttfnet_tf.runs.lock import RunLock
 
     class_thresholds = tuple(sorted(options["class_thresholds"].items()))
-    spec = DetectorSpec(model_path(args.run), options["score_threshold"], class_thresholds, batch_size, options.get("image_size"))
+    spec = DetectorSpec(model_path(args.run), options["score_threshold"], class_thresholds, batch_size, options.get("image_size"), class_list(args.classes))
     remote = is_url(args.out)  # no lock there: two calls at a time would only do the same work twice
     if not remote:
         make_folder(args.out)

@@ -47,8 +47,8 @@ def write_detections(folder: Path, about: Mapping[str, Any], images: Sequence[Ma
     return file
 
 
-def make_folder(folder: str | Path) -> None:
-    """Makes an output folder if it is not there.
+def make_folder(folder: str | Path, option: str = "--out") -> None:
+    """Makes an output folder, which an option names, if it is not there.
 
     Raises:
         UserError: it cannot be made.
@@ -56,7 +56,7 @@ def make_folder(folder: str | Path) -> None:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder with --out") from None
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder with {option}") from None
 
 
 def read_own(folder: Path, command: str, read: Callable[[Any], Any]) -> Any:

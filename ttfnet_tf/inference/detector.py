@@ -156,6 +156,18 @@ class Detector:
         height, width = self.image_size
         self._detect([np.zeros([height, width, 3], np.uint8)], batch_size)
 
+    def keep_classes(self, names: Sequence[str]) -> None:
+        """Drops the detections of all other classes from now on.
+
+        Raises:
+            UserError: the model has no such class.
+        """
+        for name in names:
+            if name not in self.class_names:
+                nearest = difflib.get_close_matches(name, self.class_names, n=1, cutoff=0.0)[0]
+                raise UserError(f"class {name!r}: there is no such class; did you mean {nearest!r}?")
+        self._thresholds[[name not in names for name in self.class_names]] = np.inf
+
     def _compile(self, batch_size: int) -> Callable:
         if self.decode is None:
             raise ValueError("expected `model` and `decode`, or `make_predict`")

@@ -15,7 +15,7 @@ from pathlib import Path
 from ttfnet_tf.data.image_headers import foreign_format, image_format
 from ttfnet_tf.data.images import IMAGE_SUFFIXES
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.inference.drawings import drawings_in
+from ttfnet_tf.inference.drawings import is_annotated, outputs_in
 
 _START, _END = 400, 32  # bytes of a file that say its format
 _SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)+=")
@@ -52,7 +52,7 @@ def find_images(sources: Sequence[str]) -> Sources:
     """
     files: dict[Path, Path] = {}  # resolved -> as named
     found = Sources()
-    drawings = functools.cache(drawings_in)
+    drawings = functools.cache(outputs_in)
     skipped: list[str] = []
     for source in sources:
         path, videos = Path(source), len(found.videos)
@@ -107,8 +107,11 @@ def _sort(source: str, paths: Iterable[Path], found: Sources, drawings: Callable
         if path.name.startswith("."):
             skipped["hidden file"] += 1
             continue
-        if path.name in drawings(path.parent):
+        if path.name in drawings(path.parent) and path.suffix.lower() in IMAGE_SUFFIXES:
             skipped["drawing"] += 1
+            continue
+        if is_annotated(path):
+            skipped["annotated video"] += 1
             continue
         content = content_of(path)
         if content == "an image" or path.suffix.lower() in IMAGE_SUFFIXES:

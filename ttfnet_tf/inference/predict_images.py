@@ -1,8 +1,10 @@
-"""Detects on image files; writes a drawing of every image and one detections.json."""
+"""Detects on image files; writes a drawing of every image, one detections.json, and what else is asked for."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,33 @@ from PIL import Image
 from ttfnet_tf.data.images import read_rgb
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import new_file
-from ttfnet_tf.inference.detections_json import JSON_NAME, image_entry, make_folder, read_own
+from ttfnet_tf.inference.detections_json import image_entry, make_folder, read_own
 from ttfnet_tf.inference.draw import class_colour, draw_boxes
-from ttfnet_tf.inference.drawings import DrawingRecord, drawings_in, names_of
+from ttfnet_tf.inference.drawings import RECORD, DrawingRecord, names_of, outputs_in
 from ttfnet_tf.inference.image_files import Failure
+from ttfnet_tf.inference.save.crops import Crops, check_crops
+from ttfnet_tf.inference.save.documents import About, common_folder
+from ttfnet_tf.inference.save.formats import FORMATS, NO_DRAWINGS, Format, make_format
 
 _DRAWABLE = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})  # others become .png
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What is written beside detections.json.
+
+    Attributes:
+        formats: of `save.formats.FORMATS`; NO_DRAWINGS: no drawing of each image.
+        crops: folder for the crops of the detections.
+    """
+
+    formats: Sequence[str] = ()
+    crops: Path | None = None
+
+    @property
+    def draws(self) -> bool:
+        """Whether images or videos are drawn."""
+        return NO_DRAWINGS not in self.formats
 
 
 def predict_images(
@@ -25,22 +48,26 @@ def predict_images(
     folder: str | Path,
     *,
     colour_of: dict[int, int],
+    class_names: Sequence[str],
     about: dict,
+    saving: Saving = Saving(),
     failures: Sequence[Failure] = (),
     batch_size: int = 1,
     on_failure: Callable[[str], None] = print,
     on_batch: Callable[[int], None] | None = None,
 ) -> tuple[int, int]:
-    """Detects on every image; writes drawings and detections.json into `folder`.
+    """Detects on every image; writes drawings, detections.json and the formats of `saving` into `folder`.
 
-    Only drawings of an earlier call are overwritten, of a killed one too; where names collide, a drawing gets a number.
+    Only files of an earlier call are overwritten, of a killed one too; where names collide, a file gets a number.
 
     Args:
         detect: `Detector.batch`.
         images: files.
         folder: for the results; made if missing.
         colour_of: category id -> index of the class, which decides its colour.
+        class_names: in the order of these indices.
         about: what detections.json says beside the images, e.g. the run and the score threshold.
+        saving: what else is written.
         failures: sources that were not found; detections.json lists them too.
         batch_size: images of one call.
         on_failure: gets one line for each image that cannot be read.
@@ -50,12 +77,10 @@ def predict_images(
         Images done, and detections in them.
 
     Raises:
-        UserError: the folder cannot be written to.
+        UserError: a folder cannot be written to, or holds a file of another program that would be overwritten.
     """
     folder = Path(folder)
-    old = prepare_output(folder)
-    drawings = _Drawings(folder, old, colour_of)
-    record = DrawingRecord(folder, [path.name for path in old], about)
+    results = _Results(folder, saving, colour_of, About(class_names, list(colour_of), common_folder(images)), about)
     failed = [{"source": one.source, "reason": one.reason} for one in failures]
     try:
         for start in range(0, len(images), batch_size):
@@ -68,26 +93,31 @@ def predict_images(
                     failed.append({"source": str(file), "reason": str(error)})
                     on_failure(str(error))
             for file, array, found in zip(files, arrays, detect(arrays, batch_size=batch_size)):
-                path = drawings.place(file)
-                record.add(image_entry(file, found, drawing=path.name), failed)
-                drawings.save(path, array, found)
+                results.add(file, array, found, failed)
             if on_batch is not None:
                 on_batch(min(start + batch_size, len(images)))
     finally:  # after Ctrl-C too
-        record.finish(failed)
-    return len(record.images), sum(len(image["detections"]) for image in record.images)
+        results.finish(failed)
+    return results.images, results.detections
 
 
-def prepare_output(folder: str | Path) -> set[Path]:
-    """Makes the output folder; returns the drawings that an earlier call left there, which may be overwritten.
+def prepare_output(folder: str | Path, saving: Saving = Saving()) -> set[str]:
+    """Makes the output folder; returns the names of the files that an earlier call left there, which may be overwritten.
 
     Raises:
-        UserError: the folder cannot be made, or its detections.json is not from `ttfnet predict`.
+        UserError: the folder cannot be made, or a file that would be overwritten is not from `ttfnet predict`.
     """
     folder = Path(folder)
     make_folder(folder)
     read_own(folder, "predict", names_of)
-    return {(folder / name).resolve() for name in drawings_in(folder)}
+    old = outputs_in(folder)
+    for kind in FORMATS:
+        for name in make_format(kind, folder, About((), ())).files if kind in saving.formats else ():
+            if name not in old and os.path.lexists(folder / name):
+                raise UserError(f"{folder / name}: exists and was not written by ttfnet predict; name another folder with --out")
+    if saving.crops is not None:
+        check_crops(saving.crops)
+    return old
 
 
 def drawing_path(image: Path, folder: Path, is_taken: Callable[[Path], bool]) -> Path:
@@ -100,25 +130,65 @@ def drawing_path(image: Path, folder: Path, is_taken: Callable[[Path], bool]) ->
     return path
 
 
-class _Drawings:
-    """Writes drawings into a folder, each under a free name."""
+class _Results:
+    """Writes all results of images, one image after the other."""
 
-    def __init__(self, folder: Path, old: set[Path], colour_of: dict[int, int]):
-        self.folder, self.old, self.colour_of = folder, old, colour_of
-        self.written: set[Path] = set()
+    def __init__(self, folder: Path, saving: Saving, colour_of: dict[int, int], about: About, record: dict):
+        self._old = prepare_output(folder, saving)
+        self._taken: set[Path] = set()
+        self._folder, self._saving, self._colour_of = folder, saving, colour_of
+        self._formats: list[Format] = [make_format(kind, folder, about) for kind in saving.formats if kind != NO_DRAWINGS]
+        fixed = [name for one in self._formats for name in one.files]
+        self._taken |= {(folder / name).resolve() for name in (RECORD, *fixed)}
+        self._record = DrawingRecord(folder, self._old, record, fixed)
+        self._mine = {(folder / name).resolve() for name in self._old}
+        for one in self._formats:
+            one.start()
+        self._crops = None if saving.crops is None else Crops(saving.crops, about.class_names, about.category_ids)
+        self.images = self.detections = 0
 
-    def place(self, file: Path) -> Path:
-        """Where the drawing of an image goes."""
-        path = drawing_path(file, self.folder, self._is_taken)
-        self.written.add(path.resolve())
-        return path
+    def add(self, file: Path, image: np.ndarray, found, failed: Sequence) -> None:
+        """Writes the results of one image; its names are on record before its files are there."""
+        names = {}
+        if self._saving.draws:
+            drawing = drawing_path(file, self._folder, self._is_taken)
+            self._taken.add(drawing.resolve())
+            names["drawing"] = drawing.name
+        for one in self._formats:
+            names |= one.place(file, self._free_name)
+        entry = image_entry(file, found, **names)
+        self._record.add(entry, failed)
+        self.images, self.detections = self.images + 1, self.detections + len(found)
+        if self._saving.draws:
+            save_drawing(drawing, image, found, self._colour_of)
+        for one in self._formats:
+            one.add(entry)
+        if self._crops is not None:
+            self._crops.add(image, str(file), entry["detections"])
 
-    def save(self, path: Path, image: np.ndarray, found) -> None:
-        """Draws the detections of one image."""
-        labels = [f"{one.class_name} {one.score:.2f}" for one in found]
-        drawing = draw_boxes(image, found.boxes, labels, [class_colour(self.colour_of[one.class_id]) for one in found])
-        with new_file(path, sync=False) as file:
-            Image.fromarray(drawing).save(file, format=Image.registered_extensions()[path.suffix.lower()], quality=92)
+    def finish(self, failed: Sequence) -> None:
+        """Completes all files."""
+        for one in self._formats:
+            one.finish()
+        if self._crops is not None:
+            self._crops.finish()
+        self._record.finish(failed)
+
+    def _free_name(self, name: str) -> str:
+        path, number = self._folder / name, 1
+        while self._is_taken(path):
+            number += 1
+            path = (self._folder / name).with_stem(f"{Path(name).stem}_{number}")
+        self._taken.add(path.resolve())
+        return path.relative_to(self._folder).as_posix()
 
     def _is_taken(self, path: Path) -> bool:
-        return path.resolve() in self.written or (path.exists() and path.resolve() not in self.old) or path.name == JSON_NAME
+        return path.resolve() in self._taken or (path.exists() and path.resolve() not in self._mine)
+
+
+def save_drawing(path: Path, image: np.ndarray, found, colour_of: dict[int, int]) -> None:
+    """Draws the detections of one image into a file."""
+    labels = [f"{one.class_name} {one.score:.2f}" for one in found]
+    drawing = draw_boxes(image, found.boxes, labels, [class_colour(colour_of[one.class_id]) for one in found])
+    with new_file(path, sync=False) as file:
+        Image.fromarray(drawing).save(file, format=Image.registered_extensions()[path.suffix.lower()], quality=92)

@@ -168,6 +168,7 @@ def open_plan(
         "model_sha256": spec.fingerprint(),
         "score_threshold": spec.score_threshold,
         "class_thresholds": dict(spec.class_thresholds),
+        **({"classes": list(spec.classes)} if spec.classes else {}),
         "sources": [_absolute(source) for source in sources],
         "format": format,
         "shard_size": shard_size,
@@ -258,7 +259,7 @@ def _read_names(folder: Any, count: Any) -> list[bytes]:
 
 
 def _refuse_other_call(folder: Any, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    for key, value in new.items():
+    for key, value in {**dict.fromkeys(["classes"]), **new}.items():
         if old.get(key) != value:
             raise UserError(
                 f"{folder}: was begun with {key} {short_json(old.get(key))} and is now called with {short_json(value)}; "

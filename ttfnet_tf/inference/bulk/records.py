@@ -39,6 +39,7 @@ class DetectorSpec:
         class_thresholds: (name of a class, threshold) where one differs.
         batch_size: images of one call of the network.
         image_size: (H, W) in pixels that images are resized to; None is that of training.
+        classes: names of the only classes of which detections are kept; empty for all.
     """
 
     run: str
@@ -46,6 +47,7 @@ class DetectorSpec:
     class_thresholds: tuple[tuple[str, float], ...] = ()
     batch_size: int = 8
     image_size: tuple[int, int] | None = None
+    classes: tuple[str, ...] = ()
 
     def load(self) -> RecordMaker:
         """The detector, loaded once in a process.
@@ -129,6 +131,8 @@ def _load(spec: DetectorSpec) -> RecordMaker:
         detector = Detector.load(
             spec.run, image_size=spec.image_size, score_threshold=spec.score_threshold, class_thresholds=dict(spec.class_thresholds)
         )
+    if spec.classes:
+        detector.keep_classes(spec.classes)
     return RecordMaker(detector, spec.batch_size)
 
 

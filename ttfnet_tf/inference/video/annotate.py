@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.save.crops import Crops
 from ttfnet_tf.inference.video.source import Frame, VideoSource
 from ttfnet_tf.inference.video.threads import BackgroundWorker, Prefetcher
 from ttfnet_tf.inference.video.writer import VideoWriter, output_paths
@@ -55,6 +56,9 @@ def annotate_video(
     on_frame: Callable[[int, dict[str, float]], None] | None = None,
     show: Callable[[np.ndarray], None] | None = None,
     keep: Collection[Path] = (),
+    draw: bool = True,
+    table: bool = False,
+    crops: Crops | None = None,
 ) -> VideoResult:
     """Detects on every frame; writes <name>.mp4 and <name>.jsonl into `folder`.
 
@@ -69,13 +73,17 @@ def annotate_video(
         on_frame: called with the number of frames written and the two speeds.
         show: called in this thread with the newest drawn frame, RGB.
         keep: videos that are not overwritten, those of the same call.
+        draw: False: no <name>.mp4.
+        table: <name>.csv, too.
+        crops: gets every frame.
 
     Raises:
         UserError: the results cannot be written.
     """
     stem = f"camera{source.camera}" if source.camera is not None else Path(source.name).stem
-    video, record = output_paths(Path(folder), stem, source.name, keep)
-    writer = VideoWriter(video, record, source, colour_of, on_frame)
+    video, record = output_paths(Path(folder), stem, source.name, keep, table=table)
+    csv = record.with_suffix(".csv") if table else None
+    writer = VideoWriter(video, record, source, colour_of, on_frame, draw=draw, table=csv, crops=crops)
     start = time.monotonic()
     with contextlib.ExitStack() as stack:
         stack.callback(writer.close)  # in reverse order: the threads end first
@@ -92,7 +100,7 @@ def annotate_video(
             write((batch, found, seconds))
             if show is not None and writer.newest is not None:
                 show(writer.newest)
-    if writer.frames and not (video.is_file() and video.stat().st_size):
+    if draw and writer.frames and not (video.is_file() and video.stat().st_size):
         raise UserError(f"{video}: could not be written; is the disk full?")
     seconds = time.monotonic() - start
     note = None if should_stop() else _note(source, writer.frames)

@@ -1,4 +1,4 @@
-"""The results of a video: <name>.mp4 with the drawn frames and <name>.jsonl with one JSON object a frame."""
+"""The results of a video: <name>.mp4 with the drawn frames, <name>.jsonl with one JSON object a frame, and a <name>.csv if asked for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
 import cv2
 import numpy as np
@@ -14,14 +15,18 @@ import numpy as np
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import remove_left_over, sync_file, temporary_path
 from ttfnet_tf.inference.draw import class_colour, draw_boxes, draw_caption
+from ttfnet_tf.inference.drawings import is_own_record
+from ttfnet_tf.inference.save.crops import Crops
+from ttfnet_tf.inference.save.formats import csv_line, detection_cells
 from ttfnet_tf.inference.video.source import Frame, VideoSource
-from ttfnet_tf.json_text import json_text, parse_json
+from ttfnet_tf.json_text import json_text
 
+CSV_COLUMNS = ("frame", "time", "x1", "y1", "x2", "y2", "score", "class_id", "class_name")
 _SPEED_FRAMES = 30  # frames over which the speeds in the caption are averaged
 
 
 class VideoWriter:
-    """Draws detections on frames and writes both files; called with one batch after the other.
+    """Draws detections on frames and writes the files; called with one batch after the other.
 
     Args:
         video: the .mp4 file.
@@ -30,6 +35,9 @@ class VideoWriter:
         colour_of: category id -> index of the class, which decides its colour.
         on_frame: called with the number of frames written and the two speeds.
         clock: seconds; for the speeds.
+        draw: False: no video is written.
+        table: the .csv file; None: none.
+        crops: gets every frame; None: no crops.
 
     Attributes:
         frames, detections: written so far.
@@ -48,6 +56,10 @@ class VideoWriter:
         colour_of: dict[int, int],
         on_frame: Callable[[int, dict[str, float]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        draw: bool = True,
+        table: Path | None = None,
+        crops: Crops | None = None,
     ):
         self.video, self.source, self.colour_of, self.on_frame = video, source, colour_of, on_frame
         self.frames = self.detections = self._written = 0
@@ -57,17 +69,20 @@ class VideoWriter:
         self._speeds: deque[tuple[float, float]] = deque([(clock(), 0.0)], maxlen=_SPEED_FRAMES + 1)  # (clock, network seconds)
         height, width = source.size
         self._padding = ((0, height % 2), (0, width % 2), (0, 0))  # encoders need even sides
-        try:
-            self._record = open(record, "w", encoding="utf-8", buffering=1)  # noqa: SIM115  # closed by close(); whole lines after a kill
-        except OSError as error:
-            raise UserError(f"{record}: cannot be written ({error.strerror}); name another folder with --out") from None
-        even = (width + width % 2, height + height % 2)
+        self._draw, self._crops = draw, crops
         remove_left_over(video.parent)
+        self._record = _open_lines(record)
+        self._table = None if table is None else _open_lines(table)
+        if self._table is not None:
+            self._table.write(csv_line(CSV_COLUMNS))
+        even = (width + width % 2, height + height % 2)
         self._partial = temporary_path(video)  # without its end, which close() writes, no player opens it
-        self._encoder = cv2.VideoWriter(str(self._partial), cv2.VideoWriter.fourcc(*"mp4v"), source.fps, even)
-        if not self._encoder.isOpened():
-            self._record.close()
-            raise UserError(f"{video}: cannot be written as MPEG-4 video by this OpenCV; name another folder with --out")
+        self._encoder: Any = None
+        if draw:
+            self._encoder = cv2.VideoWriter(str(self._partial), cv2.VideoWriter.fourcc(*"mp4v"), source.fps, even)
+            if not self._encoder.isOpened():
+                self.close()
+                raise UserError(f"{video}: cannot be written as MPEG-4 video by this OpenCV; name another folder with --out")
 
     def __call__(self, batch: tuple[Sequence[Frame], Sequence, float]) -> None:
         """Writes (frames, their detections, seconds that the network took for all of them)."""
@@ -75,22 +90,31 @@ class VideoWriter:
         for frame, detections in zip(frames, found):
             self.network_seconds += seconds / len(frames)
             speeds = self._current_speeds()
-            labels = [f"{one.class_name} {one.score:.2f}" for one in detections]
-            drawing = draw_boxes(frame.image, detections.boxes, labels, [class_colour(self.colour_of[one.class_id]) for one in detections])
-            drawing = draw_caption(drawing, "  ".join(f"{name} {value:.1f} fps" for name, value in speeds.items()))
-            self._write_frame(frame, drawing)
+            if self._draw:
+                self.newest = self._drawing(frame.image, detections, speeds)
+                self._write_frame(frame, self.newest)
             self._write_record(frame, detections)
-            self.newest = drawing
+            if self._crops is not None:
+                stem = f"{self.video.stem}_{frame.index:06d}"
+                self._crops.add(frame.image, self.source.name, detections.to_json(), stem, frame=frame.index)
             if self.on_frame is not None:
                 self.on_frame(self.frames, speeds)
 
     def close(self) -> None:
-        """Completes both files."""
-        self._encoder.release()
-        self._record.close()
+        """Completes the files."""
+        if self._encoder is not None:
+            self._encoder.release()
+        for file in (self._record, self._table):
+            if file is not None:
+                file.close()
         if self._partial.is_file():
             sync_file(self._partial)
             os.replace(self._partial, self.video)
+
+    def _drawing(self, image: np.ndarray, detections, speeds: dict[str, float]) -> np.ndarray:
+        labels = [f"{one.class_name} {one.score:.2f}" for one in detections]
+        drawing = draw_boxes(image, detections.boxes, labels, [class_colour(self.colour_of[one.class_id]) for one in detections])
+        return draw_caption(drawing, "  ".join(f"{name} {value:.1f} fps" for name, value in speeds.items()))
 
     def _write_frame(self, frame: Frame, drawing: np.ndarray) -> None:
         height, width = self.source.size
@@ -104,9 +128,11 @@ class VideoWriter:
             self._written += 1
 
     def _write_record(self, frame: Frame, detections) -> None:
-        line = {"frame": frame.index, "time": round(frame.seconds, 4), "detections": detections.to_json()}
+        found, seconds = detections.to_json(), round(frame.seconds, 4)
         try:
-            self._record.write(json_text(line) + "\n")
+            self._record.write(json_text({"frame": frame.index, "time": seconds, "detections": found}) + "\n")
+            if self._table is not None:
+                self._table.write("".join(csv_line((frame.index, f"{seconds:.4f}", *detection_cells(one))) for one in found))
         except OSError as error:
             raise UserError(f"{self._record.name}: cannot be written ({error.strerror}); free some space or name another --out") from None
         self.frames += 1
@@ -120,32 +146,42 @@ class VideoWriter:
         return {"network": count / max(network_now - network, 1e-9), "end to end": count / max(now - clock, 1e-9)}
 
 
-def output_paths(folder: Path, stem: str, source: str, keep: Collection[Path] = ()) -> tuple[Path, Path]:
-    """Paths of the results: <stem>.mp4 and <stem>.jsonl, or <stem>_2, ... where other files have those names.
+def output_paths(folder: Path, stem: str, source: str, keep: Collection[Path] = (), *, table: bool = False) -> tuple[Path, Path]:
+    """Paths of the video and its record: <stem>.mp4 and <stem>.jsonl, or <stem>_2, ... where other files have those names.
 
     Args:
         folder: of the results.
         stem: name without suffix.
         source: the video that is read, which is never overwritten.
         keep: videos of the same call; those of an earlier call are overwritten.
+        table: whether <stem>.csv is written, too.
     """
     number = 1
     while True:
         name = stem if number == 1 else f"{stem}_{number}"
         video, record = folder / f"{name}.mp4", folder / f"{name}.jsonl"
         is_source = video.exists() and Path(source).exists() and video.samefile(source)
-        if not is_source and video not in keep and (_is_ours(record) or not (video.exists() or record.exists())):
+        others = video.exists() or record.exists()
+        foreign = table and not (_is_own_table(record.with_suffix(".csv")))
+        if not is_source and video not in keep and not foreign and (is_own_record(record) or not others):
             return video, record
         number += 1
 
 
-def _is_ours(record: Path) -> bool:
-    """Whether an earlier call wrote this .jsonl file."""
+def _is_own_table(path: Path) -> bool:
+    """Whether no other program has written this .csv file."""
     try:
-        with open(record, encoding="utf-8") as file:
-            line = file.readline()
-        if not line:  # killed before the first frame; there is nothing to lose
-            return True
-        return {"frame", "time", "detections"} <= set(parse_json(line))
-    except (OSError, ValueError, TypeError):
+        with open(path, encoding="utf-8") as file:
+            return file.readline() in ("", csv_line(CSV_COLUMNS))
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
         return False
+
+
+def _open_lines(path: Path) -> TextIO:
+    """A new text file of which a kill leaves whole lines."""
+    try:
+        return open(path, "w", encoding="utf-8", buffering=1)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); name another folder with --out") from None

@@ -85,7 +85,9 @@ def predict(
     from ttfnet_tf.runs.lock import RunLock
 
     class_thresholds = tuple(sorted(options["class_thresholds"].items()))
-    spec = DetectorSpec(model_path(args.run), options["score_threshold"], class_thresholds, batch_size, options.get("image_size"), class_list(args.classes))
+    spec = DetectorSpec(
+        model_path(args.run), options["score_threshold"], class_thresholds, batch_size, options.get("image_size"), class_list(args.classes)
+    )
     remote = is_url(args.out)  # no lock there: two calls at a time would only do the same work twice
     if not remote:
         make_folder(args.out)

@@ -259,7 +259,7 @@ def _read_names(folder: Any, count: Any) -> list[bytes]:
 
 
 def _refuse_other_call(folder: Any, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    for key, value in {**dict.fromkeys(["classes"]), **new}.items():
+    for key, value in {**dict.fromkeys(("classes", "image_size")), **new}.items():
         if old.get(key) != value:
             raise UserError(
                 f"{folder}: was begun with {key} {short_json(old.get(key))} and is now called with {short_json(value)}; "

@@ -1,12 +1,14 @@
 """Every line that wrong settings give, and that right ones arrive unchanged."""
 
 import dataclasses
+import os
 
 import pytest
 import yaml
 
 from ttfnet_tf.config import Config, config_of, doubts, dump_config, effective_lr, list_settings, load_config, load_stored, value_of
 from ttfnet_tf.config.load import RENAMED
+from ttfnet_tf.config.schema import closed_epochs
 from ttfnet_tf.errors import UserError
 
 
@@ -137,6 +139,8 @@ WRONG_VALUES = [
     ("data.image_size=[0, 512]", "must be [height, width]"),
     ("data.min_box_size=-1", "must be 0 or more"),
     ("augment.flip=1.5", "must lie in 0..1"),
+    *((f"augment.{name}=1.01", "must lie in 0..1") for name in ("vertical_flip", "quarter_turns", "mosaic", "mixup")),
+    ("augment.mosaic=-0.1", "must lie in 0..1"),
     ("model.frozen_stages=6", "must lie in -1..5"),
     ("model.shortcut=[3, 2]", "must be three numbers of layers"),
     ("model.neck_channels=[256, 128]", "must be three channel counts"),
@@ -213,6 +217,7 @@ UNREAD = [
     ("model: {method: centernet}\ntargets: {area: rectangle}", "targets.area=rectangle has no effect with model.method=centernet"),
     ("model: {method: centernet}\ntargets: {weight: norm}", "targets.weight=norm has no effect with model.method=centernet"),
     ("model: {method: centernet}\ntargets: {kernel: cornernet}", "targets.kernel=cornernet has no effect with model.method=centernet"),
+    ("augment: {close: 0.5}", "augment.close=0.5 has no effect with augment.mosaic=0.0"),
     ("losses: {offset_weight: 2.0}", "losses.offset_weight=2.0 has no effect with model.method=ttfnet"),
     ("model: {backbone: dla34, neck_channels: [64, 32, 16]}", "model.neck_channels=[64, 32, 16] has no effect with model.backbone=dla34"),
     ("model: {backbone: dla34, shortcut: [0, 0, 0]}", "model.shortcut=[0, 0, 0] has no effect with model.backbone=dla34"),
@@ -350,6 +355,13 @@ def test_renamed_settings_stay_in_their_section_and_exist():
         assert old.rpartition(".")[0] == new.rpartition(".")[0]
 
 
+@pytest.mark.parametrize(("close", "epochs", "closed"), [(0.1, 12, 2), (0.1, 10, 1), (0.3, 10, 3), (0.07, 100, 7), (0, 10, 0), (1, 10, 10)])
+def test_the_closed_epochs_are_rounded_up(close, epochs, closed):
+    """Also where the product is not exact: .07 x 100 is 7.000000000000001."""
+    overrides = ["augment.mosaic=1", f"augment.close={close}", f"train.epochs={epochs}", "optim.schedule=cosine"]
+    assert closed_epochs(load_config(os.devnull, overrides)) == closed
+
+
 def test_every_setting_has_a_meaning_of_one_line():
     for setting in list_settings():
         assert setting.meaning, setting.key
@@ -373,6 +385,12 @@ def test_every_setting_has_a_meaning_of_one_line():
             "optim: {warmup_steps: 0}\nmodel: {frozen_stages: 0}",
             1,
             "model.frozen_stages=0 freezes random weights; set model.pretrained, or model.frozen_stages=-1",
+        ),
+        ("optim: {drop_epochs: []}\nmodel: {frozen_stages: -1}\naugment: {mixup: 0.1}\ntrain: {epochs: 2}", 501, None),
+        (
+            "optim: {drop_epochs: []}\nmodel: {frozen_stages: -1}\naugment: {mixup: 0.1}\ntrain: {epochs: 1}",
+            501,
+            "augment.close=0.1 of train.epochs=1 is rounded up to all of them: no image is mixed; lower augment.close",
         ),
     ],
 )

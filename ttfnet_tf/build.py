@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from ttfnet_tf.config import Config, SplitConfig, value_of
-from ttfnet_tf.config.schema import AUTO
+from ttfnet_tf.config.schema import AUTO, closed_epochs
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit, load_coco
 from ttfnet_tf.data.pipeline import ImageNotes, build_train_dataset
@@ -101,6 +101,14 @@ def load_split(config: Config, name: str) -> CocoSplit:
     )
 
 
+def augmentation_of(config: Config) -> Augmentation:
+    """The random changes of training; `augment.close` as the number of epochs before it."""
+    settings = dataclasses.asdict(config.augment)
+    del settings["close"]
+    is_mixed = settings["mosaic"] or settings["mixup"]
+    return Augmentation(**settings, mixed_epochs=config.train.epochs - closed_epochs(config) if is_mixed else 0)
+
+
 def train_dataset(
     config: Config,
     split: CocoSplit,
@@ -122,7 +130,7 @@ def train_dataset(
         image_size=config.data.size,
         batch_size=config.train.batch_size,
         seed=config.train.seed,
-        augment=Augmentation(**dataclasses.asdict(config.augment)),
+        augment=augmentation_of(config),
         method=method_of(config, len(split.class_names)),
         backend=config.targets.backend,
         broken_images=config.data.broken_images,

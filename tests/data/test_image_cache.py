@@ -63,7 +63,7 @@ def reads(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("augmentation", [Augmentation(flip=0.5), Augmentation(flip=0.5, lighting=True)], ids=["flip", "lighting"])
+@pytest.mark.parametrize("augmentation", [Augmentation(flip=0.5), Augmentation(lighting=True, vertical_flip=0.5)], ids=["flip", "others"])
 def test_epochs_with_the_cache_equal_those_without(make_split, reads, kind, augmentation):
     steps = 2 * steps_per_epoch(IMAGES, BATCH)
     expected = take(train(make_split(), augment=augmentation), steps)
@@ -178,3 +178,10 @@ def test_a_place_counts_when_its_image_is_whole():
 def test_changes_before_the_resize_are_refused(override):
     with pytest.raises(UserError, match=r"data\.cache=ram keeps resized images"):
         load_config(os.devnull, ["data.cache=ram", override])
+
+
+def test_kept_images_are_turned_where_they_are_square():
+    overrides = ["data.cache=ram", "augment.quarter_turns=0.5"]
+    load_config(os.devnull, [*overrides, "data.image_size=[64, 64]"])
+    with pytest.raises(UserError, match=r"data\.cache=ram keeps resized images, which augment\.quarter_turns can turn in a square"):
+        load_config(os.devnull, [*overrides, "data.image_size=[64, 96]"])

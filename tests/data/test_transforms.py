@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ttfnet_tf.data.augment import Augmentation, augment_image
-from ttfnet_tf.data.transforms import flip, image_rng, new_pixels, resize, resized, scratch_pixels
+from ttfnet_tf.data.transforms import flip, flip_upside_down, image_rng, new_pixels, resize, resized, scratch_pixels, turn
 
 
 def test_flip_moves_column_x_to_last_minus_x():
@@ -16,6 +16,52 @@ def test_flip_moves_column_x_to_last_minus_x():
     np.testing.assert_array_equal(flipped[1, 3], (9, 8, 7))
     np.testing.assert_array_equal(boxes, [[3, 0, 3, 1], [0, 0, 4, 1], [2, 0.25, 3.5, 1]])
     assert boxes.dtype == np.float32
+
+
+def test_a_vertical_flip_moves_row_y_to_last_minus_y():
+    image = np.zeros((5, 2, 3), np.uint8)
+    image[1, 0] = (9, 8, 7)
+    flipped, boxes = flip_upside_down(image, np.array([[0, 1, 1, 1], [0, 0, 1, 4], [0.25, 0.5, 1, 2]], np.float32))
+    np.testing.assert_array_equal(np.argwhere(flipped.any(-1)), [[3, 0]])
+    np.testing.assert_array_equal(flipped[3, 0], (9, 8, 7))
+    np.testing.assert_array_equal(boxes, [[0, 3, 1, 3], [0, 0, 1, 4], [0.25, 2, 1, 3.5]])
+    assert boxes.dtype == np.float32
+
+
+@pytest.mark.parametrize(("quarters", "box"), [(1, [1, 2, 2, 3]), (2, [2, 0, 3, 1]), (3, [0, 1, 1, 2])])
+def test_a_turn_takes_a_box_with_its_pixels(quarters, box):
+    """A box of columns 1, 2 and rows 1, 2 in an image of 5 columns and 3 rows, turned to the left."""
+    image = np.zeros((3, 5, 3), np.uint8)
+    image[1:3, 1:3] = np.arange(1, 5).reshape(2, 2, 1)
+    turned, boxes = turn(image, np.array([[1, 1, 2, 2]], np.float32), quarters)
+    np.testing.assert_array_equal(turned, np.rot90(image, quarters))
+    np.testing.assert_array_equal(boxes, [box])
+    rows, columns = np.nonzero(turned[..., 0])
+    assert [columns.min(), rows.min(), columns.max(), rows.max()] == box
+    assert boxes.dtype == np.float32
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 12)], ids=["square", "wide"])
+def test_turns_and_vertical_flips_are_drawn_and_keep_boxes_on_their_pixels(size):
+    """A bright rectangle and its box stay together; the bytes are those of the plain image turned and flipped."""
+    image = np.zeros((16, 24, 3), np.uint8)
+    image[4:8, 6:18] = 200
+    boxes, seen = np.array([[6, 4, 17, 7]], np.float32), set()
+    for index in range(60):
+        settings = Augmentation(flip=0.0, vertical_flip=0.5, quarter_turns=0.5)
+        found, moved, _ = augment_image(image, boxes, np.zeros(1), size, settings, image_rng(0, 0, index))
+        rng = image_rng(0, 0, index)
+        quarters = int(rng.integers(1, 4)) if rng.random() < 0.5 else 0
+        rng.random()
+        is_flipped = rng.random() < 0.5
+        seen.add((quarters, is_flipped))
+        first = np.rot90(image, quarters if size[0] != size[1] else 0)
+        expected = cv2.resize(np.ascontiguousarray(first), size[::-1])
+        expected = np.rot90(expected[::-1] if is_flipped else expected, quarters if size[0] == size[1] else 0)
+        np.testing.assert_array_equal(found, expected)
+        rows, columns = np.nonzero(found[..., 0] > 100)
+        np.testing.assert_allclose(moved[0], [columns.min(), rows.min(), columns.max(), rows.max()], atol=1.0)
+    assert len(seen) == 8
 
 
 def test_flipping_twice_gives_the_same():

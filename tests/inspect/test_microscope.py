@@ -37,8 +37,12 @@ def _show(capsys, shapes, *arguments):
     return code, captured.out, captured.err
 
 
-def test_augmented_views_are_the_rows_of_training(shapes, tmp_path):
-    config = _config(shapes, tmp_path / "a.yaml", f"{AUGMENTED}\ntrain: {{batch_size: 5, seed: 7}}\ntargets: {{backend: py_function}}")
+MIXED = "augment: {mosaic: 1, mixup: 0.5, vertical_flip: 0.5, quarter_turns: 0.5}"
+
+
+@pytest.mark.parametrize("augment", [AUGMENTED, MIXED], ids=["10x", "mosaic"])
+def test_augmented_views_are_the_rows_of_training(shapes, tmp_path, augment):
+    config = _config(shapes, tmp_path / "a.yaml", f"{augment}\ntrain: {{batch_size: 5, seed: 7}}\ntargets: {{backend: py_function}}")
     split = build.load_split(config, "train")
     microscope = microscope_of(config, split)
     index_of = {image.id: index for index, image in enumerate(split.images)}
@@ -51,6 +55,8 @@ def test_augmented_views_are_the_rows_of_training(shapes, tmp_path):
             np.testing.assert_array_equal(view.boxes, batch["boxes"][row].numpy()[known])
             np.testing.assert_array_equal(view.maps["heatmap"], batch["heatmap"][row])
             np.testing.assert_array_equal(view.maps["box_weight"], batch["box_weight"][row])
+            assert len(view.others) >= 3 * (augment == MIXED)
+            assert view.annotated == sum(len(split.images[index_of[one]].boxes) for one in (int(image_id), *view.others))
 
 
 def test_the_table_by_hand(write_coco, tmp_path):
@@ -62,7 +68,7 @@ def test_the_table_by_hand(write_coco, tmp_path):
     path.write_text(f"data: {{image_size: [32, 32], train: {{annotations: {annotations}, images: {images}}}}}")
     config = load_config(path)
     microscope = microscope_of(config, build.load_split(config, "train"))
-    table = statistics_table([microscope.resized(0, microscope.read(0))], 3)
+    table = statistics_table([microscope.resized(0, microscope.read(0))])
     assert {row[0]: row[1] for row in table[1:]} == {
         "objects": "3 of 3",
         "cells that regress": "10",

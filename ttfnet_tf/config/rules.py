@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ttfnet_tf.config.schema import AUTO, Config, effective_lr, list_settings, value_of
+from ttfnet_tf.config.schema import AUTO, Config, closed_epochs, effective_lr, list_settings, value_of
 from ttfnet_tf.config.yaml_tree import shown
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.catalog import METHODS, shared_settings
@@ -60,6 +60,11 @@ def doubts(config: Config, steps: int) -> list[str]:
             f"optim.warmup_steps={optim.warmup_steps}, but the run has {steps} steps: the learning rate gets to {reached:.2g} and never to "
             f"{effective_lr(config):.2g}; lower optim.warmup_steps"
         )
+    if (config.augment.mosaic or config.augment.mixup) and closed_epochs(config) >= config.train.epochs:
+        lines.append(
+            f"augment.close={config.augment.close:g} of train.epochs={config.train.epochs} is rounded up to all of them: "
+            "no image is mixed; lower augment.close"
+        )
     if model.pretrained is None and model.frozen_stages >= 0 and "model.frozen_stages" not in dict(unread(config)):
         lines.append(f"model.frozen_stages={model.frozen_stages} freezes random weights; set model.pretrained, or model.frozen_stages=-1")
     return lines
@@ -80,6 +85,7 @@ def unread(config: Config) -> Iterator[tuple[str, str]]:
 # (setting, test of its value and of the whole configuration, settings that nothing reads then). What is off both ways is no contradiction:
 # no images in TensorBoard and no evaluation, no drops of the learning rate and a cosine.
 _UNREAD: tuple[tuple[str, Callable[[Any, Config], bool], Sequence[str]], ...] = (
+    ("augment.mosaic", lambda v, c: v == 0 and c.augment.mixup == 0, ("augment.close",)),
     ("model.neck", lambda v, _: v == "plain", ("model.sampler",)),
     ("model.pretrained", lambda v, _: v is None, ("model.pretrained_classes",)),
     ("model.heatmap_head.depth", lambda v, _: v == 0, ("model.heatmap_head.width",)),
@@ -162,6 +168,11 @@ _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
         lambda v, c: v == "none" or not (c.augment.photometric or c.augment.expand or c.augment.min_iou_crop or c.augment.affine),
         "keeps resized images, and augment.photometric, expand, min_iou_crop and affine come before the resize; set data.cache=none",
     ),
+    (
+        "data.cache",
+        lambda v, c: v == "none" or not c.augment.quarter_turns or len(set(c.data.image_size)) == 1,
+        "keeps resized images, which augment.quarter_turns can turn in a square data.image_size only; set data.cache=none",
+    ),
     ("data.cache", lambda v, c: v == "none" or not c.data.service, "has no effect with data.service; remove one of them"),
     (
         "data.service",
@@ -184,6 +195,11 @@ _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
     ("data.workers", _not_negative, _NOT_NEGATIVE),
     ("augment.flip", _fraction, _FRACTION),
     ("augment.expand", _fraction, _FRACTION),
+    ("augment.vertical_flip", _fraction, _FRACTION),
+    ("augment.quarter_turns", _fraction, _FRACTION),
+    ("augment.mosaic", _fraction, _FRACTION),
+    ("augment.mixup", _fraction, _FRACTION),
+    ("augment.close", _fraction, _FRACTION),
     ("model.frozen_stages", lambda v, _: -1 <= v <= 5, "must lie in -1..5 (-1 freezes nothing, 0 the stem)"),
     (
         "model.batch_norm",

@@ -4,6 +4,7 @@ A meaning says unit and source where there is one; "reference" is the official c
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Optional, Union, get_args, get_origin
@@ -85,6 +86,11 @@ class AugmentConfig:
     min_iou_crop: bool = setting(False, "a crop in which every box keeps a random least overlap (10x recipes)")
     affine: bool = setting(False, "random scale and shift (CenterNet)")
     lighting: bool = setting(False, "colour jitter, and noise along the principal colours of ImageNet (CenterNet)")
+    vertical_flip: float = setting(0.0, "probability of a vertical flip, for images without an upright")
+    quarter_turns: float = setting(0.0, "probability of a turn by 90, 180 or 270 degrees, for images without an upright")
+    mosaic: float = setting(0.0, "probability of four training images in one (docs/augmentation.md)")
+    mixup: float = setting(0.0, "probability of a blend with another training image (docs/augmentation.md)")
+    close: float = setting(0.1, "fraction of the epochs, the last ones, without mosaic and mixup; rounded up to whole epochs")
 
 
 @dataclass(frozen=True)
@@ -287,6 +293,11 @@ def with_value(section: Any, key: str, value: Any) -> Any:
     """A copy of a section, or of the whole, in which the setting of a dotted key has another value."""
     name, _, rest = key.partition(".")
     return dataclasses.replace(section, **{name: with_value(getattr(section, name), rest, value) if rest else value})
+
+
+def closed_epochs(config: Config) -> int:
+    """The last epochs of a run, those without mosaic and mixup: `augment.close` of all, rounded up."""
+    return math.ceil(round(config.augment.close * config.train.epochs, 6))
 
 
 def effective_lr(config: Config) -> float:

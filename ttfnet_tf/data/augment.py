@@ -10,6 +10,7 @@ arithmetic is followed in float32; values are rounded and clipped to bytes once,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ import cv2
 import numpy as np
 
 from ttfnet_tf.data.affine import apply_view, draw_colour_jitter, draw_view, jitter_colours
-from ttfnet_tf.data.transforms import flip, new_pixels, resize, scratch_pixels
+from ttfnet_tf.data.mosaic import Labelled, combine
+from ttfnet_tf.data.transforms import Window, flip, flip_upside_down, new_pixels, resize, scratch_pixels, turn
 from ttfnet_tf.models.normalization import MEAN as MEAN_COLOUR  # 0 after the model's normalisation
 
 _BRIGHTNESS = 32.0  # added, of 0..255
@@ -31,19 +33,27 @@ _SMALLEST_CROP = 0.3  # of each side
 _CROP_RATIOS = (0.5, 2.0)  # height / width
 _TRIALS = 50  # patches tried for one mode
 
-Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels, x2 and y2 excluded
-
 
 @dataclass(frozen=True)
 class Augmentation:
     """The random changes, in this order."""
 
+    mosaic: float = 0.0  # probability of four images in one
+    mixup: float = 0.0  # probability of a blend with another image
+    mixed_epochs: int = 0  # first epochs of the run, those with mosaic and mixup
+    quarter_turns: float = 0.0  # probability of a turn by 90, 180 or 270 degrees
     photometric: bool = False  # brightness, contrast, saturation, hue, order of channels
     expand: float = 0.0  # probability of a canvas of 1 to 4 times the sides
     min_iou_crop: bool = False  # a crop in which every box keeps some overlap
     affine: bool = False  # CenterNet's random view, instead of the plain resize
     flip: float = 0.5  # probability of a horizontal flip
+    vertical_flip: float = 0.0  # probability
     lighting: bool = False  # CenterNet's colour jitter
+
+    @property
+    def most_images(self) -> int:
+        """Images whose boxes one sample may hold."""
+        return (4 if self.mosaic else 1) + (1 if self.mixup else 0) if self.mixed_epochs else 1
 
 
 class Distortion(NamedTuple):
@@ -57,6 +67,23 @@ class Distortion(NamedTuple):
     channels: tuple[int, int, int] = (0, 1, 2)  # channel k of the result is channel channels[k]
 
 
+def augment_sample(
+    sample: Labelled,
+    image_size: tuple[int, int],
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+    *,
+    epoch: int,
+    count: int,
+    other: Callable[[int], Labelled | None],
+) -> Labelled:
+    """`augment_image` of the image, or of a mosaic or mixup of it and others; see `mosaic.combine` for `count` and `other`."""
+    if epoch < augmentation.mixed_epochs:
+        mosaic, mixup = augmentation.mosaic, augmentation.mixup
+        sample = combine(sample, image_size, mosaic=mosaic, mixup=mixup, rng=rng, count=count, other=other)
+    return augment_image(*sample, image_size, augmentation, rng)
+
+
 def augment_image(
     image: np.ndarray,
     boxes: np.ndarray,
@@ -65,7 +92,9 @@ def augment_image(
     augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All augmentation of one image, resize included: the order of `Augmentation`.
+    """All augmentation of one image after mosaic and mixup, resize included: the order of `Augmentation`.
+
+    A quarter turn of a square input is made after the resize: there it is exact, and an image that is kept resized can be turned.
 
     Args:
         image: uint8 [h, w, 3] RGB.
@@ -79,6 +108,10 @@ def augment_image(
         uint8 [H, W, 3]; float32 [n, 4] boxes in its pixels, clipped to it; labels [n]. Boxes that a crop or a view cut off are gone with
         their labels. A crop leaves at least one; a view may leave none. An image without boxes is not cropped.
     """
+    turns = draw_turns(augmentation.quarter_turns, rng)
+    turns_last = image_size[0] == image_size[1]
+    if turns and not turns_last:
+        image, boxes = turn(image, boxes, turns)
     if augmentation.photometric:
         image = distort(image, draw_distortion(rng))
     window: Window = (0, 0, image.shape[1], image.shape[0])
@@ -94,19 +127,31 @@ def augment_image(
     image = cut(image, window)
     view = draw_view(image.shape[:2], rng) if augmentation.affine else None
     is_mirrored = rng.random() < augmentation.flip
+    is_upside_down = augmentation.vertical_flip > 0 and rng.random() < augmentation.vertical_flip
     if view is not None:
         image, boxes, labels = apply_view(image, boxes, labels, view, image_size)
         image, boxes = flip(image, boxes) if is_mirrored else (image, boxes)
-    elif image.dtype == np.uint8:
-        result = new_pixels(image_size)
-        image, boxes = resize(image, boxes, image_size, out=scratch_pixels(image_size) if is_mirrored else result)
-        image, boxes = flip(image, boxes, out=result) if is_mirrored else (image, boxes)
     else:
-        image, boxes = resize(image, boxes, image_size)
-        image, boxes = flip(image, boxes) if is_mirrored else (image, boxes)
+        image, boxes = _resized_and_flipped(image, boxes, image_size, is_mirrored)
+    image, boxes = flip_upside_down(image, boxes) if is_upside_down else (image, boxes)
+    image, boxes = turn(image, boxes, turns) if turns and turns_last else (image, boxes)
     if augmentation.lighting:
         image = jitter_colours(image, draw_colour_jitter(rng))
     return _to_bytes(image), boxes, labels
+
+
+def _resized_and_flipped(image, boxes, size, is_mirrored):
+    if image.dtype != np.uint8:
+        image, boxes = resize(image, boxes, size)
+        return flip(image, boxes) if is_mirrored else (image, boxes)
+    result = new_pixels(size)
+    image, boxes = resize(image, boxes, size, out=scratch_pixels(size) if is_mirrored else result)
+    return flip(image, boxes, out=result) if is_mirrored else (image, boxes)
+
+
+def draw_turns(probability: float, rng: np.random.Generator) -> int:
+    """1, 2 or 3 quarter turns with `probability` together, else 0."""
+    return int(rng.integers(1, 4)) if probability and rng.random() < probability else 0
 
 
 def draw_distortion(rng: np.random.Generator) -> Distortion:

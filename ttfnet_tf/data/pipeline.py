@@ -34,6 +34,7 @@ from ttfnet_tf.data.samples import (
     ImageNotes,
     eval_sample,
     example_signature,
+    most_boxes,
     pixels_signature,
     train_pixels,
     train_sample,
@@ -89,7 +90,7 @@ def build_train_dataset(
         cache: "ram" or "disk" keeps resized images; then nothing in `augment` may come before the resize.
 
     Returns:
-        Dataset of dictionaries of static shape, with b = B / num_shards and M = `split.max_boxes`: "image" uint8 [b, H, W, 3] RGB;
+        Dataset of dictionaries of static shape, with b = B / num_shards and M = `samples.most_boxes`: "image" uint8 [b, H, W, 3] RGB;
         "boxes" float32 [b, M, 4] xyxy in its pixels; "labels" int32 [b, M], -1 in padding rows; "image_id" int64 [b];
         "original_size" int32 [b, 2] of the file; and unless backend="device" the maps of `method.target_shapes`, float32.
 
@@ -158,7 +159,7 @@ def build_eval_dataset(
         return eval_sample(split, int(index), image_size=image_size, **settings)
 
     dataset = tf.data.Dataset.range(steps_per_epoch(len(split.images), batch_size) * batch_size)
-    make_row = _in_graph(sample, example_signature(split, image_size))
+    make_row = _in_graph(sample, example_signature(split.max_boxes, image_size))
     dataset = dataset.map(make_row, num_parallel_calls=workers or tf.data.AUTOTUNE)
     return _finish(dataset.batch(batch_size, drop_remainder=True))
 
@@ -250,7 +251,7 @@ def _sampled_row(split: CocoSplit, augment: Augmentation, settings: dict[str, An
     def sample(epoch, position, index):
         return train_sample(split, int(epoch), int(position), int(index), augmentation=augment, **settings)
 
-    return _in_graph(sample, example_signature(split, settings["image_size"]))
+    return _in_graph(sample, example_signature(most_boxes(split, augment), settings["image_size"]))
 
 
 def _row_of_file(split: CocoSplit, augment: Augmentation, settings: dict[str, Any]) -> Callable:

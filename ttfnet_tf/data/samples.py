@@ -14,10 +14,11 @@ import tensorflow as tf
 
 from ttfnet_tf.boxes import resize_boxes
 from ttfnet_tf.data.annotated_images import AnnotatedImage
-from ttfnet_tf.data.augment import Augmentation, augment_image
+from ttfnet_tf.data.augment import Augmentation, augment_sample
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.data.image_cache import ImageCache
 from ttfnet_tf.data.image_reader import ImageReader
+from ttfnet_tf.data.mosaic import Labelled
 from ttfnet_tf.data.order import epoch_order
 from ttfnet_tf.data.transforms import image_rng, new_pixels, resize, resized
 from ttfnet_tf.errors import UserError
@@ -93,9 +94,18 @@ def train_sample(
             cache.put(index, image, original_size)
     else:
         image, boxes, original_size = kept
-    labels, rng = split.images.objects(index)[1], image_rng(seed, epoch, index)
-    image, boxes, labels = augment_image(image, boxes, labels, image_size, augmentation, rng)
-    return _example(image, boxes, labels, split.images.ids[index], original_size, split.max_boxes)
+    sample, rng, count = (image, boxes, split.images.objects(index)[1]), image_rng(seed, epoch, index), len(split.images)
+
+    def other(number: int) -> Labelled | None:
+        return _resized_image(split, number, image_size, broken_images, notes, reader, cache)
+
+    image, boxes, labels = augment_sample(sample, image_size, augmentation, rng, epoch=epoch, count=count, other=other)
+    return _example(image, boxes, labels, split.images.ids[index], original_size, most_boxes(split, augmentation))
+
+
+def most_boxes(split: CocoSplit, augmentation: Augmentation) -> int:
+    """M of training batches: boxes of one row at most."""
+    return split.max_boxes * augmentation.most_images
 
 
 def train_pixels(
@@ -176,13 +186,13 @@ def eval_sample(
 
 
 def example_signature(
-    split: CocoSplit, image_size: tuple[int, int], target_shapes: Mapping[str, tuple[int, ...]] | None = None
+    max_boxes: int, image_size: tuple[int, int], target_shapes: Mapping[str, tuple[int, ...]] | None = None
 ) -> dict[str, tf.TensorSpec]:
     """Shapes and types of a sample in the order of its keys; `target_shapes` are those of the maps that it has."""
     return {
         "image": tf.TensorSpec([*image_size, 3], tf.uint8),
-        "boxes": tf.TensorSpec([split.max_boxes, 4], tf.float32),
-        "labels": tf.TensorSpec([split.max_boxes], tf.int32),
+        "boxes": tf.TensorSpec([max_boxes, 4], tf.float32),
+        "labels": tf.TensorSpec([max_boxes], tf.int32),
         "image_id": tf.TensorSpec([], tf.int64),
         "original_size": tf.TensorSpec([2], tf.int32),
         **{name: tf.TensorSpec(shape, tf.float32) for name, shape in (target_shapes or {}).items()},
@@ -214,6 +224,30 @@ def _kept(
     image, original_size = found
     _note_size(split, index, original_size, notes)
     return image, resize_boxes(split.images.objects(index)[0], original_size, image_size), original_size
+
+
+def _resized_image(
+    split: CocoSplit,
+    index: int,
+    image_size: tuple[int, int],
+    broken_images: str,
+    notes: ImageNotes,
+    reader: ImageReader,
+    cache: ImageCache | None,
+) -> Labelled | None:
+    """Image `index` in the size of the input with its boxes and labels; None for a broken image that is skipped."""
+    annotated, labels = split.images.objects(index)
+    kept = None if cache is None else _kept(cache, split, index, notes, image_size)
+    if kept is not None:
+        return kept[0], kept[1], labels
+    image = _read(split, index, broken_images, notes, reader)
+    if image is None:
+        return None
+    original_size = image.shape[:2]
+    image, boxes = resize(image, annotated, image_size)
+    if cache is not None:
+        cache.put(index, image, original_size)
+    return image, boxes, labels
 
 
 def _read_or_next(

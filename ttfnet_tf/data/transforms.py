@@ -1,4 +1,4 @@
-"""Resize and flip, of an image and its boxes together; NumPy and OpenCV only.
+"""Resize, flips and turns, of an image and its boxes together; NumPy and OpenCV only.
 
 Randomness is an argument: `image_rng` gives the generator of one image in one epoch, so that any sample can be made again.
 """
@@ -12,8 +12,11 @@ import numpy as np
 
 from ttfnet_tf.boxes import resize_boxes
 
+_TURNS = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
 _ALIGNMENT = 64  # bytes, of tensors on a processor with AVX-512
 _scratch = threading.local()
+
+Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels, x2 and y2 excluded
 
 
 def image_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -72,6 +75,25 @@ def flip(image: np.ndarray, boxes: np.ndarray, out: np.ndarray | None = None) ->
     mirrored[:, 0] = last - boxes[:, 2]
     mirrored[:, 2] = last - boxes[:, 0]
     return cv2.flip(image, 1, dst=out), mirrored
+
+
+def flip_upside_down(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mirrors top and bottom: row y becomes H - 1 - y; arguments as of `flip`."""
+    last = np.float32(image.shape[0] - 1)
+    mirrored = boxes.copy()
+    mirrored[:, 1] = last - boxes[:, 3]
+    mirrored[:, 3] = last - boxes[:, 1]
+    return cv2.flip(image, 0, dst=new_pixels(image.shape[:2]) if image.dtype == np.uint8 else None), mirrored
+
+
+def turn(image: np.ndarray, boxes: np.ndarray, quarters: int) -> tuple[np.ndarray, np.ndarray]:
+    """Turns to the left by 1, 2 or 3 quarters; arguments as of `flip`. A quarter takes pixel (x, y) to (y, W - 1 - x)."""
+    width, height = np.float32(image.shape[1]), np.float32(image.shape[0])
+    for _ in range(quarters):
+        x1, y1, x2, y2 = boxes.T
+        boxes = np.stack([y1, width - 1 - x2, y2, width - 1 - x1], axis=1)
+        width, height = height, width
+    return cv2.rotate(image, _TURNS[quarters - 1]), boxes
 
 
 def resized(image: np.ndarray, size: tuple[int, int], is_flipped: bool) -> np.ndarray:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ttfnet_tf.data.augment import Augmentation, augment_image
+from ttfnet_tf.data.augment import Augmentation, augment_sample
 from ttfnet_tf.data.coco import AnnotatedImage, CocoSplit
 from ttfnet_tf.data.images import read_rgb
+from ttfnet_tf.data.mosaic import Labelled
 from ttfnet_tf.data.transforms import image_rng, resize
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inspect.cell_assignment import CellAssignment, assign_cells
@@ -37,6 +38,8 @@ class View:
         maps: the targets, as `targets.paint_targets` draws them.
         cells: which object each cell is assigned to.
         statistics: of this image.
+        annotated: objects of the image file, and of the images mixed with it.
+        others: ids of the images that are mixed with it.
     """
 
     name: str
@@ -46,6 +49,8 @@ class View:
     maps: dict[str, np.ndarray]
     cells: CellAssignment
     statistics: TargetStatistics
+    annotated: int
+    others: tuple[int, ...] = ()
 
 
 class Microscope:
@@ -85,13 +90,25 @@ class Microscope:
     def resized(self, index: int, pixels: np.ndarray) -> View:
         """Image `index` as evaluation sees it; `pixels` from `read`."""
         image = self.split.images[index]
-        return self._view("resized", *resize(pixels, image.boxes, self.image_size), image.labels)
+        return self._view("resized", (*resize(pixels, image.boxes, self.image_size), image.labels), len(image.boxes))
 
     def augmented(self, index: int, epoch: int, pixels: np.ndarray) -> View:
-        """Image `index` as training sees it in `epoch`, counted from 0; `pixels` from `read`."""
-        image, rng = self.split.images[index], image_rng(self._seed, epoch, index)
-        view = augment_image(pixels, image.boxes, image.labels, self.image_size, self._augmentation, rng)
-        return self._view(f"epoch {epoch}", *view)
+        """Image `index` as training sees it in `epoch`, counted from 0; `pixels` from `read`. Mosaics and mixups read further images."""
+        images, rng, others = self.split.images, image_rng(self._seed, epoch, index), []
+        image = images[index]
+
+        def other(number: int) -> Labelled | None:
+            try:
+                found = resize(self.read(number), images[number].boxes, self.image_size)
+            except UserError:  # training skips it, or reports it
+                return None
+            others.append(images[number])
+            return *found, images[number].labels
+
+        sample, count = (pixels, image.boxes, image.labels), len(images)
+        view = augment_sample(sample, self.image_size, self._augmentation, rng, epoch=epoch, count=count, other=other)
+        annotated = sum(len(one.boxes) for one in (image, *others))
+        return self._view(f"epoch {epoch}", view, annotated, tuple(one.id for one in others))
 
     def page(self, index: int, epochs: Sequence[int], note: str = "") -> np.ndarray:
         """Image `index` on one page: boxes, targets, augmented views, statistics; uint8 [height, width, 3].
@@ -114,9 +131,9 @@ class Microscope:
         scale = np.array([first.shape[1] / columns, first.shape[0] / rows] * 2, np.float32)
         names = self.split.class_names
         panels = [("boxes", labelled_boxes(first, image.boxes * scale, image.labels, names)), *map_panels(view)]
-        later = [(f"{v.name}: {_summary(v, len(image.boxes))}", self.overview(v)) for v in augmented]
+        later = [(f"{v.name}: {_summary(v)}", self.overview(v)) for v in augmented]
         rows_of_panels = [panels, *(later[k : k + _PER_ROW] for k in range(0, len(later), _PER_ROW))]
-        return contact_sheet(title, notes, rows_of_panels, statistics_table([view, *augmented], len(image.boxes)))
+        return contact_sheet(title, notes, rows_of_panels, statistics_table([view, *augmented]))
 
     def overview(self, view: View) -> np.ndarray:
         """One panel: the image, its cells (blue, ambiguous ones red) and its boxes."""
@@ -124,13 +141,14 @@ class Microscope:
         cells = overlay_ambiguous(image, view.cells.num_areas, in_colour=True)
         return labelled_boxes(cells, _scaled(view, image), view.labels, self.split.class_names)
 
-    def _view(self, name, image, boxes, labels):
+    def _view(self, name, sample, annotated, others=()):
+        image, boxes, labels = sample
         alone = AnnotatedImage(id=0, path=self.split.annotations, size=self.image_size, boxes=boxes, labels=labels)
         split = CocoSplit([alone], self.split.category_ids, self.split.class_names, self.split.annotations, {})
         statistics = measure_targets(split, image_size=self.image_size, **self._targets)
         settings = {key: value for key, value in self._targets.items() if key != "alpha"}  # the size of the kernel alone
         cells = assign_cells(boxes, labels, image_size=self.image_size, **settings)
-        return View(name, image, boxes, labels, self._paint(boxes, labels), cells, statistics)
+        return View(name, image, boxes, labels, self._paint(boxes, labels), cells, statistics, annotated, others)
 
 
 def map_panels(view: View) -> list[tuple[str, np.ndarray]]:
@@ -145,10 +163,10 @@ def map_panels(view: View) -> list[tuple[str, np.ndarray]]:
     ]
 
 
-def statistics_table(views: Sequence[View], num_objects: int) -> list[list[str]]:
-    """Rows of text: a heading for each view, then the statistics; `num_objects` is the number of annotated objects."""
+def statistics_table(views: Sequence[View]) -> list[list[str]]:
+    """Rows of text: a heading for each view, then the statistics."""
     rows = {
-        "objects": lambda v: f"{v.statistics.objects} of {num_objects}",
+        "objects": lambda v: f"{v.statistics.objects} of {v.annotated}",
         "cells that regress": lambda v: str(v.cells.covered),
         "ambiguous cells": lambda v: f"{v.cells.ambiguous} ({100 * v.statistics.ambiguous:.1f} %)",
         "share a peak within a class": lambda v: str(v.statistics.same_class_collisions),
@@ -177,8 +195,9 @@ def choose_images(split: CocoSplit, ids: Sequence[int] | None, count: int) -> li
     return [position[image_id] for image_id in ids]
 
 
-def _summary(view, num_objects):
-    return f"{view.statistics.objects} of {num_objects} objects, {100 * view.statistics.ambiguous:.1f} % ambiguous"
+def _summary(view):
+    mixed = f" with {', '.join(map(str, view.others))}" if view.others else ""
+    return f"{view.statistics.objects} of {view.annotated} objects{mixed}, {100 * view.statistics.ambiguous:.1f} % ambiguous"
 
 
 def _scaled(view, image):

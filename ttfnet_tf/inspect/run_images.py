@@ -40,9 +40,8 @@ def inputs(microscope: Microscope | None, epoch: int, count: int) -> dict[str, n
             ("heatmap", overlay_heatmap(image, view.maps["heatmap"])),
             ("weights of the box loss", overlay_weights(image, view.maps["box_weight"])),
         ]
-        title = (
-            f"image id {split.images[index].id}, epoch {epoch} (from 0): {statistics.objects} of {len(split.images[index].boxes)} objects"
-        )
+        mixed = f" with {', '.join(map(str, view.others))}" if view.others else ""
+        title = f"image id {split.images[index].id}{mixed}, epoch {epoch} (from 0): {statistics.objects} of {view.annotated} objects"
         note = (
             f"{view.cells.covered} cells regress, {100 * statistics.ambiguous:.1f} % of them ambiguous; {statistics.lost} objects keep none"
         )

@@ -11,7 +11,6 @@ import numpy as np
 
 from ttfnet_tf import build
 from ttfnet_tf.config import Config, SplitConfig
-from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_bytes
 from ttfnet_tf.inspect.microscope import Microscope, choose_images
@@ -32,7 +31,7 @@ def microscope_of(config: Config, split) -> Microscope | None:
         paint=method.paint,
         # The assignment of cells does not depend on their weight.
         targets={key: value for key, value in method.target_settings.items() if key != "weight"},
-        augmentation=Augmentation(**dataclasses.asdict(config.augment)),
+        augmentation=build.augmentation_of(config),
         seed=config.train.seed,
     )
 

@@ -11,8 +11,8 @@ from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
 
 # Settings that change a page.
-_KEYS = ("data.", "targets.", "augment.", "model.method", "model.box_per_class", "train.seed")
-_KEYS_IN_WORDS = "data.*, targets.*, augment.*, model.method, model.box_per_class, train.seed"
+_KEYS = ("data.", "targets.", "augment.", "model.method", "model.box_per_class", "train.epochs", "train.seed")
+_KEYS_IN_WORDS = "data.*, targets.*, augment.*, model.method, model.box_per_class, train.epochs, train.seed"
 
 
 def add_to(verbs) -> None:

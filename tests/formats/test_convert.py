@@ -294,9 +294,9 @@ def test_a_result_cannot_be_its_own_source(tmp_path, small):
     ("arguments", "line"),
     [
         (["{tmp}/gone"], "{tmp}/gone: no such file or folder"),
-        (["{tmp}"], "{tmp}: looks like no known format; name its format with --from voc|yolo|csv|coco"),
-        (["{tmp}/notes.md"], "{tmp}/notes.md: is of an unknown format; name its format with --from voc|yolo|csv|coco"),
-        (["{tmp}/both"], "{tmp}/both: looks like voc and yolo; name its format with --from voc|yolo|csv|coco"),
+        (["{tmp}"], "{tmp}: looks like no known format; name its format with --from " + "|".join(FORMATS)),
+        (["{tmp}/notes.md"], "{tmp}/notes.md: is of an unknown format; name its format with --from " + "|".join(FORMATS)),
+        (["{tmp}/both"], "{tmp}/both: looks like voc and yolo; name its format with --from " + "|".join(FORMATS)),
         (["{tmp}/tables"], "{tmp}/tables: holds CSV files; name one of them as SOURCE, e.g. {tmp}/tables/a.csv"),
         (["{tmp}/voc", "--images", "{tmp}/gone"], "--images {tmp}/gone: is not a folder"),
         (["{tmp}/voc", "--classes", "a,a"], "--classes a,a: must be different names, separated by commas"),

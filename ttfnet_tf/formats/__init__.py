@@ -1,1 +1,1 @@
-"""Conversion of annotations: Pascal VOC, YOLO and CSV to COCO, and everything to YOLO. Start at `convert.convert`."""
+"""Annotations of other programs to COCO, and everything to YOLO. Start at `convert.convert`."""

@@ -11,16 +11,31 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.formats.coco_reader import read_coco_files
 from ttfnet_tf.formats.coco_writer import coco_files
 from ttfnet_tf.formats.csv_reader import read_csv
+from ttfnet_tf.formats.cvat_reader import read_cvat
 from ttfnet_tf.formats.detect_format import detect_format
+from ttfnet_tf.formats.kitti_reader import read_kitti
+from ttfnet_tf.formats.label_studio_reader import read_label_studio
+from ttfnet_tf.formats.labelme_reader import read_labelme
 from ttfnet_tf.formats.output_folder import check_output_folder, write_output
 from ttfnet_tf.formats.records import DataSet, Problems, Progress, no_progress
+from ttfnet_tf.formats.via_reader import read_via
 from ttfnet_tf.formats.voc_reader import read_voc
 from ttfnet_tf.formats.yolo_reader import read_yolo
 from ttfnet_tf.formats.yolo_writer import DATA_YAML, yolo_files, yolo_ids
 from ttfnet_tf.json_text import short_json
 from ttfnet_tf.plain_text import printable
 
-READERS: dict[str, Callable[..., DataSet]] = {"voc": read_voc, "yolo": read_yolo, "csv": read_csv, "coco": read_coco_files}
+READERS: dict[str, Callable[..., DataSet]] = {
+    "voc": read_voc,
+    "yolo": read_yolo,
+    "csv": read_csv,
+    "coco": read_coco_files,
+    "labelme": read_labelme,
+    "cvat": read_cvat,
+    "labelstudio": read_label_studio,
+    "via": read_via,
+    "kitti": read_kitti,
+}
 SKIPPED = "skipped.txt"
 
 
@@ -54,7 +69,7 @@ def convert(
     Args:
         source: file or folder.
         out: folder, new or empty.
-        from_format: "voc", "yolo", "csv" or "coco"; default detected.
+        from_format: one of `detect_format.FORMATS`; default detected.
         to_format: "coco" or "yolo"; default coco, for a COCO source yolo.
         images: folder of the images, if they are not in their usual place.
         split: the one to convert, or the name for images without one.

@@ -16,10 +16,11 @@ _EAST_ASIA = ("gb2312", "gbk", "gb18030", "big5", "big5hkscs", "cp950", "shift_j
 class Node:
     """An element of an XML file; `line` counts from 1."""
 
-    __slots__ = ("children", "line", "tag", "text")
+    __slots__ = ("attributes", "children", "line", "tag", "text")
 
-    def __init__(self, tag: str, line: int):
+    def __init__(self, tag: str, line: int, attributes: dict[str, str] | None = None):
         self.tag, self.line, self.text = tag, line, ""
+        self.attributes = attributes or {}
         self.children: list[Node] = []
 
     def find(self, tag: str) -> Node | None:
@@ -60,8 +61,8 @@ def parse_xml(path: Path) -> Node:
     parser.buffer_text = True
     open_nodes = [Node("", 0)]
 
-    def start(tag, _):
-        node = Node(tag, parser.CurrentLineNumber)
+    def start(tag, attributes):
+        node = Node(tag, parser.CurrentLineNumber, attributes)
         open_nodes[-1].children.append(node)
         open_nodes.append(node)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ttfnet_tf.cli.parser import add_verb
+from ttfnet_tf.formats.detect_format import FORMATS
 
 
 def add_to(verbs) -> None:
@@ -14,17 +15,24 @@ def add_to(verbs) -> None:
         "convert",
         run,
         "annotations of other programs to COCO, and to YOLO",
-        description="Writes Pascal VOC, YOLO or CSV annotations as COCO JSON, or any of them and COCO as YOLO; images stay in place.",
+        description="Writes annotations of VOC, YOLO, CSV, KITTI, labelme, CVAT, Label Studio or VIA as COCO JSON, or any of them and COCO"
+        " as YOLO; images stay in place.",
         epilog="Conventions of boxes, ids and names: docs/formats.md.",
-        examples=("ttfnet data convert VOCdevkit/VOC2007 data/voc07", "ttfnet data convert dataset/data.yaml data/mine"),
+        examples=(
+            "ttfnet data convert VOCdevkit/VOC2007 data/voc07",
+            "ttfnet data convert dataset/data.yaml data/mine",
+            "ttfnet data convert project.json data/mine --images photos",
+        ),
     )
-    verb.add_argument("source", metavar="SOURCE", help="folder of VOC or YOLO, data.yaml, CSV file, or COCO JSON")
+    verb.add_argument("source", metavar="SOURCE", help="folder or file of annotations, e.g. data.yaml, boxes.csv, annotations.xml")
     verb.add_argument("out", metavar="OUT", help="folder, new or empty")
-    verb.add_argument("--from", dest="from_format", choices=("voc", "yolo", "csv", "coco"), help="default: what SOURCE looks like")
+    verb.add_argument("--from", dest="from_format", choices=FORMATS, help="default: what SOURCE looks like")
     verb.add_argument("--to", dest="to_format", choices=("coco", "yolo"), help="default coco; for a COCO source yolo")
     verb.add_argument("--images", metavar="DIR", help="folder of the images, if they are not in their usual place")
     verb.add_argument("--split", metavar="NAME", help="convert this split only, or name the only one; default all, or train")
-    verb.add_argument("--classes", metavar="A,B,C", help="class names in the order of their numbers; default for VOC and CSV alphabetical")
+    verb.add_argument(
+        "--classes", metavar="A,B,C", help="class names in the order of their numbers; default alphabetical, where there are only names"
+    )
     verb.add_argument("--skip-broken", action="store_true", help="skip images with wrong annotations and list the mistakes")
     verb.add_argument("--copy", action="store_true", help="to YOLO: copy images instead of linking to them")
     verb.add_argument("--overwrite", action="store_true", help="replace what an earlier call has written into OUT")

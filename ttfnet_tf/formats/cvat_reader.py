@@ -68,19 +68,14 @@ def read_cvat(
         for node in progress("images", [child for child in root.children if child.tag == "image"]):
             # Data sets have a folder for each subset.
             in_subset = collected.finder.exact(f"{node.attributes.get('subset', '')}/{node.attributes.get('name', '')}")
-            _add(collected, path, node.line, lambda node=node: _read_image(node, split, collected.notes), in_subset)
+            try:
+                where, name, size, boxes = _read_image(node, split, collected.notes)
+                collected.add(where, name, size, boxes, f"{path}:{node.line}", in_subset)
+            except Mistake as mistake:
+                problems.add(path, getattr(mistake, "line", node.line), str(mistake))
         if any(child.tag == "track" for child in root.children):
             _read_tracks(root, path, images or home, split, collected)
     return collected.data_set(source, images, split, classes)
-
-
-def _add(collected: LabelledImages, path: Path, line: int, read: Callable[[], tuple], image: Path | None = None) -> None:
-    """Adds what `read()` gives: (split, name, size, boxes); `image` is its file, where that is known."""
-    try:
-        split, name, size, boxes = read()
-        collected.add(split, name, size, boxes, f"{path}:{line}", image)
-    except Mistake as mistake:
-        collected.problems.add(path, getattr(mistake, "line", line), str(mistake))
 
 
 def _wrong(node: Node, text: str) -> Mistake:
@@ -208,8 +203,10 @@ def _read_tracks(root: Node, path: Path, home: Path, split: str | None, collecte
     names = {image.stem: image.relative_to(home).as_posix() for image in find_images(home)} if boxes and home.is_dir() else {}
     for frame in sorted(set(boxes) - broken):
         stem = f"frame_{frame:06d}"
-        name = names.get(stem, f"{stem}.png")
-        _add(collected, path, lines[frame], lambda name=name, frame=frame: (split or "train", name, size, boxes[frame]))
+        try:
+            collected.add(split or "train", names.get(stem, f"{stem}.png"), size, boxes[frame], f"{path}:{lines[frame]}")
+        except Mistake as mistake:
+            collected.problems.add(path, lines[frame], str(mistake))
 
 
 def _video_size(root: Node) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -13,7 +13,7 @@ import tensorflow as tf
 from ttfnet_tf.config import Config, SplitConfig, value_of
 from ttfnet_tf.config.schema import AUTO, closed_epochs
 from ttfnet_tf.data.augment import Augmentation
-from ttfnet_tf.data.coco import CocoSplit, load_coco
+from ttfnet_tf.data.coco import CocoSplit, ImageSet, load_sets
 from ttfnet_tf.data.pipeline import ImageNotes, build_train_dataset
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.keras2 import keras
@@ -76,23 +76,26 @@ def _keywords(config: Config, names: Mapping[str, str]) -> dict[str, Any]:
     return {**values, **{keyword: dataclasses.astuple(section) for keyword, section in sections.items()}}
 
 
-def load_split(config: Config, name: str) -> CocoSplit:
+def load_split(config: Config, name: str, *, known: tuple[Sequence[int], Sequence[str]] | None = None) -> CocoSplit:
     """Annotations of `data.train` or `data.val`.
 
     Args:
         config: settings.
         name: "train" (without images that cannot be trained on) or "val" (every image).
+        known: category ids and names of a trained model. With `data.classes` or several files, classes are matched with them by name.
 
     Raises:
-        UserError: a path is not set, or what `load_coco` finds wrong.
+        UserError: a path is not set, or what `load_sets` finds wrong.
     """
     paths: SplitConfig = getattr(config.data, name)
-    for key in ("annotations", "images"):
+    for key in () if paths.sets else ("annotations", "images"):
         if not getattr(paths, key):
             raise UserError(f"data.{name}.{key} is not set; name it in the configuration or as data.{name}.{key}=PATH")
-    return load_coco(
-        paths.annotations,
-        paths.images,
+    matches_names = config.data.classes or config.data.train.sets or config.data.val.sets
+    return load_sets(
+        [ImageSet(**dataclasses.asdict(one)) for one in paths.files],
+        classes=config.data.classes,
+        known=list(zip(*known)) if known is not None and matches_names else None,
         crowd=config.data.crowd,
         min_box_size=config.data.min_box_size,
         min_image_size=config.data.min_image_size,

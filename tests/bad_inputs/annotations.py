@@ -1,6 +1,6 @@
 """Annotation files."""
 
-from bad_inputs.changes import CATEGORIES, TRAIN, coco, gone, text
+from bad_inputs.changes import CATEGORIES, EVALUATE, TRAIN, coco, gone, text
 
 ROWS = {
     # Annotations.
@@ -61,6 +61,16 @@ ROWS = {
         TRAIN,
         coco("train.json", annotations=[]),
         "{tmp}/train.json: 0 images, 0 boxes, 2 classes; dropped: 2 images without a usable box; no image is left to train on",
+    ),
+    "a class that no file has": (
+        f"{TRAIN} data.classes=[dgo]",
+        None,
+        "data.classes: there is no class 'dgo' in {tmp}/train.json; did you mean 'dog'?",
+    ),
+    "a class that the trained model lacks": (
+        f"{EVALUATE} 'data.classes={{fox: dog}}'",
+        None,
+        "data.classes: the model is not trained on 'fox'; it has 'cat', 'dog'",
     ),
     "other validation categories": (
         f"{TRAIN} train.evaluate_every=1",

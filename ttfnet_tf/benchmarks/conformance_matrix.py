@@ -41,7 +41,7 @@ def validation_images(run: LoadedRun, limit: int | None) -> CocoSplit:
     Raises:
         UserError: it cannot be read, or has other classes than the model.
     """
-    split = build.load_split(run.config, "val")
+    split = build.load_split(run.config, "val", known=(run.labels.category_ids, run.labels.class_names))
     check_classes(split, run.labels.class_names, run.labels.category_ids)
     return dataclasses.replace(split, images=split.images[:limit])
 

@@ -53,7 +53,7 @@ def benchmark_evaluation(config: Config, *, repeats: int, on_stage: OnStage = No
 
 def _with_images(config: Config, folder: Path) -> Config:
     """The settings with drawn validation images where they name none."""
-    if config.data.val.annotations:
+    if config.data.val.files:
         return config
     draw_shapes(folder, train=1, val=_DRAWN, size=(480, 640), seed=0)
     val = dataclasses.replace(config.data.val, annotations=str(folder / "annotations/val.json"), images=str(folder / "val"))

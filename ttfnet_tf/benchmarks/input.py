@@ -74,7 +74,7 @@ def benchmark_input(config: Config, *, counts: Sequence[int] = COUNTS, repeats: 
         on_stage: called with the name of each stage.
     """
     with tempfile.TemporaryDirectory() as folder:
-        split = build.load_split(config, "train") if config.data.train.annotations else _drawn(Path(folder))
+        split = build.load_split(config, "train") if config.data.train.files else _drawn(Path(folder))
         splits = {f"{count} images": repeated(split, count) for count in counts}
         rates = []
         for number in THREADS:

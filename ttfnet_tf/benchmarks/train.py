@@ -102,7 +102,7 @@ def _parts_of_step(model, method, batch) -> dict[str, Callable[[], object]]:
 
 def _with_images(config: Config, folder: Path) -> Config:
     """The settings with drawn training images where they name none."""
-    if config.data.train.annotations:
+    if config.data.train.files:
         return config
     draw_shapes(folder, train=4 * config.train.batch_size, val=1, size=(480, 640), seed=0)
     train = dataclasses.replace(config.data.train, annotations=str(folder / "annotations/train.json"), images=str(folder / "train"))

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         if args.what not in (*STAGES, "input"):
             raise UserError(f"--json: benchmark {args.what} has no figures to write; {', '.join(STAGES)} and input have")
-        inputs = [args.config, config.data.train.annotations, config.data.val.annotations]
+        inputs = [args.config, *(one.annotations for one in (*config.data.train.files, *config.data.val.files))]
         refuse_to_overwrite(args.json, _WRITER, inputs=inputs, overwrite=args.overwrite)
     if args.device and args.what != "size":
         _use(args.device)

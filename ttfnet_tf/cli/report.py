@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     batch_size = positive(args.batch_size, "--batch-size")
     configs = [evaluation_settings(one, overrides)[0] for one in runs]  # checks them before TensorFlow starts
     if args.out or len(runs) > 1:
-        inputs = [path for config in configs for path in (config.data.train.annotations, config.data.val.annotations)]
+        inputs = [one.annotations for config in configs for one in (*config.data.train.files, *config.data.val.files)]
         refuse_to_overwrite(args.out or COMPARISON, "ttfnet report", inputs=inputs, overwrite=args.overwrite)
 
     from ttfnet_tf.progress import working

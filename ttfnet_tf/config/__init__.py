@@ -4,6 +4,7 @@ A configuration is a YAML file that may name one `base:` file and lists what dif
 is a tree of frozen dataclasses.
 
     schema    every setting with its default and meaning
+    forms     settings that may be written in several ways, brought into one
     rules     which values, and which combinations, are refused
     load      from files and overrides to a checked `Config`, and back to YAML
 
@@ -22,6 +23,7 @@ from ttfnet_tf.config.schema import (
     LossesConfig,
     ModelConfig,
     OptimConfig,
+    SetConfig,
     Setting,
     SplitConfig,
     TargetsConfig,
@@ -41,6 +43,7 @@ __all__ = [
     "LossesConfig",
     "ModelConfig",
     "OptimConfig",
+    "SetConfig",
     "Setting",
     "SplitConfig",
     "TargetsConfig",

@@ -16,8 +16,9 @@ from typing import Any, Union
 
 import yaml
 
+from ttfnet_tf.config.forms import in_one_form
 from ttfnet_tf.config.rules import check_choices, check_values, unread
-from ttfnet_tf.config.schema import AUTO, PATHS, Config, list_settings, value_of, with_value
+from ttfnet_tf.config.schema import AUTO, PATHS, Config, SetConfig, list_settings, value_of, with_value
 from ttfnet_tf.config.values import is_text, read_value
 from ttfnet_tf.config.yaml_tree import MAX_BYTES, Text, read_tree, shown
 from ttfnet_tf.errors import UserError
@@ -80,6 +81,7 @@ def dump_config(config: Config) -> str:
 def _build(chain: Sequence[_Source], overrides: Sequence[str], source: str) -> Config:
     """Contents of files, each over the earlier ones, then overrides, checked."""
     sources = [*chain, *(_override(text, len(chain)) for text in overrides)]
+    sources = [dataclasses.replace(one, content=in_one_form(one.content, one.name)) for one in sources]
     config = Config()
     for one in sources:
         _refuse_unknown_keys(one.content, Config, "", one.name)
@@ -144,6 +146,8 @@ def _merged(section: Any, content: Mapping[str, Any], prefix: str, source: str) 
             changes[name] = _merged(old, value, f"{key}.", source)
         elif fields[name].metadata.get("has_auto") and isinstance(value, Text) and value.value.strip() == "auto":
             changes[name] = AUTO
+        elif fields[name].type == list[SetConfig]:
+            changes[name] = [SetConfig(**one) for one in value]  # read by `forms`
         else:
             changes[name] = read_value(value, fields[name].type, _defaults()[key], f"{source}: {key}", is_path=key in PATHS)
     return dataclasses.replace(section, **changes)

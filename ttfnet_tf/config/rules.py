@@ -181,6 +181,16 @@ _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
     ),
     ("data.service", lambda v, c: not v or _only_flips(c), "can flip images and no more; set the other augment.* keys to their defaults"),
     (
+        "data.classes",
+        lambda v, _: all(re.fullmatch(r"(?s)[^=]+(=.+)?", one) for one in v),
+        "must be a list of classes or NAME=CLASS_OF_THE_FILES, or a map {NAME: [CLASS, ...]}",
+    ),
+    (
+        "data.classes",
+        lambda v, _: len({one.partition("=")[2] or one for one in v}) == len(v),
+        "must name each class of the files once",
+    ),
+    (
         "data.image_size",
         lambda v, _: len(v) == 2 and all(s > 0 and s % 32 == 0 for s in v),
         "must be [height, width], both multiples of 32, for the deepest stride is 32",

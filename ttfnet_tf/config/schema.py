@@ -38,11 +38,32 @@ PATHS = frozenset({"data.train.annotations", "data.train.images", "data.val.anno
 
 
 @dataclass(frozen=True)
-class SplitConfig:
-    """One annotated set of images in COCO format."""
+class SetConfig:
+    """One annotation file of several."""
 
     annotations: str = setting("", "COCO instances JSON")
     images: str = setting("", "folder that the file names in it are relative to")
+    repeat: int = setting(1, "times that an epoch shows each of its images")
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Annotated images in COCO format: one annotation file, or several."""
+
+    annotations: str = setting("", "COCO instances JSON")
+    images: str = setting("", "folder that the file names in it are relative to")
+    sets: list[SetConfig] = setting(
+        _values(),
+        "several files as one set, written as a list in place of these keys: `[{annotations: a.json, images: A}, {annotations: b.json, "
+        "images: B, repeat: 3}]`; an epoch shows the images of b three times (docs/own_data.md)",
+    )
+
+    @property
+    def files(self) -> list[SetConfig]:
+        """Every annotation file with the folder of its images; empty where none is named."""
+        if self.sets:
+            return self.sets
+        return [SetConfig(self.annotations, self.images)] if self.annotations else []
 
 
 @dataclass(frozen=True)
@@ -51,6 +72,11 @@ class DataConfig:
 
     train: SplitConfig = field(default_factory=SplitConfig)
     val: SplitConfig = field(default_factory=SplitConfig)
+    classes: list[str] = setting(
+        _values(),
+        "classes to use, all if empty: `[person, car]`, or merged and renamed `{vehicle: [car, truck], person: person}`, also written as "
+        "`[vehicle=car, vehicle=truck, person]`; objects of other classes are background (docs/own_data.md)",
+    )
     image_size: list[int] = setting(_values(512, 512), "[height, width] of the input in px, multiples of 32; images are stretched to it")
     crowd: Literal["background", "object"] = setting(
         "background", "boxes with iscrowd=1: `background` drops them, as the reference does; `object` trains on them"

@@ -100,3 +100,25 @@ class AnnotatedImages(Sequence[AnnotatedImage]):
         index = range(len(self))[index]  # counts from the end, and raises IndexError
         height, width = self.sizes[index].tolist()
         return AnnotatedImage(int(self.ids[index]), self.folder / self.names[index], (height, width), *self.objects(index))
+
+
+def joined(parts: Sequence[AnnotatedImages], first_ids: Sequence[int], repeats: Sequence[int]) -> AnnotatedImages:
+    """The images of several folders as one sequence.
+
+    Args:
+        parts: whose folders are folders of files.
+        first_ids: added to the ids of each part.
+        repeats: how often the images of each part come, one pass over the part after the other.
+    """
+    every = [part for part, repeat in zip(parts, repeats) for _ in range(repeat)]
+    ids = [part.ids + first for part, first, repeat in zip(parts, first_ids, repeats) for _ in range(repeat)]
+    counts = [part.counts for part in every]
+    return AnnotatedImages(
+        ids=np.concatenate(ids),
+        sizes=np.concatenate([part.sizes for part in every]),
+        folder=Path(),
+        names=[part.file(index) for part in every for index in range(len(part))],
+        offsets=np.concatenate([[0], np.cumsum(np.concatenate(counts))]),
+        boxes=np.concatenate([part.boxes for part in every]),
+        labels=np.concatenate([part.labels for part in every]),
+    )

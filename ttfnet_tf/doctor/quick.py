@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 
+from ttfnet_tf.data.classes import OTHER_CLASSES
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.doctor.box_geometry import OUTSIDE
 from ttfnet_tf.doctor.usage import IMBALANCE
@@ -23,7 +24,7 @@ def quick_check(train: CocoSplit, val: CocoSplit | None = None, *, image_size: t
         val: of the same categories, if there is one.
         image_size: (H, W) of the input in pixels.
     """
-    lines = []
+    lines = list(train.remarks)
     counts = _boxes_of_classes(train)
     never = np.flatnonzero(counts == 0)
     if len(never):
@@ -46,7 +47,8 @@ def quick_check(train: CocoSplit, val: CocoSplit | None = None, *, image_size: t
 
 def _about_boxes(split: CocoSplit, image_size: tuple[int, int]) -> list[str]:
     images = split.images
-    dropped = sum(count for reason, count in split.dropped.items() if not reason.startswith("images"))
+    meant = ("images", OTHER_CLASSES)  # no boxes, and boxes of classes that data.classes does not name
+    dropped = sum(count for reason, count in split.dropped.items() if not reason.startswith(meant))
     total = len(images.boxes)
     lines = []
     if dropped > _MANY_DROPPED * (total + dropped):

@@ -47,7 +47,7 @@ def coco_metrics(split: CocoSplit, detections: list[dict]) -> tuple[dict[str, fl
 def coco_evaluation(split: CocoSplit, detections: list[dict]) -> COCOeval:
     """The finished pycocotools object, for more than the 12 metrics; arguments as in `coco_metrics`."""
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth = _with_defaults(read_coco(split.annotations))
+        truth = _with_defaults(ground_truth(split))
         evaluation = COCOeval(truth, _as_coco(truth, detections), "bbox")
         evaluation.params.imgIds = [image.id for image in split.images]
         evaluation.params.catIds = list(split.category_ids)
@@ -55,6 +55,29 @@ def coco_evaluation(split: CocoSplit, detections: list[dict]) -> COCOeval:
         evaluation.accumulate()
         evaluation.summarize()
     return evaluation
+
+
+def ground_truth(split: CocoSplit) -> COCO:
+    """The annotations of all files of a split, with its image ids and categories; those of classes that it does not use are not in it.
+
+    Annotations of several files are numbered from 1.
+    """
+    if not split.parts:
+        return read_coco(split.annotations)
+    images, annotations = [], []
+    for part in split.parts:
+        content = read_coco(part.annotations).dataset
+        images += [{**image, "id": image["id"] + part.first_id} for image in content["images"]]
+        for one in content["annotations"]:
+            if one["category_id"] in part.category_of:
+                moved = {"image_id": one["image_id"] + part.first_id, "category_id": part.category_of[one["category_id"]]}
+                annotations.append({**one, **moved, "id": len(annotations) + 1})
+    truth = COCO()
+    categories = [{"id": number, "name": name} for number, name in zip(split.category_ids, split.class_names)]
+    truth.dataset = {"images": images, "annotations": annotations, "categories": categories}
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+    return truth
 
 
 def metrics_of(evaluation: COCOeval, split: CocoSplit) -> tuple[dict[str, float], dict[str, float]]:

@@ -16,7 +16,7 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.exported_model import ExportedModel, find_exported
 from ttfnet_tf.json_text import read_json
 from ttfnet_tf.outputs import refuse_to_overwrite, says
-from ttfnet_tf.runs.run_folder import work_directory
+from ttfnet_tf.runs.run_folder import read_labels, work_directory
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -115,7 +115,7 @@ def _check_output(out: Path, config: Config, overwrite: bool) -> None:
         refuse_to_overwrite(
             file,
             WRITER,
-            inputs=[config.data.val.annotations],
+            inputs=[one.annotations for one in config.data.val.files],
             overwrite=overwrite,
             is_own=lambda _: record.exists() and is_ours,  # detections.json is a bare list, as COCO wants it
             hint="name another folder with --out, or add --overwrite",
@@ -154,7 +154,8 @@ def _prepare(run: str | Path, exported: ExportedModel | None, config: Config, ba
     from ttfnet_tf import build
     from ttfnet_tf.evaluation.evaluate import check_classes
 
-    split = build.load_split(config, "val")
+    classes = exported if exported else read_labels(work_directory(run))
+    split = build.load_split(config, "val", known=(classes.category_ids, classes.class_names))
     if exported:
         check_classes(split, exported.class_names, exported.category_ids)
         batch_size = batch_size or _BATCH

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ttfnet_tf.config import SplitConfig
 from ttfnet_tf.inference.exported_model import CARD
 from ttfnet_tf.json_text import json_text, read_json
 from ttfnet_tf.plain_text import printable
@@ -59,17 +60,21 @@ def model_card(
         "score_threshold": config.decode.score_threshold,
         "max_pixels": config.export.max_pixels,
         "training": {
-            "annotations": Path(config.data.train.annotations).name or None,
+            "annotations": _file_names(config.data.train),
             "step": run.step,
             "epochs": config.train.epochs,
             "weights": "moving average" if config.optim.ema_decay else "as trained",
         },
         "results": _results(run),
-        "measured_on": Path(config.data.val.annotations).name or None,
+        "measured_on": _file_names(config.data.val),
         "config": dataclasses.asdict(config),
         "versions": {"export": _versions(), "training": environment.get("packages")},
         "commit": environment.get("commit"),
     }
+
+
+def _file_names(split: SplitConfig) -> str | None:
+    return " + ".join(Path(one.annotations).name for one in split.files) or None
 
 
 def markdown(card: dict[str, Any]) -> str:

@@ -57,7 +57,7 @@ def _about_evaluation(record: Record, analysis: Analysis | None) -> list[str]:
     if few:
         shown = ", ".join(few[:_NAMES]) + (", ..." if len(few) > _NAMES else "")
         lines.append(f"{len(few)} of {len(analysis.classes)} classes have fewer than {FEW} objects, so their AP means little: {shown}.")
-    if record.settings["data.val.annotations"] == record.settings["data.train.annotations"]:
+    if all(record.settings[f"data.val.{key}"] == record.settings[f"data.train.{key}"] for key in ("annotations", "sets")):
         lines.append("Training and validation use the same annotations: AP measures overfitting, not what the detector does on new images.")
     return lines
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from ttfnet_tf.config import Config, load_config
+from ttfnet_tf.config import Config, SetConfig, load_config
 from ttfnet_tf.data.coco import load_coco
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.models.backbones import BACKBONES
@@ -186,8 +186,10 @@ def check_data(runs: Iterable[Run]) -> None:
     """
     for run in runs:
         for name, split in (("train", run.config.data.train), ("val", run.config.data.val)):
-            for key, path, is_there in (("annotations", split.annotations, os.path.isfile), ("images", split.images, os.path.isdir)):
-                if not is_there(path):
+            files = split.files or [SetConfig(split.annotations, split.images)]
+            paths = [(key, getattr(one, key)) for one in files for key in ("annotations", "images")]
+            for key, path in paths:
+                if not (os.path.isfile(path) if key == "annotations" else os.path.isdir(path)):
                     raise UserError(
                         f"data.{name}.{key}={path} does not exist; name the data set by --data FOLDER or data.{name}.{key}=PATH"
                     )
@@ -212,6 +214,8 @@ def _refuse_flattening(table: Table, cells: Sequence[Cell], overrides: Sequence[
 def _training_files(config: Config, overrides: Sequence[str]) -> tuple[str, str, str, float, int, str]:
     """What the number of training images depends on, as set by the user or by the recipe."""
     data = {key: value for key, _, value in (override.partition("=") for override in overrides)}
+    if other := sorted(data.keys() & {"data.classes", "data.train", "data.train.sets"}):
+        raise UserError(f"{other[0]}: --scale counts the images of one annotation file with all of its classes; leave out one of the two")
     return (
         data.get("data.train.annotations", config.data.train.annotations),
         data.get("data.train.images", config.data.train.images),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ttfnet_tf.config import Config
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.runs.run_folder import Labels, data_fingerprint, flatten, foreign_file, read_config, read_labels, stored_fingerprint
+from ttfnet_tf.runs.run_folder import Labels, flatten, foreign_file, read_config, read_labels, split_fingerprint, stored_fingerprint
 
 FREE_KEYS = {
     "data.broken_images",  # a run that was not stopped by a broken image has read none
@@ -23,6 +23,7 @@ FREE_KEYS = {
     "data.workers",
     "data.val.annotations",
     "data.val.images",
+    "data.val.sets",
     "decode.score_threshold",
     "decode.top_k",
     "export.max_pixels",
@@ -47,7 +48,7 @@ FREE_KEYS = {
 }
 
 
-_MOVABLE_KEYS = {"data.train.annotations", "data.train.images"}
+_MOVABLE_KEYS = {"data.train.annotations", "data.train.images", "data.train.sets"}
 
 
 def refuse_other_run(folder: str | Path, config: Config, labels: Labels, fingerprint: str | None = None) -> str | None:
@@ -57,7 +58,7 @@ def refuse_other_run(folder: str | Path, config: Config, labels: Labels, fingerp
         folder: work directory, which need not exist. Files of a start that failed before its first step are no run.
         config: settings of the run that is about to start.
         labels: classes of its training data.
-        fingerprint: of its training annotations, see `run_folder.data_fingerprint`. A data set with the same annotations may have moved.
+        fingerprint: of its training annotations, see `run_folder.split_fingerprint`. A data set with the same annotations may have moved.
 
     Returns:
         A line to print if the data set has moved or its annotations have changed, else None.
@@ -73,7 +74,7 @@ def refuse_other_run(folder: str | Path, config: Config, labels: Labels, fingerp
     if config_of_run is None:
         return None
     stored = flatten(dataclasses.asdict(config_of_run))
-    fingerprint_of_run = stored_fingerprint(folder) or data_fingerprint(config_of_run.data.train.annotations or "")
+    fingerprint_of_run = stored_fingerprint(folder) or split_fingerprint(config_of_run.data.train)
     is_same_data = fingerprint is not None and fingerprint == fingerprint_of_run
     differ = {key: value for key, value in flatten(dataclasses.asdict(config)).items() if stored.get(key) != value}
     for key, value in differ.items():
@@ -90,7 +91,8 @@ def refuse_other_run(folder: str | Path, config: Config, labels: Labels, fingerp
     if moved := sorted(_MOVABLE_KEYS & set(differ)):
         return f"note: the training data have moved, with the same annotations: {', '.join(f'{key}={differ[key]}' for key in moved)}"
     if None not in (fingerprint, fingerprint_of_run) and not is_same_data:
-        return f"note: {config.data.train.annotations} has changed since this run began; the run continues with what it holds now"
+        files = " + ".join(one.annotations for one in config.data.train.files)
+        return f"note: {files} has changed since this run began; the run continues with what it holds now"
     return None
 
 

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ttfnet_tf.config import Config, dump_config, load_stored
+from ttfnet_tf.config import Config, SplitConfig, dump_config, load_stored
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import cannot_write, remove, remove_left_over, sync_file, sync_folder, write_json, write_text
 from ttfnet_tf.json_text import is_integer, is_number, json_text, parse_json, read_json, short_json
@@ -164,6 +164,17 @@ def foreign_file(path: Path) -> Path | None:
     except (OSError, ValueError, UserError):
         is_ours = False
     return None if is_ours else file
+
+
+def split_fingerprint(split: SplitConfig) -> str | None:
+    """The `data_fingerprint` of the annotation file, or one of several files and their repeats; None if one cannot be read."""
+    digests = [data_fingerprint(one.annotations) for one in split.files]
+    if not digests or None in digests:
+        return None
+    if not split.sets:
+        return digests[0]
+    text = "".join(f"{digest} {one.repeat}\n" for digest, one in zip(digests, split.sets))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def data_fingerprint(annotations: str | Path) -> str | None:

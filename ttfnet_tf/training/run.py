@@ -25,7 +25,7 @@ from ttfnet_tf.runs.checkpoint import CheckpointStore
 from ttfnet_tf.runs.lock import RunLock
 from ttfnet_tf.runs.remote_run import LocalRun, local_work_directory
 from ttfnet_tf.runs.resume import config_of_begun_run, refuse_other_run
-from ttfnet_tf.runs.run_folder import Labels, RunFolder, data_fingerprint, flatten, make_work_directory
+from ttfnet_tf.runs.run_folder import Labels, RunFolder, flatten, make_work_directory, split_fingerprint
 from ttfnet_tf.training import build as training_build
 from ttfnet_tf.training.choose_batch import choose_batch_size
 from ttfnet_tf.training.choose_precision import tensor_float_32
@@ -55,7 +55,7 @@ def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
         raise UserError(f"train.batch_size={config.train.batch_size} must be a multiple of the {strategy.num_replicas_in_sync} replicas")
     train_split, val_split = _load_splits(config)
     labels = Labels(tuple(train_split.class_names), tuple(train_split.category_ids))
-    fingerprint = data_fingerprint(train_split.annotations)
+    fingerprint = split_fingerprint(config.data.train)
     with lost_worker_in_one_line(strategy), local_work_directory(work_dir, writes=is_chief(strategy)) as run:
         return _train(config, work_dir, run, strategy, (train_split, val_split), labels, fingerprint)
 
@@ -133,7 +133,8 @@ def _begun_run(strategy: tf.distribute.Strategy, folder: Path) -> Config | None:
 def _load_splits(config: Config) -> tuple[CocoSplit, CocoSplit | None]:
     """Training and validation images, the latter only where they are evaluated, with the same categories and all files there."""
     train = build.load_split(config, "train")
-    val = build.load_split(config, "val") if config.train.evaluate_every else None
+    known = train.category_ids, train.class_names
+    val = build.load_split(config, "val", known=known) if config.train.evaluate_every else None
     if val is not None and (val.category_ids, val.class_names) != (train.category_ids, train.class_names):
         raise UserError(
             f"{val.annotations}: its categories differ from those of {train.annotations} "

@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if args.workers < 0:
         raise UserError(f"--workers {args.workers} must be 0 or more")
 
+    from ttfnet_tf.config.yaml_tree import shown
     from ttfnet_tf.data.packed import is_packed
     from ttfnet_tf.doctor.check import check_data
     from ttfnet_tf.doctor.findings import Settings
@@ -90,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
             on_start=lambda total: meters.append(stack.enter_context(ProgressMeter("check", total))),
             on_image=lambda done: meters[0].update(done),
         )
+    if data.classes:
+        print(f"note: every class of the files is checked; training uses those of data.classes={shown(data.classes)}")
     print("\n".join(report_lines(report)))
     if args.json:
         write_json(Path(args.json), marked(_WRITER, report.to_json()))

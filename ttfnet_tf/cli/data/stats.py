@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> None:
         min_box_size=config.data.min_box_size,
         min_image_size=config.data.min_image_size,
         empty_images=config.data.empty_images,
+        classes=config.data.classes,
         training=True,
     )
     settings = {

@@ -35,7 +35,11 @@ def evaluated(tmp_path):
         }
         (tmp_path / "truth.json").write_text(json.dumps(content))
         split = SimpleNamespace(
-            annotations=tmp_path / "truth.json", images=[SimpleNamespace(id=7)], category_ids=list(CATEGORIES), class_names=["cat", "dog"]
+            annotations=tmp_path / "truth.json",
+            images=[SimpleNamespace(id=7)],
+            category_ids=list(CATEGORIES),
+            class_names=["cat", "dog"],
+            parts=(),
         )
         results = [{"image_id": 7, "category_id": numbers[name], "bbox": box, "score": score} for name, box, score in detections]
         return evaluated_images(coco_evaluation(split, results))

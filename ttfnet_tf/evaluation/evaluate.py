@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -30,6 +31,7 @@ class EvaluationResult:
         per_class: class name -> AP; -1 for a class without objects.
         num_images: number of evaluated images.
         matches: which detection matched which object, at an IoU of .5.
+        first_ids: of several annotation files, what was added to the image ids of each; see `CocoSplit.own_id`.
     """
 
     detections: list[dict]
@@ -37,6 +39,7 @@ class EvaluationResult:
     per_class: dict[str, float]
     num_images: int
     matches: Matches = field(default_factory=lambda: Matches({}, {}))
+    first_ids: dict[str, int] = field(default_factory=dict)
 
     def write(self, folder: str | Path) -> Path:
         """Writes detections.json (COCO's result format) and metrics.json; returns the path of the first.
@@ -45,7 +48,9 @@ class EvaluationResult:
             UserError: the folder cannot be written to.
         """
         folder = Path(folder)
-        figures = {"metrics": self.metrics, "per_class": self.per_class, "images": self.num_images}
+        figures: dict[str, Any] = {"metrics": self.metrics, "per_class": self.per_class, "images": self.num_images}
+        if self.first_ids:
+            figures["first_ids"] = self.first_ids
         remove(folder / "detections.json")  # those of before do not belong to the new figures
         write_json(folder / "metrics.json", marked("ttfnet evaluate", figures))
         write_json(folder / "detections.json", self.detections)
@@ -103,7 +108,8 @@ def evaluate(
     )
     evaluation = coco_evaluation(split, detections)
     metrics, per_class = metrics_of(evaluation, split)
-    return EvaluationResult(detections, metrics, per_class, len(split.images), match(evaluation, list(per_class)))
+    first_ids = {str(part.annotations): part.first_id for part in split.parts} if len(split.parts) > 1 else {}
+    return EvaluationResult(detections, metrics, per_class, len(split.images), match(evaluation, list(per_class)), first_ids)
 
 
 def detect(

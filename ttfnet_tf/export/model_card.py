@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ttfnet_tf.config import SplitConfig
 from ttfnet_tf.inference.exported_model import CARD
 from ttfnet_tf.json_text import json_text, read_json
 from ttfnet_tf.plain_text import printable
@@ -60,21 +60,22 @@ def model_card(
         "score_threshold": config.decode.score_threshold,
         "max_pixels": config.export.max_pixels,
         "training": {
-            "annotations": _file_names(config.data.train),
+            "annotations": _file_names(config.data.train.files),
             "step": run.step,
             "epochs": config.train.epochs,
             "weights": "moving average" if config.optim.ema_decay else "as trained",
         },
         "results": _results(run),
-        "measured_on": _file_names(config.data.val),
+        "measured_on": _file_names(config.data.val.files),
         "config": dataclasses.asdict(config),
         "versions": {"export": _versions(), "training": environment.get("packages")},
         "commit": environment.get("commit"),
     }
 
 
-def _file_names(split: SplitConfig) -> str | None:
-    return " + ".join(Path(one.annotations).name for one in split.files) or None
+def _file_names(files: Iterable[Any]) -> str | None:
+    """The names of the annotation files of a split."""
+    return " + ".join(Path(one.annotations).name for one in files) or None
 
 
 def markdown(card: dict[str, Any]) -> str:

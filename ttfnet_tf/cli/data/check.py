@@ -11,6 +11,7 @@ from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.locations import is_url
 from ttfnet_tf.outputs import marked, refuse_to_overwrite
+from ttfnet_tf.plain_text import printable
 
 # Settings that decide how training treats the findings.
 _KEYS = ("data.", "model.box_per_class")
@@ -51,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
     if args.workers < 0:
         raise UserError(f"--workers {args.workers} must be 0 or more")
 
-    from ttfnet_tf.config.yaml_tree import shown
     from ttfnet_tf.data.packed import is_packed
     from ttfnet_tf.doctor.check import check_data
     from ttfnet_tf.doctor.findings import Settings
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
             on_image=lambda done: meters[0].update(done),
         )
     if data.classes:
-        print(f"note: every class of the files is checked; training uses those of data.classes={shown(data.classes)}")
+        print(f"note: every class of the files is checked; training uses those of data.classes=[{printable(', '.join(data.classes))}]")
     print("\n".join(report_lines(report)))
     if args.json:
         write_json(Path(args.json), marked(_WRITER, report.to_json()))

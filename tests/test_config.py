@@ -10,6 +10,7 @@ from ttfnet_tf.config import Config, config_of, doubts, dump_config, effective_l
 from ttfnet_tf.config.load import RENAMED
 from ttfnet_tf.config.schema import closed_epochs
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.recipes import recipes
 
 
 def _message(path, *overrides):
@@ -370,29 +371,88 @@ def test_every_setting_has_a_meaning_of_one_line():
         assert not setting.choices or setting.default in setting.choices
 
 
-@pytest.mark.parametrize(
-    ("settings", "steps", "line"),
-    [
-        ("optim: {warmup_steps: 500}\nmodel: {frozen_stages: -1}", 501, None),
-        (
-            "optim: {warmup_steps: 500, lr: 0.01, scale_lr: false}\nmodel: {frozen_stages: -1}",
-            250,
-            "optim.warmup_steps=500, but the run has 250 steps: the learning rate gets to 0.006 and never to 0.01; "
-            "lower optim.warmup_steps",
-        ),
-        ("optim: {warmup_steps: 0}\nmodel: {frozen_stages: 1, pretrained: a.npz}", 1, None),
-        (
-            "optim: {warmup_steps: 0}\nmodel: {frozen_stages: 0}",
-            1,
-            "model.frozen_stages=0 freezes random weights; set model.pretrained, or model.frozen_stages=-1",
-        ),
-        ("optim: {drop_epochs: []}\nmodel: {frozen_stages: -1}\naugment: {mixup: 0.1}\ntrain: {epochs: 2}", 501, None),
-        (
-            "optim: {drop_epochs: []}\nmodel: {frozen_stages: -1}\naugment: {mixup: 0.1}\ntrain: {epochs: 1}",
-            501,
-            "augment.close=0.1 of train.epochs=1 is rounded up to all of them: no image is mixed; lower augment.close",
-        ),
-    ],
-)
-def test_settings_that_are_hardly_meant(write_yaml, settings, steps, line):
-    assert doubts(load_config(write_yaml("a.yaml", settings)), steps) == ([] if line is None else [line])
+# Settings over those of a run of 12 epochs, steps, replicas, line.
+DOUBTS = [
+    ("optim: {warmup_steps: 500}", 501, 1, None),
+    (
+        "optim: {warmup_steps: 500, lr: 0.01, scale_lr: false}",
+        250,
+        1,
+        "optim.warmup_steps=500, but the run has 250 steps: the learning rate gets to 0.006 and never to 0.01; lower optim.warmup_steps",
+    ),
+    ("model: {frozen_stages: 1, pretrained: a.npz}", 1, 1, None),
+    ("model: {frozen_stages: 0}", 1, 1, "model.frozen_stages=0 freezes random weights; set model.pretrained, or model.frozen_stages=-1"),
+    ("augment: {mixup: 0.1}\ntrain: {epochs: 2}", 501, 1, None),
+    (
+        "augment: {mixup: 0.1}\ntrain: {epochs: 1}",
+        501,
+        1,
+        "augment.close=0.1 of train.epochs=1 is rounded up to all of them: no image is mixed; lower augment.close",
+    ),
+    ("optim: {drop_epochs: [6], warmup_steps: 60}", 120, 1, None),
+    (
+        "optim: {drop_epochs: [6], warmup_steps: 61, scale_lr: false}",
+        120,
+        1,
+        "optim.drop_epochs=[6.0] lowers the learning rate at step 60, before the warm-up ends at 61, so it never gets to 0.016; "
+        "lower optim.warmup_steps",
+    ),
+    (
+        "optim: {drop_epochs: [6], drop_factor: 0}",
+        120,
+        1,
+        "optim.drop_factor=0 makes the learning rate 0 from epoch 6 on, where learning ends; raise it",
+    ),
+    ("optim: {drop_epochs: [6], drop_factor: 1}", 120, 1, "optim.drop_factor=1 leaves the learning rate as it is at every drop; lower it"),
+    ("train: {batch_size: 2}", 120, 1, None),
+    ("train: {batch_size: auto}", 120, 1, None),
+    ("train: {batch_size: 2}\nmodel: {batch_norm: synchronized}", 120, 2, None),
+    (
+        "train: {batch_size: 1}",
+        120,
+        1,
+        "train.batch_size=1 is one image a replica, whose statistics alone normalise it, unlike in evaluation; raise train.batch_size",
+    ),
+    (
+        "train: {batch_size: 2}",
+        120,
+        2,
+        "train.batch_size=2 is one image a replica, whose statistics alone normalise it, unlike in evaluation; raise train.batch_size, "
+        "or set model.batch_norm=synchronized",
+    ),
+    ("train: {patience: 3, evaluate_every: 3}", 120, 1, None),
+    (
+        "train: {patience: 4, evaluate_every: 3}",
+        120,
+        1,
+        "train.patience=4, but the run has 4 evaluations: it never stops early; lower train.patience",
+    ),
+    ("train: {profile_steps: [120, 130]}", 120, 1, None),
+    (
+        "train: {profile_steps: [121, 130]}",
+        120,
+        1,
+        "train.profile_steps=[121, 130] lie after the last step, 120: nothing is recorded; name earlier ones",
+    ),
+    ("losses: {box_weight: 0}", 120, 1, "losses.box_weight=0: that head is never trained; raise it"),
+    ("decode: {score_threshold: 0.1}", 120, 1, None),
+    (
+        "decode: {score_threshold: 0.3}",
+        120,
+        1,
+        "decode.score_threshold=0.3 is that of evaluation too: AP lacks every detection below it; leave it at 0.01",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "steps", "replicas", "line"), DOUBTS)
+def test_settings_that_are_hardly_meant(write_yaml, settings, steps, replicas, line):
+    write_yaml("base.yaml", "optim: {warmup_steps: 0, drop_epochs: []}\nmodel: {frozen_stages: -1}")
+    config = load_config(write_yaml("a.yaml", f"base: base.yaml\n{settings}"))
+    assert doubts(config, steps, replicas) == ([] if line is None else [line])
+
+
+@pytest.mark.parametrize("recipe", sorted(recipes()))
+def test_recipes_have_no_doubts_with_the_weights_that_they_name(recipe):
+    config = load_config(recipe, ["model.pretrained=a.npz"])
+    assert doubts(config, 10_000 * config.train.epochs) == []

@@ -1,5 +1,7 @@
 """The training loop with stand-ins for the training function and what it writes: when the host reads, what becomes a checkpoint."""
 
+import dataclasses
+import json
 from collections.abc import Mapping
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ from ttfnet_tf.training import run
 from ttfnet_tf.training.divergence import Counts, Decision
 from ttfnet_tf.training.intervals import Intervals
 from ttfnet_tf.training.loop import TrainingLoop
+from ttfnet_tf.training.patience import Patience
 
 
 class History(Mapping):
@@ -35,7 +38,7 @@ class History(Mapping):
 def make_loop(monkeypatch):
     """make_loop(bad steps, intervals, decision) -> (loop, what happened)."""
 
-    def make(bad=(), *, decision=Decision.SKIP, total=6, log_every=100, stop_at=None):
+    def make(bad=(), *, decision=Decision.SKIP, total=6, log_every=100, stop_at=None, **more):
         events, stands_still = [], []
 
         def train(data, rates, step):
@@ -79,6 +82,7 @@ def make_loop(monkeypatch):
             images=None,
             profile=SimpleNamespace(before=lambda *_: None, after=lambda step: None, is_on=False, close=lambda: None),
         )
+        loop = dataclasses.replace(loop, **more)
         return loop, events
 
     return make
@@ -129,3 +133,65 @@ def test_a_request_to_stop_reads_the_last_call_before_the_checkpoint(make_loop):
     result = loop.run(0, lambda: next(answers))
     assert events == ["begin 0", "begin 1", "read 0", "read 1", "bad 1", "save 2"]
     assert (result.step, result.finished) == (2, False)
+
+
+@pytest.fixture
+def run_with_patience(make_loop, monkeypatch, tmp_path):
+    """run_with_patience(APs of the epochs, patience, first step) -> (result, what happened); one step an epoch."""
+
+    def run_it(figures, patience, step=0, **agree):
+        patience = Patience(patience, **agree)
+        loop, events = make_loop(intervals=Intervals(steps_per_epoch=1, epochs=len(figures), checkpoint_every=2), patience=patience)
+        loop.recorder.folder.path = tmp_path
+        loop.recorder.message = events.append
+
+        def evaluate(loop, step):
+            events.append(f"AP {figures[step - 1]}")
+            with open(tmp_path / "metrics.jsonl", "a") as file:
+                file.write(json.dumps({"step": step, "epoch": step, "AP": figures[step - 1]}) + "\n")
+            return {"AP": figures[step - 1]} if loop.recorder.folder.writes else {}
+
+        monkeypatch.setattr(TrainingLoop, "_evaluate", evaluate)
+        result = loop.run(step, lambda: False)
+        return result, [one for one in events if one.split()[0] in ("AP", "early", "save")]
+
+    return run_it
+
+
+STOP = "early stop: no AP above 0.300 (epoch 2) in 2 evaluations; train.patience=2"
+
+
+def test_a_run_ends_after_evaluations_without_a_better_ap(run_with_patience):
+    # .3 again is no better; the AP of epoch 5 never comes.
+    result, events = run_with_patience([0.1, 0.3, 0.3, 0.2, 0.9], 2)
+    assert (result.step, result.finished) == (4, True)
+    assert events == ["AP 0.1", "AP 0.3", "save 2", "AP 0.3", "AP 0.2", STOP, "save 4", "save 4"]
+
+
+def test_a_run_that_resumes_stops_where_it_would_have(run_with_patience, tmp_path):
+    lines = [{"step": 1, "epoch": 1, "loss": 3.0}, {"step": 1, "epoch": 1, "AP": 0.1}, {"step": 2, "epoch": 2, "AP": 0.3}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result, events = run_with_patience([0.1, 0.3, 0.3, 0.2, 0.9], 2, step=2)
+    assert (result.step, events) == (4, ["AP 0.3", "AP 0.2", STOP, "save 4", "save 4"])
+    # The same command again does nothing more, and says why.
+    result, events = run_with_patience([0.1, 0.3, 0.3, 0.2, 0.9], 2, step=4)
+    assert (result.step, result.finished, events) == (4, True, [STOP, "save 4"])
+    # More patience goes on.
+    assert run_with_patience([0.1, 0.3, 0.3, 0.2, 0.9], 3, step=4)[0].step == 5
+
+
+@pytest.mark.parametrize(("figures", "patience"), [([0.3, 0.2, 0.1, 0.0], 0), ([0.3, -1, -1, -1], 1), ([0.1, 0.2, 0.1, 0.3], 2)])
+def test_a_run_goes_on_without_patience_without_objects_and_while_ap_rises(run_with_patience, figures, patience):
+    assert run_with_patience(figures, patience)[0].step == 4
+
+
+def test_a_better_last_evaluation_prints_nothing_of_an_early_stop(run_with_patience):
+    result, events = run_with_patience([0.3, 0.2, 0.1], 2)  # over, but so is the run
+    assert (result.step, [one for one in events if one.startswith("early")]) == (3, [])
+
+
+def test_a_worker_without_evaluations_stops_with_the_others(run_with_patience):
+    answers = iter([False, False, False, True])  # of all workers: one at the start, one after each evaluation
+    questions = []
+    result, _ = run_with_patience([0.1, 0.1, 0.1, 0.1, 0.1], 2, agree=lambda is_over: questions.append(is_over) or next(answers))
+    assert (result.step, questions) == (3, [False, False, False, True])

@@ -6,13 +6,14 @@ is a tree of frozen dataclasses.
     schema    every setting with its default and meaning
     forms     settings that may be written in several ways, brought into one
     rules     which values, and which combinations, are refused
+    doubts    what is allowed but can hardly work
     load      from files and overrides to a checked `Config`, and back to YAML
 
 Settings stop at `ttfnet_tf/build.py` and the training loop: everything below takes arguments with names and defaults.
 """
 
+from ttfnet_tf.config.doubts import doubts
 from ttfnet_tf.config.load import config_of, dump_config, load_config, load_stored
-from ttfnet_tf.config.rules import doubts
 from ttfnet_tf.config.schema import (
     AugmentConfig,
     Config,

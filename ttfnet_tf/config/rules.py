@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ttfnet_tf.config.schema import AUTO, Config, closed_epochs, effective_lr, list_settings, value_of
+from ttfnet_tf.config.schema import AUTO, Config, list_settings, value_of
 from ttfnet_tf.config.yaml_tree import shown
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.catalog import METHODS, shared_settings
@@ -51,25 +51,6 @@ def check_values(config: Config, source: str) -> None:
             raise UserError(f"{source}: {key}={written} {must}")
 
 
-def doubts(config: Config, steps: int) -> list[str]:
-    """Lines about settings that can be meant, but hardly are; for a run of `steps` steps."""
-    lines, optim, model = [], config.optim, config.model
-    if optim.warmup_steps >= steps:
-        reached = effective_lr(config) * (optim.warmup_ratio + (1 - optim.warmup_ratio) * steps / optim.warmup_steps)
-        lines.append(
-            f"optim.warmup_steps={optim.warmup_steps}, but the run has {steps} steps: the learning rate gets to {reached:.2g} and never to "
-            f"{effective_lr(config):.2g}; lower optim.warmup_steps"
-        )
-    if (config.augment.mosaic or config.augment.mixup) and closed_epochs(config) >= config.train.epochs:
-        lines.append(
-            f"augment.close={config.augment.close:g} of train.epochs={config.train.epochs} is rounded up to all of them: "
-            "no image is mixed; lower augment.close"
-        )
-    if model.pretrained is None and model.frozen_stages >= 0 and "model.frozen_stages" not in dict(unread(config)):
-        lines.append(f"model.frozen_stages={model.frozen_stages} freezes random weights; set model.pretrained, or model.frozen_stages=-1")
-    return lines
-
-
 def unread(config: Config) -> Iterator[tuple[str, str]]:
     """(setting, the setting whose value makes it so) for every setting that nothing reads."""
     method, backbone = METHODS[config.model.method], BACKBONES[config.model.backbone]
@@ -97,7 +78,7 @@ _UNREAD: tuple[tuple[str, Callable[[Any, Config], bool], Sequence[str]], ...] = 
     ("optim.warmup_steps", lambda v, _: v == 0, ("optim.warmup_ratio",)),
     ("train.strategy", lambda v, _: v == "multi_worker", ("train.devices",)),
     ("train.evaluate_every", lambda v, c: v == 0 and c.train.summary_images != 0, ("train.summary_images",)),
-    ("train.evaluate_every", lambda v, _: v == 0, ("train.evaluate_batch_size",)),
+    ("train.evaluate_every", lambda v, _: v == 0, ("train.evaluate_batch_size", "train.patience")),
 )
 
 
@@ -151,6 +132,7 @@ AT_MOST = {
     "train.keep_checkpoints": _COUNT,
     "train.evaluate_every": _COUNT,
     "train.evaluate_batch_size": 65_536,
+    "train.patience": _COUNT,
     "train.summary_images": 1000,
     "train.profile_steps": _COUNT,
     "train.explode_factor": _FLOAT,
@@ -293,6 +275,7 @@ _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
     ("train.keep_checkpoints", _positive, _POSITIVE),
     ("train.evaluate_every", _not_negative, _NOT_NEGATIVE),
     ("train.evaluate_batch_size", _not_negative, _NOT_NEGATIVE),
+    ("train.patience", _not_negative, _NOT_NEGATIVE),
     ("train.summary_images", _not_negative, _NOT_NEGATIVE),
     (
         "train.profile_steps",

@@ -239,6 +239,7 @@ class TrainConfig:
     checkpoint_every: int = setting(1, "epochs between two checkpoints")
     keep_checkpoints: int = setting(3, "the latest ones; the best by AP is kept beside them")
     evaluate_every: int = setting(1, "epochs between two evaluations; 0 is never, else the last epoch is always evaluated")
+    patience: int = setting(0, "evaluations in a row without a better AP, after which the run ends early; 0 is off")
     evaluate_batch_size: int = setting(
         0, "images of each device in one call of an evaluation; 0 is 8 on a CPU, and on GPUs the largest of 64, 32, ... that fits"
     )

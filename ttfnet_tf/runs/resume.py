@@ -40,6 +40,7 @@ FREE_KEYS = {
     "train.jit_compile",
     "train.keep_checkpoints",
     "train.log_every",
+    "train.patience",
     "train.profile_steps",
     "train.report",
     "train.steps_per_call",

@@ -17,11 +17,13 @@ from ttfnet_tf.data import pipeline
 from ttfnet_tf.errors import DivergenceError, UserError
 from ttfnet_tf.evaluation.evaluate import EvaluationResult
 from ttfnet_tf.runs.checkpoint import CheckpointStore
+from ttfnet_tf.runs.run_folder import read_metrics
 from ttfnet_tf.training.dead_sides import DeadSideWatch
 from ttfnet_tf.training.devices import is_not_deterministic
 from ttfnet_tf.training.divergence import BadStep, Decision, DivergencePolicy, message
 from ttfnet_tf.training.evaluator import Evaluator
 from ttfnet_tf.training.intervals import Intervals
+from ttfnet_tf.training.patience import Patience
 from ttfnet_tf.training.profiler import ProfileWindow
 from ttfnet_tf.training.recorder import RunRecorder
 from ttfnet_tf.training.sentinel import first_bad, is_not_finite
@@ -72,6 +74,7 @@ class TrainingLoop:
     images: Callable[[int, EvaluationResult], Mapping[str, np.ndarray]]  # epoch from 0, evaluation -> images for TensorBoard
     profile: ProfileWindow
     dead_sides: DeadSideWatch = field(default_factory=DeadSideWatch)
+    patience: Patience = field(default_factory=Patience)
 
     def run(self, step: int, must_stop: Callable[[], bool]) -> TrainingResult:
         """Trains from `step` to the end, or until `must_stop()` is true."""
@@ -80,9 +83,10 @@ class TrainingLoop:
         with recorder, contextlib.closing(self.profile):
             data = self._data_from(step) if step < intervals.total_steps else None
             recorder.clock.restart(step)
+            self._count_evaluations(step)
             waiting: _Call | None = None  # the last one that began; its steps are not judged yet
             while True:
-                goes_on = step < intervals.total_steps and not must_stop()
+                goes_on = step < intervals.total_steps and not self.patience.is_over and not must_stop()
                 # The next call begins before the host reads the last one, so that a GPU does not wait for it. Should the last one hold a
                 # bad step, the next one changes nothing, because the sentinel stands still.
                 begun = self._begin(data, step) if goes_on else None
@@ -110,12 +114,14 @@ class TrainingLoop:
                 if intervals.is_epoch_end(step):
                     if intervals.is_evaluation(step):
                         metrics = self._evaluate(step)
+                        if self.patience.after_evaluation(metrics.get("AP"), intervals.epoch(step)) and step < intervals.total_steps:
+                            recorder.message(self.patience.message())
                     if intervals.is_checkpoint(step):
                         self.save(step)
                     recorder.clock.restart(step)
             if step != self.store.saved_step:  # stopped between two checkpoints
                 self.save(step)
-        return TrainingResult(step, step >= intervals.total_steps, metrics, recorder.folder.writes)
+        return TrainingResult(step, step >= intervals.total_steps or self.patience.is_over, metrics, recorder.folder.writes)
 
     def save(self, step: int) -> None:
         """Writes a checkpoint."""
@@ -194,7 +200,15 @@ class TrainingLoop:
         self.policy.after_rollback(counts, bad.step, step)
         self.state.window.from_variable()
         self.recorder.go_back(step)
+        self._count_evaluations(step)
         return step
+
+    def _count_evaluations(self, step: int) -> None:
+        """Takes the evaluations up to `step` from metrics.jsonl, which holds no later ones."""
+        if self.patience.evaluations:
+            folder = self.recorder.folder
+            if self.patience.begin(read_metrics(folder.path) if folder.writes else []) and step < self.intervals.total_steps:
+                self.recorder.message(self.patience.message())
 
     def _evaluate(self, step: int) -> dict[str, float]:
         """Evaluates the current weights and keeps them if they are the best; returns the COCO metrics."""

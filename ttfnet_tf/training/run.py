@@ -33,6 +33,7 @@ from ttfnet_tf.training.devices import any_worker, build_strategy, is_chief, mak
 from ttfnet_tf.training.divergence import DivergencePolicy
 from ttfnet_tf.training.evaluator import Evaluator
 from ttfnet_tf.training.loop import TrainingLoop, TrainingResult
+from ttfnet_tf.training.patience import Patience
 from ttfnet_tf.training.profiler import ProfileWindow
 from ttfnet_tf.training.recorder import RunRecorder
 from ttfnet_tf.training.state import TrainState
@@ -70,7 +71,7 @@ def _train(
     fingerprint: str | None,
 ) -> TrainingResult:
     """Trains in the folder of `run`; messages name `work_dir`."""
-    train_split, val_split = splits
+    train_split = splits[0]
     if is_chief(strategy):
         make_work_directory(run.folder)
     with RunLock(run.folder, holds=is_chief(strategy)), StopRequest() as stop, tensor_float_32(config.train.tf32):
@@ -95,7 +96,7 @@ def _train(
         refuse_different_folders(strategy, folder.path, step)
         folder.remove_rubbish()
         store.remove_rubbish()
-        _introduce(config, train_split, val_split, say)
+        _introduce(config, splits, strategy.num_replicas_in_sync, say)
         if step is None:
             _initialise(config, state, train_split.class_names, say)
         loop = _build_loop(config, strategy, folder, splits, state, store)
@@ -162,11 +163,12 @@ def _must_stop(strategy: tf.distribute.Strategy, stop: StopRequest, *, agree: bo
     return answer_before
 
 
-def _introduce(config: Config, train_split: CocoSplit, val_split: CocoSplit | None, say: Callable[[str], object]) -> None:
+def _introduce(config: Config, splits: tuple[CocoSplit, CocoSplit | None], replicas: int, say: Callable[[str], object]) -> None:
     """Prints what the data are, what may be wrong with them and with the settings, and a learning rate that was scaled."""
+    train_split, val_split = splits
     say(train_split.summary())
     steps = config.train.epochs * pipeline.steps_per_epoch(len(train_split.images), config.train.batch_size)
-    for line in [*quick_check(train_split, val_split, image_size=config.data.size), *doubts(config, steps)]:
+    for line in [*quick_check(train_split, val_split, image_size=config.data.size), *doubts(config, steps, replicas)]:
         say(f"note: {line}")
     if effective_lr(config) != config.optim.lr:
         say(
@@ -222,8 +224,17 @@ def _build_loop(
         recorder=recorder,
         evaluator=evaluator,
         images=_images_of(config, train_split, evaluator),
+        patience=_patience_of(config, strategy),
         profile=ProfileWindow(folder.path / "train", config.train.profile_steps, writes=folder.writes),
     )
+
+
+def _patience_of(config: Config, strategy: tf.distribute.Strategy) -> Patience:
+    """Early stopping, on which several workers agree."""
+    if config.train.strategy != "multi_worker":
+        return Patience(config.train.patience)
+    any_of = any_worker(strategy)
+    return Patience(config.train.patience, lambda is_over: bool(any_of(tf.constant(float(is_over)))))
 
 
 def _images_of(

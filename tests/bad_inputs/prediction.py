@@ -3,7 +3,7 @@
 from bad_inputs.changes import text
 
 PREDICT = "predict {tmp}/run {tmp}/images --out {tmp}/out"
-_FORMATS = "must be coco, yolo, csv, jsonl or none, or several with commas between"
+_FORMATS = "must be coco, cvat, labelstudio, fiftyone, yolo, csv, jsonl or none, or several with commas between"
 
 
 def _labels(tmp):

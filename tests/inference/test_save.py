@@ -66,7 +66,8 @@ def _names(folder):
 def test_every_format_beside_the_drawings(photos, tmp_path):
     out = tmp_path / "out"
     assert _predict(photos, out, *FORMATS) == (4, 4)
-    fixed = ["detections.coco.json", "detections.csv", "detections.json", "detections.jsonl"]
+    suffixes = ("coco.json", "csv", "cvat.xml", "fiftyone.json", "json", "jsonl", "labelstudio.json")
+    fixed = [f"detections.{suffix}" for suffix in suffixes]
     labels = ["labels/classes.txt", "labels/empty.txt", "labels/x.txt", "labels/x_2.txt", "labels/x_3.txt"]
     assert _names(out) == sorted([*fixed, *labels, "empty.png", "x.bmp", "x.png", "x_2.png"])
     rows = list(csv.DictReader((out / "detections.csv").read_text().splitlines()))

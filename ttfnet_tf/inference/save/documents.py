@@ -1,12 +1,12 @@
 """Formats that are one document for all images: a function from the images so far to its text.
 
-To add one: a function like `coco`, and a row in `DOCUMENTS`.
+To add one: a function like `coco`, and a row in `formats.DOCUMENTS`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,3 @@ def coco(entries: Sequence[Entry], about: About) -> str:
     categories = [{"id": number, "name": name} for number, name in zip(about.category_ids, about.class_names)]
     info = {"info": {"images": about.root}, "images": images, "annotations": annotations, "categories": categories}
     return json_text(marked("ttfnet predict", info))
-
-
-# Format -> (name of the file, function of the images so far).
-DOCUMENTS: dict[str, tuple[str, Callable[[Sequence[Entry], About], str]]] = {"coco": ("detections.coco.json", coco)}

@@ -13,9 +13,17 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_text
 from ttfnet_tf.formats.yolo_labels import label_line
 from ttfnet_tf.inference.drawings import SparingWriter, append_text
-from ttfnet_tf.inference.save.documents import DOCUMENTS, About, Entry
+from ttfnet_tf.inference.save.documents import About, Entry, coco
+from ttfnet_tf.inference.save.labelling import cvat, fiftyone, label_studio
 from ttfnet_tf.json_text import json_text
 
+# Format -> (name of the file, function of the images so far).
+DOCUMENTS: dict[str, tuple[str, Callable[[Sequence[Entry], About], str]]] = {
+    "coco": ("detections.coco.json", coco),
+    "cvat": ("detections.cvat.xml", cvat),
+    "labelstudio": ("detections.labelstudio.json", label_studio),
+    "fiftyone": ("detections.fiftyone.json", fiftyone),
+}
 NO_DRAWINGS = "none"
 LINES = ("csv", "jsonl")  # that grow line by line; of videos too
 FORMATS = (*DOCUMENTS, "yolo", *LINES)

@@ -108,6 +108,10 @@ class ProgressMeter:
             count, speed, values = self._parts(figures)
             print("  ".join([f"{self.label} {count}", *values, *speed]), file=self.stream, flush=True)
 
+    def restart(self) -> None:
+        """The time so far does not count for the speed."""
+        self._history = deque([(self._clock(), self.done)])
+
     def aside(self, label: str, done: int, total: int) -> None:
         """Reports progress of other work while the steps wait, such as an evaluation; it does not change count and speed."""
         now = self._clock()

@@ -148,7 +148,7 @@ def test_train_names_the_run_after_its_config(monkeypatch, capsys, write_yaml, t
 
     calls = []
 
-    def run_training(config, work_dir):
+    def run_training(config, work_dir, run_time):
         calls.append((config.train.seed, str(work_dir)))
         return SimpleNamespace(finished=len(calls) == 1, step=12)
 

@@ -409,7 +409,7 @@ def test_training_writes_the_report_if_the_setting_says_so(monkeypatch, capsys, 
     from ttfnet_tf.report import write_report
     from ttfnet_tf.training import run as train
 
-    monkeypatch.setattr(train, "run_training", lambda config, work_dir: SimpleNamespace(finished=True, step=12, writes=writes))
+    monkeypatch.setattr(train, "run_training", lambda config, work_dir, run_time: SimpleNamespace(finished=True, step=12, writes=writes))
     monkeypatch.setattr(write_report, "write_report", lambda runs: f"{runs[0]}/report.html")
     assert cli.main(["train", str(write_yaml("mine.yaml", f"train: {{report: {setting}}}"))]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -30,6 +30,15 @@ def test_evaluations_come_at_the_end_of_epochs_and_at_the_very_end(every, ends):
     assert _steps(intervals, intervals.is_evaluation) == ends
 
 
+def test_a_run_may_end_in_the_middle_of_an_epoch():
+    intervals = Intervals(steps_per_epoch=5, epochs=12, steps=12, log_every=4, steps_per_call=100, checkpoint_every=2)
+    assert intervals.total_steps == 12
+    assert _steps(intervals, intervals.is_line) == [4, 5, 8, 10, 12]
+    assert _steps(intervals, intervals.is_evaluation) == [5, 10, 12]
+    assert _steps(intervals, intervals.is_checkpoint) == [10, 12]
+    assert Intervals(steps_per_epoch=50, epochs=1, steps=12, log_every=50, steps_per_call=100).steps_in_call(10) == 2
+
+
 @pytest.mark.parametrize(("every", "ends"), [(1, [5, 10, 15, 20, 25]), (2, [10, 20, 25]), (7, [25])])
 def test_checkpoints_come_at_the_end_of_epochs_and_at_the_very_end(every, ends):
     intervals = Intervals(steps_per_epoch=5, epochs=5, checkpoint_every=every)

@@ -27,6 +27,7 @@ def test_only_a_figure_makes_a_checkpoint_the_best(figure, saved):
         state=SimpleNamespace(model=None, average=None),
         images=lambda *_: {},
         intervals=SimpleNamespace(steps_per_epoch=1),
+        budget=None,
         store=SimpleNamespace(save_if_best=lambda model, step, precision: kept.append(precision) or True),
     )
     assert TrainingLoop._evaluate(loop, 3) == metrics

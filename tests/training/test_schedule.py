@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ttfnet_tf.training.schedule import learning_rate
+from ttfnet_tf.training.schedule import Trapezoid, learning_rate
 
 
 def _lr(step, **changes):
@@ -30,5 +30,24 @@ def test_drop_in_the_middle_of_an_epoch():
 
 
 def test_unknown_schedule_is_refused():
-    with pytest.raises(ValueError, match="'step' or 'cosine', received 'linear'"):
-        _lr(0, schedule="linear")
+    for name in ("linear", "trapezoid"):  # the latter without its form
+        with pytest.raises(ValueError, match=f"must be 'step', 'cosine', or 'trapezoid' with its form, received '{name}'"):
+            _lr(0, schedule=name)
+
+
+def test_a_trapezoid_by_hand():
+    """40 steps, the last quarter of which goes from 1 to 0."""
+    form = Trapezoid.of(40, 0.25)
+    rates = [_lr(step, schedule="trapezoid", trapezoid=form, warmup_steps=4, warmup_ratio=0.2) for step in (0, 1, 4, 30, 31, 35, 39)]
+    np.testing.assert_allclose(rates, [0.2, 0.4, 1, 1, 0.9, 0.5, 0.1])
+    assert form.fraction(40) == 0.0
+
+
+def test_a_trapezoid_that_bends_by_hand():
+    """From 1 at step 30 to 0.5 at step 35, and from there to 0 at step 45."""
+    form = Trapezoid.of(45, 1 / 3, [35, 0.5])
+    np.testing.assert_allclose([form.fraction(step) for step in (29, 30, 32, 35, 37, 44)], [1, 1, 0.8, 0.5, 0.4, 0.05])
+
+
+def test_a_trapezoid_of_one_step():
+    assert Trapezoid.of(1, 0.3).fraction(0) == 1.0

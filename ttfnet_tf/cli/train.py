@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
 from ttfnet_tf.cli.parser import add_verb
@@ -46,6 +47,7 @@ class _ListRecipes(argparse.Action):
 
 def run(args: argparse.Namespace) -> None:
     """Trains to the end or to a signal, and prints what to do next."""
+    started = time.monotonic()
     config = load_config(args.config, args.rest)
     from ttfnet_tf.progress import working
 
@@ -56,9 +58,10 @@ def run(args: argparse.Namespace) -> None:
         refuse_damaged(config.model.pretrained)
     with working("starting TensorFlow"):
         from ttfnet_tf.training.run import run_training
+        from ttfnet_tf.training.time_budget import RunTime
 
     try:
-        result = run_training(config, work_dir)
+        result = run_training(config, work_dir, RunTime(started))
     except LostWorkerError as error:
         # TensorFlow's threads wait for the lost worker: its usual end takes seconds and prints about them.
         print(f"ttfnet: {printable(str(error))}", file=sys.stderr)

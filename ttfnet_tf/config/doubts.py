@@ -10,18 +10,19 @@ from collections.abc import Callable
 from ttfnet_tf.config.rules import unread
 from ttfnet_tf.config.schema import AUTO, Config, closed_epochs, effective_lr
 
+_ENDLESS = 1 << 60  # steps
 _HIGH_SCORE = 0.1  # detections below it are a measurable part of AP
 
 
-def doubts(config: Config, steps: int, replicas: int = 1) -> list[str]:
+def doubts(config: Config, steps: int | None, replicas: int = 1) -> list[str]:
     """Lines about settings that can be meant, but hardly are.
 
     Args:
         config: of a run.
-        steps: of the whole run.
+        steps: of the whole run; None where the clock decides.
         replicas: that share a batch.
     """
-    lines = (row(config, steps, replicas) for row in _ROWS)
+    lines = (row(config, _ENDLESS if steps is None else steps, replicas) for row in _ROWS)
     return [line for line in lines if line is not None]
 
 
@@ -38,7 +39,7 @@ def _long_warmup(config: Config, steps: int, _: int) -> str | None:
 
 def _drop_in_warmup(config: Config, steps: int, _: int) -> str | None:
     optim, steps_per_epoch = config.optim, steps / config.train.epochs
-    if optim.schedule != "step" or optim.drop_factor == 1 or optim.warmup_steps >= steps:
+    if optim.schedule != "step" or optim.drop_factor == 1 or optim.warmup_steps >= steps or config.train.steps:
         return None
     early = [drop for drop in optim.drop_epochs if drop * steps_per_epoch < optim.warmup_steps]
     if not early:
@@ -83,7 +84,7 @@ def _one_image_a_replica(config: Config, _: int, replicas: int) -> str | None:
 def _endless_patience(config: Config, *_: int) -> str | None:
     train = config.train
     evaluations = -(-train.epochs // train.evaluate_every) if train.evaluate_every else 0
-    if not 0 < evaluations <= train.patience:
+    if not 0 < evaluations <= train.patience or train.minutes or train.steps:
         return None
     return f"train.patience={train.patience}, but the run has {evaluations} evaluations: it never stops early; lower train.patience"
 

@@ -207,9 +207,16 @@ class OptimConfig:
     bias_lr_multiplier: float = setting(2.0, "of biases, by the name rule of the reference (docs/deviations.md)")
     bias_weight_decay: float = setting(0.0, "of biases, by the same rule")
     clip_norm: float = setting(35.0, "global L2 norm of the gradient; 0 is off")
-    schedule: Literal["step", "cosine"] = setting("step", "`step` multiplies the rate at `drop_epochs`, `cosine` decreases it to 0")
+    schedule: Literal["step", "cosine", "trapezoid"] = setting(
+        "step",
+        "`step` multiplies the rate at `drop_epochs`, `cosine` decreases it to 0, `trapezoid` keeps it and decreases it in the `cooldown`",
+    )
     drop_epochs: list[float] = setting(_values(9.0, 11.0), "step: the rate is multiplied by `drop_factor` from each of these epochs on")
     drop_factor: float = setting(0.1, "see `drop_epochs`")
+    cooldown: float = setting(0.3, "trapezoid: the last fraction of the steps, in which the rate decreases linearly to 0")
+    cooldown_bends: list[float] = setting(
+        _values(), "trapezoid: [step, fraction, ...] at which a run with `train.minutes` changed the slope of its cooldown"
+    )
     warmup_steps: int = setting(500, "steps in which the rate rises linearly to its value")
     warmup_ratio: float = setting(0.2, "fraction of the rate at step 0")
     ema_decay: float = setting(0.0, "moving average of the weights, used for evaluation and export; 0 is off")
@@ -220,6 +227,8 @@ class TrainConfig:
     """The training run."""
 
     epochs: int = setting(12, "passes over the training images")
+    steps: int = setting(0, "steps of the run in place of `epochs`; 0 is off")
+    minutes: float = setting(0.0, "time of the run, evaluations included: as many steps as it has room for, in place of `epochs`; 0 is off")
     batch_size: int = setting(
         128, "images of a step, over all replicas; `auto` is the largest that fits on the GPUs, and 16 a replica on a CPU", has_auto=True
     )

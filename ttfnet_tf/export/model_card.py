@@ -41,8 +41,8 @@ def model_card(
 
     Returns:
         name, version, kind, precision, created; classes: [{name, category_id}] in the order of the heatmap's channels; image_size,
-        inputs, outputs; top_k, score_threshold, max_pixels; training: {annotations, step, epochs, weights}; results: COCO metrics 0..1
-        of that step on measured_on, or None; config: all settings; versions; commit of the code that trained. `write_matrix` of
+        inputs, outputs; top_k, score_threshold, max_pixels; training: {annotations, step, epochs (or None), weights}; results: COCO metrics
+        (0..1) of that step on measured_on, or None; config: all settings; versions; commit of the code that trained. `write_matrix` of
         `benchmarks.conformance_matrix` adds "matrix".
     """
     config, environment = run.config, _environment(run.folder)
@@ -62,7 +62,7 @@ def model_card(
         "training": {
             "annotations": _file_names(config.data.train.files),
             "step": run.step,
-            "epochs": config.train.epochs,
+            "epochs": None if config.train.minutes or config.train.steps else config.train.epochs,
             "weights": "moving average" if config.optim.ema_decay else "as trained",
         },
         "results": _results(run),
@@ -85,6 +85,7 @@ def markdown(card: dict[str, Any]) -> str:
     training, config = card["training"], card["config"]
     results = card["results"] or {}
     metrics = ", ".join(f"{key} {results[key]:.3f}" for key in _METRICS if results.get(key, -1) > -1)
+    epochs = "" if training["epochs"] is None else f"{training['epochs']} epochs; "
     lines = [
         f"# {title}",
         "",
@@ -93,7 +94,7 @@ def markdown(card: dict[str, Any]) -> str:
         "",
         f"- Input: RGB, 0..255; images are resized to {height} x {width} pixels without keeping their aspect ratio.",
         f"- Detections: at most {card['top_k']} per image, with scores above {card['score_threshold']:g}.",
-        f"- Training: {training['annotations'] or 'unknown annotations'}, {training['epochs']} epochs; weights of step "
+        f"- Training: {training['annotations'] or 'unknown annotations'}, {epochs}weights of step "
         f"{training['step']}, {training['weights']}.",
         f"- Evaluated on {card['measured_on']} at that step: {metrics}." if metrics else "- Not evaluated at that step.",
         f"- Code: {card['commit'] or 'commit unknown'}; TensorFlow {card['versions']['export']['tensorflow']}.",

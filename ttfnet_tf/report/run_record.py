@@ -88,10 +88,15 @@ class Record:
         return f"{', '.join(counted) or str(self.environment.get('cpus')) + ' processors, no GPU'}; {system}"
 
     @property
-    def epochs(self) -> tuple[float, int]:
+    def epochs(self) -> tuple[float, float]:
         """(finished epochs, planned epochs)."""
         done = max([line["epoch"] for line in (*self.training, *self.evaluations)], default=0.0)
-        return float(done), int(self.settings["train.epochs"])
+        if self.settings.get("train.minutes"):  # the clock decides
+            return float(done), float(done)
+        if steps := self.settings.get("train.steps"):
+            lines = [line for line in (*self.training, *self.evaluations) if line["epoch"]]
+            return float(done), steps * lines[-1]["epoch"] / lines[-1]["step"] if lines else 0.0
+        return float(done), self.settings["train.epochs"]
 
     @property
     def is_finished(self) -> bool:

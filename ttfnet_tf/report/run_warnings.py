@@ -33,7 +33,7 @@ def _about_training(record: Record) -> list[str]:
     if not record.training:
         lines.append("metrics.jsonl has no training steps.")
     elif not record.is_finished:
-        lines.append(f"Training is not finished: {done:.1f} of {planned} epochs.")
+        lines.append(f"Training is not finished: {done:.1f} of {planned:g} epochs.")
     best, last = record.best, record.evaluations[-1] if record.evaluations else None
     if best is None or last is None:
         lines.append("AP was never measured during training.")

@@ -33,6 +33,7 @@ FREE_KEYS = {
     "train.deterministic",
     "train.devices",
     "train.epochs",
+    "train.steps",
     "train.explode_factor",  # a run that was not stopped by it has had no such step
     "train.on_divergence",
     "train.evaluate_batch_size",

@@ -5,6 +5,7 @@ data.json           {"train": {"sha256": of the training annotations}}, to know 
 labels.json         {"class_names": [...], "category_ids": [...]}, in the order of the heatmap's channels
 environment.json    versions, devices, command and commit of the latest start
 metrics.jsonl       one JSON object a line; a number that is not finite is null
+repeat.yaml         of a finished run with train.minutes: settings that repeat it without a clock
 checkpoints/        the latest ones, and best/ by AP
 train/ eval/ time/  events for TensorBoard; eval/<step>/ holds detections.json
 """
@@ -30,6 +31,7 @@ from ttfnet_tf.runs.environment import environment
 from ttfnet_tf.runs.remote_run import fetched
 
 _MARK = "# Written by ttfnet: the complete settings of this run."
+REPEAT = "repeat.yaml"
 _WRITTEN = ("labels.json", "environment.json", "data.json", "metrics.jsonl")  # after config.yaml
 _FORMER_TEMPORARY = re.compile(r"\.(config\.yaml|labels\.json|environment\.json|metrics\.jsonl?|detections\.json|report\.html)\.\d+")
 
@@ -67,6 +69,11 @@ class RunFolder:
         write_text(self.path / "environment.json", json_text(environment(), indent=1))
         if fingerprint is not None and fingerprint != stored_fingerprint(self.path):
             write_json(self.path / "data.json", {"train": {"sha256": fingerprint}})
+
+    def write_repeat(self, config: Config) -> None:
+        """Writes repeat.yaml: settings that repeat a run with `train.minutes` without a clock."""
+        if self.writes:
+            write_text(self.path / REPEAT, f"# Repeats this run step by step: ttfnet train {REPEAT} --work-dir DIR\n{dump_config(config)}")
 
     def remove_rubbish(self) -> None:
         """Removes what a killed process has left behind, but in `checkpoints/`; call it only while no other process writes."""

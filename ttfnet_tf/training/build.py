@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,13 +26,15 @@ from ttfnet_tf.training.evaluator import Evaluator
 from ttfnet_tf.training.intervals import Intervals
 from ttfnet_tf.training.loss_scale import LossScale
 from ttfnet_tf.training.optimizers import RuleGroups
-from ttfnet_tf.training.schedule import learning_rate
+from ttfnet_tf.training.schedule import Trapezoid, learning_rate
 from ttfnet_tf.training.sentinel import Sentinel
 from ttfnet_tf.training.sgd import ReferenceSGD
 from ttfnet_tf.training.state import MetricWindow, Optimizer, TrainState
 from ttfnet_tf.training.step import build_train_function, metric_names
 from ttfnet_tf.training.step_inspection import inspect_step
 from ttfnet_tf.training.step_record import StepRecorder
+from ttfnet_tf.training.time_budget import RunTime, TimeBudget
+from ttfnet_tf.training.time_plan import TimePlan
 
 
 def with_precision(config: Config, strategy: tf.distribute.Strategy, begun: Config | None = None) -> tuple[Config, str | None]:
@@ -110,19 +113,52 @@ def side_bias_of(config: Config, parameters: Mapping[str, tf.Variable]) -> int |
     return None if bias is None else list(parameters).index(bias)
 
 
-def learning_rate_of(config: Config, steps_per_epoch: int) -> Callable[[int], float]:
-    """The learning rate of a step, counted from 0."""
-    return functools.partial(
+def learning_rate_of(config: Config, steps_per_epoch: int, budget: TimeBudget | None = None) -> Callable[[int], float]:
+    """The learning rate of a step, counted from 0; with a budget that of its plan at the moment."""
+    optim, steps = config.optim, config.train.steps
+    total = steps or config.train.epochs * steps_per_epoch
+    rate = functools.partial(
         learning_rate,
         base_lr=effective_lr(config),
         steps_per_epoch=steps_per_epoch,
-        epochs=config.train.epochs,
-        schedule=config.optim.schedule,
-        drop_epochs=config.optim.drop_epochs,
-        drop_factor=config.optim.drop_factor,
-        warmup_steps=config.optim.warmup_steps,
-        warmup_ratio=config.optim.warmup_ratio,
+        epochs=steps / steps_per_epoch if steps else config.train.epochs,
+        schedule=optim.schedule,
+        drop_epochs=optim.drop_epochs,
+        drop_factor=optim.drop_factor,
+        warmup_steps=optim.warmup_steps,
+        warmup_ratio=optim.warmup_ratio,
+        trapezoid=Trapezoid.of(total, optim.cooldown, optim.cooldown_bends),
     )
+    if budget is None:
+        return rate
+    return lambda step: rate(step, trapezoid=budget.plan.trapezoid, warmup_steps=budget.plan.warmup_steps)
+
+
+def budget_of(config: Config, run_time: RunTime | None) -> TimeBudget | None:
+    """The clock of a run with `train.minutes`, None for others."""
+    if not config.train.minutes:
+        return None
+    return TimeBudget(
+        60 * config.train.minutes,
+        cooldown=config.optim.cooldown,
+        warmup_steps=config.optim.warmup_steps,
+        run_time=run_time or RunTime(time.monotonic()),
+    )
+
+
+def without_clock(config: Config, plan: TimePlan) -> Config:
+    """The settings of a run that takes the steps of a plan whatever the time is."""
+    trapezoid = plan.trapezoid
+    values = {
+        "train.minutes": 0.0,
+        "train.steps": trapezoid.total_steps,
+        "optim.warmup_steps": plan.warmup_steps,
+        "optim.cooldown": (trapezoid.total_steps - trapezoid.cooldown_step) / trapezoid.total_steps,
+        "optim.cooldown_bends": [float(number) for bend in trapezoid.bends[1:] for number in bend],
+    }
+    for key, value in values.items():
+        config = with_value(config, key, value)
+    return config
 
 
 def intervals_of(config: Config, steps_per_epoch: int) -> Intervals:
@@ -135,6 +171,7 @@ def intervals_of(config: Config, steps_per_epoch: int) -> Intervals:
         log_every=train.log_every,
         evaluate_every=train.evaluate_every,
         checkpoint_every=train.checkpoint_every,
+        steps=train.steps,
     )
 
 

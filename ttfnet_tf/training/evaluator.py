@@ -5,6 +5,7 @@ It computes what `ttfnet evaluate` computes from a checkpoint of the same step, 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -95,6 +96,18 @@ class Evaluator:
             on_batch=on_batch,
             **self._reading,
         )
+
+    def seconds(self) -> float:
+        """About how long an evaluation takes, by one batch; what has to be compiled for it is, then."""
+        self._predict = self._predict or self._make_predict()
+        predict, batch_size = self._predict
+        images = np.zeros([batch_size, *self._reading["image_size"], 3], np.uint8)
+        times = []
+        for _ in range(2):
+            start = time.monotonic()
+            np.asarray(predict(images)["scores"])
+            times.append(time.monotonic() - start)
+        return times[-1] * -(-self.num_images // batch_size)
 
     def panels(self, count: int) -> dict[str, np.ndarray]:
         """Ground truth and detections of the first `count` images: name -> uint8 [2 H, 2 W, 3], see `detection_panel`."""

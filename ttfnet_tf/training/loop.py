@@ -7,6 +7,8 @@ at any moment resumes from its last checkpoint and ends with the same bits.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -29,6 +31,7 @@ from ttfnet_tf.training.recorder import RunRecorder
 from ttfnet_tf.training.sentinel import first_bad, is_not_finite
 from ttfnet_tf.training.state import TrainState
 from ttfnet_tf.training.step_record import StepRecorder
+from ttfnet_tf.training.time_budget import TimeBudget
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,23 @@ class TrainingLoop:
     evaluator: Evaluator | None
     images: Callable[[int, EvaluationResult], Mapping[str, np.ndarray]]  # epoch from 0, evaluation -> images for TensorBoard
     profile: ProfileWindow
+    budget: TimeBudget | None = None  # of a run with `train.minutes`, whose plan decides the steps
     dead_sides: DeadSideWatch = field(default_factory=DeadSideWatch)
     patience: Patience = field(default_factory=Patience)
 
     def run(self, step: int, must_stop: Callable[[], bool]) -> TrainingResult:
         """Trains from `step` to the end, or until `must_stop()` is true."""
-        intervals, recorder = self.intervals, self.recorder
+        recorder = self.recorder
         metrics: dict[str, float] = {}
         with recorder, contextlib.closing(self.profile):
+            if self.budget is not None:
+                self._measure(step, must_stop)
+            intervals = self.intervals
             data = self._data_from(step) if step < intervals.total_steps else None
             recorder.clock.restart(step)
             self._count_evaluations(step)
+            if self.budget is not None:
+                self.budget.paused(step)
             waiting: _Call | None = None  # the last one that began; its steps are not judged yet
             while True:
                 goes_on = step < intervals.total_steps and not self.patience.is_over and not must_stop()
@@ -96,6 +105,7 @@ class TrainingLoop:
                 waiting = begun
                 if begun is not None:
                     step = begun.end
+                    intervals = self._plan_again(step)
                     is_due = intervals.is_line(step) or intervals.is_epoch_end(step) or self.profile.is_on
                     if bad is None and (is_due or begun.error is not None):
                         bad, waiting = self._judge(begun), None
@@ -104,6 +114,8 @@ class TrainingLoop:
                     waiting = None
                     step = self._handle(bad)
                     data = self._data_from(step)
+                    if self.budget is not None:
+                        self.budget.paused(step)
                     if step == self.store.saved_step:  # rolled back to where everything is logged and saved
                         continue
                 if waiting is not None:
@@ -111,13 +123,13 @@ class TrainingLoop:
                 if intervals.is_line(step):
                     recorder.line(step, self.state.window.means(), self.learning_rate(step - 1))
                     self.state.window.clear()
-                if intervals.is_epoch_end(step):
-                    if intervals.is_evaluation(step):
-                        metrics = self._evaluate(step)
-                        if self.patience.after_evaluation(metrics.get("AP"), intervals.epoch(step)) and step < intervals.total_steps:
-                            recorder.message(self.patience.message())
-                    if intervals.is_checkpoint(step):
-                        self.save(step)
+                if is_evaluated := self._evaluates_at(step):
+                    metrics = self._evaluate(step)
+                    if self.patience.after_evaluation(metrics.get("AP"), intervals.epoch(step)) and step < intervals.total_steps:
+                        recorder.message(self.patience.message())
+                if is_saved := self._saves_at(step):
+                    self.save(step)
+                if is_evaluated or is_saved or intervals.is_epoch_end(step):
                     recorder.clock.restart(step)
             if step != self.store.saved_step:  # stopped between two checkpoints
                 self.save(step)
@@ -127,8 +139,57 @@ class TrainingLoop:
         """Writes a checkpoint."""
         self.state.window.to_variable()
         self.policy.before_checkpoint()
+        if self.budget is not None:
+            self.budget.to_variable()
         self.recorder.sync()  # first: a run that resumes from the checkpoint does not write these lines again
         self.store.save(step)
+
+    def resume_plan(self) -> None:
+        """Takes the plan of a checkpoint that was restored, where the run has one."""
+        if self.budget is not None:
+            self.budget.from_variable()
+            self._follow_plan()
+
+    def _measure(self, step: int, must_stop: Callable[[], bool]) -> None:
+        """Times the training step and plans the run; afterwards everything is as before."""
+        if self.budget.is_planned and step >= self.intervals.total_steps:
+            return
+        if self.store.saved_step is None:
+            self.save(step)  # to come back to
+        data = self._data_from(step)
+
+        def call() -> None:
+            # What goes wrong here goes wrong again in the run, which knows what to do.
+            with contextlib.suppress(tf.errors.OpError), self.strategy.scope():
+                dict(self.train(data, [0.0], step))
+
+        if self.evaluator is not None:
+            self.evaluator.take_weights(self.state.model, self.state.average)
+        line = self.budget.measure(call, must_stop, None if self.evaluator is None else self.evaluator.seconds)
+        self.store.restore_latest(self.recorder.message)
+        self.recorder.message(line)
+        self.recorder.meter.restart()
+        self._follow_plan()
+
+    def _plan_again(self, step: int) -> Intervals:
+        """Follows the clock, where there is one; the intervals from `step` on."""
+        if self.budget is not None and self.budget.after(step):
+            self._follow_plan()
+        return self.intervals
+
+    def _follow_plan(self) -> None:
+        if self.budget.is_planned:
+            total = self.budget.plan.trapezoid.total_steps
+            self.intervals = dataclasses.replace(self.intervals, steps=total)
+            self.recorder.meter.total = total
+
+    def _evaluates_at(self, step: int) -> bool:
+        return self.intervals.is_evaluation(step) and (self.budget is None or self.budget.evaluates_at(step))
+
+    def _saves_at(self, step: int) -> bool:
+        if self.budget is None:
+            return self.intervals.is_checkpoint(step)
+        return self.intervals.is_line(step) and self.budget.saves_at(step)
 
     def _data_from(self, step: int) -> Iterator:
         return iter(self.batches(step + self.policy.counts.data_offset))
@@ -216,10 +277,15 @@ class TrainingLoop:
         evaluator.take_weights(self.state.model, self.state.average)  # by every worker: it may read variables of all
         if not recorder.folder.writes:
             return {}
+        start = time.monotonic()
         result = evaluator.evaluate(on_batch=lambda done: recorder.meter.aside("evaluate", done, evaluator.num_images))
         recorder.new_notes()
-        recorder.evaluation(step, result, self.images(step // self.intervals.steps_per_epoch - 1, result))
+        epoch = max(step // self.intervals.steps_per_epoch - 1, 0)
+        recorder.evaluation(step, result, self.images(epoch, result))
         # Without a box there is no AP: the latest checkpoint stands for the run.
         is_best = result.metrics["AP"] >= 0 and self.store.save_if_best(evaluator.model, step, result.metrics["AP"])
         recorder.evaluated(step, result.metrics, is_best)
+        if self.budget is not None:
+            self.budget.evaluated(time.monotonic() - start)
+            self.budget.paused(step)
         return result.metrics

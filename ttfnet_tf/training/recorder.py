@@ -85,7 +85,7 @@ class RunRecorder:
             figures = "no AP, because the validation images have no boxes"
         else:
             figures = "  ".join(f"{name} {metrics[name]:.3f}" for name in ("AP", "AP50", "AP75"))
-        self.message(f"epoch {int(self.intervals.epoch(step))}: {figures}{'  (best)' if is_best else ''}")
+        self.message(f"epoch {round(self.intervals.epoch(step), 1):g}: {figures}{'  (best)' if is_best else ''}")
 
     def divergence(self, step: int, decision: str) -> None:
         """Writes that the bad step that ended as number `step` was skipped or rolled back."""

@@ -38,13 +38,19 @@ from ttfnet_tf.training.profiler import ProfileWindow
 from ttfnet_tf.training.recorder import RunRecorder
 from ttfnet_tf.training.state import TrainState
 from ttfnet_tf.training.stop import StopRequest
+from ttfnet_tf.training.time_budget import RunTime
 from ttfnet_tf.training.workers import lost_worker_in_one_line, refuse_different_folders
 from ttfnet_tf.weights.pretrained import load_pretrained_of
 
 
 @pipeline.single_threaded_opencv()
-def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
-    """Trains until `train.epochs` or a signal; resumes by itself where `work_dir` holds the same run.
+def run_training(config: Config, work_dir: str | Path, run_time: RunTime | None = None) -> TrainingResult:
+    """Trains to the end or a signal; resumes by itself where `work_dir` holds the same run.
+
+    Args:
+        config: settings.
+        work_dir: path or URL.
+        run_time: with `train.minutes`, when the clock began; default now.
 
     Raises:
         UserError: whatever the user can fix: data, settings, work directory, devices, divergence.
@@ -58,7 +64,7 @@ def run_training(config: Config, work_dir: str | Path) -> TrainingResult:
     labels = Labels(tuple(train_split.class_names), tuple(train_split.category_ids))
     fingerprint = split_fingerprint(config.data.train)
     with lost_worker_in_one_line(strategy), local_work_directory(work_dir, writes=is_chief(strategy)) as run:
-        return _train(config, work_dir, run, strategy, (train_split, val_split), labels, fingerprint)
+        return _train(config, work_dir, run, strategy, (train_split, val_split), labels, fingerprint, run_time)
 
 
 def _train(
@@ -69,6 +75,7 @@ def _train(
     splits: tuple[CocoSplit, CocoSplit | None],
     labels: Labels,
     fingerprint: str | None,
+    run_time: RunTime | None,
 ) -> TrainingResult:
     """Trains in the folder of `run`; messages name `work_dir`."""
     train_split = splits[0]
@@ -81,6 +88,8 @@ def _train(
         note = refuse_other_run(run.folder, config, labels, fingerprint)
         folder = RunFolder(run.folder, config, labels, fingerprint=fingerprint, writes=is_chief(strategy))
         state = training_build.state_of(config, strategy, train_split.num_classes)
+        budget = training_build.budget_of(config, run_time)
+        state = dataclasses.replace(state, budget=budget)
         store = CheckpointStore(
             folder.path / "checkpoints",
             state.objects(),
@@ -102,10 +111,14 @@ def _train(
         loop = _build_loop(config, strategy, folder, splits, state, store)
         if step is not None:
             state.window.from_variable()
+            loop.resume_plan()
             say(f"{work_dir}: resumes at step {step} of {loop.intervals.total_steps}")
         elif config.train.on_divergence == "rollback":
             loop.save(0)  # something to roll back to
-        return loop.run(step or 0, _must_stop(strategy, stop, agree=config.train.strategy == "multi_worker"))
+        result = loop.run(step or 0, _must_stop(strategy, stop, agree=config.train.strategy == "multi_worker"))
+        if budget is not None and result.finished:
+            folder.write_repeat(training_build.without_clock(config, budget.plan))
+        return result
 
 
 def _with_batch_size(config: Config, strategy: tf.distribute.Strategy, split: CocoSplit, begun: Config | None) -> tuple[Config, str | None]:
@@ -167,7 +180,8 @@ def _introduce(config: Config, splits: tuple[CocoSplit, CocoSplit | None], repli
     """Prints what the data are, what may be wrong with them and with the settings, and a learning rate that was scaled."""
     train_split, val_split = splits
     say(train_split.summary())
-    steps = config.train.epochs * pipeline.steps_per_epoch(len(train_split.images), config.train.batch_size)
+    steps_per_epoch = pipeline.steps_per_epoch(len(train_split.images), config.train.batch_size)
+    steps = None if config.train.minutes else config.train.steps or config.train.epochs * steps_per_epoch
     for line in [*quick_check(train_split, val_split, image_size=config.data.size), *doubts(config, steps, replicas)]:
         say(f"note: {line}")
     if effective_lr(config) != config.optim.lr:
@@ -215,7 +229,7 @@ def _build_loop(
         strategy=strategy,
         state=state,
         train=training_build.train_function_of(config, strategy, state, method),
-        learning_rate=training_build.learning_rate_of(config, steps_per_epoch),
+        learning_rate=training_build.learning_rate_of(config, steps_per_epoch, state.budget),
         batches=training_build.batches_of(config, strategy, train_split, notes),
         intervals=intervals,
         store=store,
@@ -225,6 +239,7 @@ def _build_loop(
         evaluator=evaluator,
         images=_images_of(config, train_split, evaluator),
         patience=_patience_of(config, strategy),
+        budget=state.budget,
         profile=ProfileWindow(folder.path / "train", config.train.profile_steps, writes=folder.writes),
     )
 

@@ -13,6 +13,7 @@ from ttfnet_tf.keras2 import keras
 from ttfnet_tf.runs.moving_average import MovingAverage
 from ttfnet_tf.training.loss_scale import LossScale
 from ttfnet_tf.training.sentinel import Sentinel
+from ttfnet_tf.training.time_budget import TimeBudget
 
 
 class Optimizer(Protocol):
@@ -70,6 +71,7 @@ class TrainState:
     loss_scale: LossScale | None = None  # for float16
     sentinel: Sentinel | None = None
     window: MetricWindow | None = None
+    budget: TimeBudget | None = None  # of a run with `train.minutes`
 
     def objects(self) -> dict[str, Any]:
         """What a checkpoint holds, under the names that stand in its files."""
@@ -81,5 +83,6 @@ class TrainState:
             "sentinel": self.sentinel,
             "average": self.average,
             "loss_scale": self.loss_scale,
+            "time_budget": self.budget,
         }
         return {name: part for name, part in parts.items() if part is not None}

@@ -78,9 +78,12 @@ def _to_ours(args: argparse.Namespace) -> None:
         refuse_to_overwrite(args.report, _WRITER, inputs=[*inputs, args.out], overwrite=args.overwrite)
     from ttfnet_tf.weights.convert import convert_weights
 
-    report = convert_weights(args.source, config, args.out, num_classes=args.classes, labels=args.labels, partial=args.partial)
-    print(report)
-    if args.report is not None:
-        write_text(Path(args.report), "\n".join([f"# {written_by(_WRITER)}", *report.lines()]) + "\n")
-        print(f"every tensor: {args.report}")
+    def write_report(report):
+        print(report)
+        if args.report is not None:
+            write_text(Path(args.report), "\n".join([f"# {written_by(_WRITER)}", *report.lines()]) + "\n")
+            print(f"every tensor: {args.report}")
+
+    options = {"num_classes": args.classes, "labels": args.labels, "partial": args.partial}
+    convert_weights(args.source, config, args.out, before_writing=write_report, **options)
     print(f"written: {args.out}")

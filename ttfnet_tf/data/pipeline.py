@@ -39,13 +39,14 @@ from ttfnet_tf.data.samples import (
     train_pixels,
     train_sample,
 )
-from ttfnet_tf.data.service import check_service, read_in_order
+from ttfnet_tf.data.service import BATCH_SECONDS, check_service, read_in_order
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.base import Method
 from ttfnet_tf.methods.targets import Paint
 
 _MARK, _END = "UserError<<", ">>UserError"  # around a UserError's line inside a TensorFlow error
 _LOST = "data.service={}: a batch does not come, a worker has ended with it; start the same command again, which resumes"
+_SILENT = f"data.service={{}}: no batch for {BATCH_SECONDS} s; check that its workers run, and start the same command again, which resumes"
 _FLIP = Augmentation(flip=0.5)
 _as_written = tf.autograph.experimental.do_not_convert  # AutoGraph takes a tenth of a second for each function and changes none of ours
 _PARALLEL_BATCHES = 2  # whose targets are drawn at a time; each needs the memory of its maps twice
@@ -114,8 +115,8 @@ def build_train_dataset(
             raise UserError(f"data.service={service}: its workers read packed images only; pack {split.annotations} with ttfnet data pack")
         note_sizes(split, settings["notes"])
         dataset = dataset.map(packed_row(split, image_size, augment.flip, seed, batch_size), num_parallel_calls=parallel)
-        lost = f"{_MARK}{_LOST.format(service)}{_END}"
-        dataset = read_in_order(dataset.batch(rows, drop_remainder=True), service, first_step=start_step, lost=lost)
+        messages = {name: f"{_MARK}{text.format(service)}{_END}" for name, text in (("lost", _LOST), ("silent", _SILENT))}
+        dataset = read_in_order(dataset.batch(rows, drop_remainder=True), service, first_step=start_step, **messages)
         dataset = dataset.unbatch() if paint is not None else dataset
     else:
         make_row = _row_of_file if augment == Augmentation(flip=augment.flip) else _sampled_row

@@ -31,6 +31,7 @@ def convert_weights(
     labels: str | Path | None = None,
     partial: bool = False,
     on_message: Callable[[str], object] = print,
+    before_writing: Callable[[WeightsReport], object] = lambda report: None,
 ) -> WeightsReport:
     """Converts third-party weights into a weight file or a work directory.
 
@@ -42,6 +43,8 @@ def convert_weights(
         labels: COCO annotations with the names and ids of the classes; required for a work directory unless the classes are COCO's 80.
         partial: whether to accept tensors without a match.
         on_message: called with one line when a download starts.
+        before_writing: called with the result before `out` is written. A work directory is written once, so that whatever belongs to it
+            must be there first.
 
     Returns:
         What became of each tensor.
@@ -61,6 +64,7 @@ def convert_weights(
     names = _labels_of(content, count, labels) if to_folder else None
     model = build.model_of(config, count)
     report = load_exactly(model, content, partial=partial)
+    before_writing(report)
     if names is not None:
         _write_run(out, config, names, model)
     else:

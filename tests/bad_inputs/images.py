@@ -41,7 +41,6 @@ FLOATS = _encoded(np.ones((64, 64), np.float32), "TIFF")
 FOREIGN = {
     "JPEG 2000": (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image"),
     "a JPEG 2000 stream": (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
-    "HEIC": (b"\0\0\0\x18ftypheic", "a HEIC image"),
     "JPEG XL": (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
     "video": (b"\0\0\0\x18ftypisom", "a video"),
     "PDF": (b"%PDF-1.7", "a PDF document"),

@@ -3,6 +3,7 @@
 from bad_inputs.changes import text
 
 PREDICT = "predict {tmp}/run {tmp}/images --out {tmp}/out"
+VIDEO = "predict {tmp}/run {tmp}/film.mp4 --out {tmp}/out"
 _FORMATS = "must be coco, cvat, labelstudio, fiftyone, yolo, csv, jsonl or none, or several with commas between"
 
 
@@ -11,7 +12,40 @@ def _labels(tmp):
     (tmp / "labels" / "classes.txt").write_text("cat\n")
 
 
+_CLOSED = "http://127.0.0.1:1"  # no server listens there
+
 ROWS = {
+    "something at an address without a server": (
+        f"predict {{tmp}}/run {_CLOSED}/a --out {{tmp}}/out",
+        None,
+        f"{_CLOSED}/a: cannot be fetched (Connection refused); name an image, a folder of images or a quoted pattern",
+    ),
+    "an address with a wrong port": (
+        "predict {tmp}/run http://me:secret@host:port/a --out {tmp}/out",
+        None,
+        "http://me:***@host:port/a: is not an address; expected such as https://host/image.jpg; name an image, a folder of images or a "
+        "quoted pattern",
+    ),
+    "a stream without a server": (
+        "predict {tmp}/run rtsp://me:secret@127.0.0.1:1/live --out {tmp}/out",
+        None,
+        "rtsp://me:***@127.0.0.1:1/live: cannot be opened as a stream or video within 15 seconds; is the address right?",
+    ),
+    "a stream and an image": (
+        "predict {tmp}/run rtsp://me:secret@127.0.0.1:1/live {tmp}/images/7.png --out {tmp}/out",
+        None,
+        "rtsp://me:***@127.0.0.1:1/live is a video and {tmp}/images/7.png is not; run predict on images and on videos separately",
+    ),
+    "frames of images": (f"{PREDICT} --max-frames 3", None, "--max-frames is for videos, cameras and streams; leave it out for images"),
+    "seconds of images": (f"{PREDICT} --seconds 3", None, "--seconds is for videos, cameras and streams; leave it out for images"),
+    "frames with a runner": (
+        f"{PREDICT} --runner local --max-frames 3",
+        None,
+        "--max-frames is for videos and cameras; leave it out with --runner",
+    ),
+    "no frames": (f"{VIDEO} --max-frames 0", text("film.mp4", "no video"), "--max-frames 0 must be 1 or more"),
+    "no seconds": (f"{VIDEO} --seconds 0", text("film.mp4", "no video"), "--seconds 0 must be above 0"),
+    "seconds that are no number": (f"{VIDEO} --seconds nan", text("film.mp4", "no video"), "--seconds nan must be above 0"),
     "unknown format to save": (f"{PREDICT} --save coc", None, f"--save coc: {_FORMATS}"),
     "one of several formats": (f"{PREDICT} --save csv,,coco", None, f"--save : {_FORMATS}"),
     "a format of images for a video": (

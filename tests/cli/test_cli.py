@@ -214,7 +214,8 @@ def test_sources_without_an_image_are_reported(photos, tmp_path):
     ]
 
 
-def test_the_content_of_a_file_decides_whether_a_folder_gives_it(photos):
+def test_the_content_of_a_file_decides_whether_a_folder_gives_it(photos, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     image = (photos / "b.jpg").read_bytes()
     taken = {"c.jfif": image, "no_suffix": image, "as.txt": image, "broken.jpg": b"", "text.png": b"text"}
     for kind in ("PPM", "TGA", "GIF", "TIFF", "WEBP", "BMP"):
@@ -234,8 +235,18 @@ def test_the_content_of_a_file_decides_whether_a_folder_gives_it(photos):
             (photos / name).write_bytes(content)
     found = find_images([str(photos)])
     assert _names(found.images, photos) == sorted(["a.PNG", "b.jpg", *taken])
-    skipped = "1 .db file, 1 .txt file, 2 HEIC images, 1 JPEG 2000 image, 1 hidden file, 1 other file, 1 video"
-    assert found == Sources(images=found.images, notes=[f"{photos}: skipped {skipped}; convert such images to JPEG or PNG"])
+    skipped = [
+        *("1 .db file (Thumbs.db)", "1 .txt file (notes.txt)", "2 HEIC images (d.heic, e.HEIC)", "1 JPEG 2000 image (f.jp2)"),
+        *("1 hidden file (._b.jpg)", "1 other file (h)", "1 video (g.mp4)"),
+    ]
+    note = f"{photos}: skipped {', '.join(skipped)}; pip install 'ttfnet-tf[heic]' reads HEIC images"
+    assert found == Sources(images=found.images, notes=[note])
+
+
+def test_of_many_skipped_files_three_are_named(photos):
+    for number in range(9):
+        (photos / f"{number}.log").write_text("text")
+    assert find_images([str(photos)]).notes == [f"{photos}: skipped 9 .log files (0.log, 1.log, 2.log, ...), 1 .txt file (notes.txt)"]
 
 
 def test_a_folder_or_pattern_of_videos(photos):
@@ -315,7 +326,7 @@ def test_drawings_are_never_detected_on(predict, cells, tmp_path):
         record, captured = predict(cells, out=cells)
         assert [Path(image["file"]).name for image in record["images"]] == ["none.png", "one.png", "two.png"]
         assert [image["drawing"] for image in record["images"]] == ["none_2.png", "one_2.png", "two_2.png"]
-    assert f"{cells}: skipped 1 .json file, 3 drawings" in captured.err
+    assert f"{cells}: skipped 1 .json file (detections.json), 3 drawings (none_2.png, one_2.png, two_2.png)" in captured.err
     record, captured = predict(*sorted(cells.glob("*.png")), out=tmp_path / "elsewhere")
     assert len(record["images"]) == 3
     assert f"skipped 3 drawings that predict has written, such as {cells}/none_2.png" in captured.err

@@ -222,7 +222,6 @@ def test_formats_with_loss(halves, kind):
     [
         (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100), "a JPEG 2000 image"),
         (b"\xff\x4f\xff\x51" + bytes(100), "a JPEG 2000 image"),
-        (b"\0\0\0\x18ftypheic" + bytes(100), "a HEIC image"),
         (b"\0\0\0\x18ftypisom" + bytes(100), "a video"),
         (b"8BPS" + bytes(100), "a Photoshop document"),
         (b"%PDF-1.4" + bytes(100), "a PDF document"),

@@ -170,7 +170,7 @@ def test_crops_are_the_pixels_of_the_boxes(photos, tmp_path):
 )
 def test_a_crop_ends_at_the_border(tmp_path, box, shape):
     crops = Crops(tmp_path, NAMES, IDS)
-    crops.add(np.zeros((*SIZE, 3), np.uint8), "x.jpg", [{"box": box, "score": 0.5, "class_id": 3, "class_name": "cat"}])
+    crops.add(np.zeros((*SIZE, 3), np.uint8), "x.jpg", [{"box": box, "score": 0.5, "class_id": 3, "class_name": "cat"}], "x.jpg")
     crops.finish()
     assert [np.asarray(Image.open(path)).shape[:2] for path in tmp_path.glob("cat/*.jpg")] == ([shape] if shape else [])
 

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import os
 import random
 import signal
 import struct
@@ -159,7 +160,8 @@ def test_ffmpeg_prints_nothing_around_the_line(tmp_path, root):
     (tmp_path / "config.yaml").write_text(dump_config(Config()))
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     command = [sys.executable, root / "tools/predict.py", tmp_path, tmp_path / "broken.mp4", "--out", tmp_path / "out"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "OPENCV_FFMPEG_LOGLEVEL"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         f"ttfnet: {tmp_path}/broken.mp4: is broken, empty or of a codec that OpenCV cannot read; convert it to an H.264 .mp4 first"
@@ -410,7 +412,7 @@ def test_a_folder_of_videos(predict, film, tmp_path):
     (film.parent / "._film.avi").write_bytes(b"\0\5\x16\7")
     printed = predict(film.parent)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["film.jsonl", "film.mp4", "film2.jsonl", "film2.mp4"]
-    assert printed.err == f"ttfnet: {film.parent}: skipped 1 hidden file\n"
+    assert printed.err == f"ttfnet: {film.parent}: skipped 1 hidden file (._film.avi)\n"
 
 
 def test_a_list_of_addresses_is_never_opened(predict, tmp_path, monkeypatch):

@@ -19,6 +19,8 @@ LAYERS = (
         "plain_text",
         "protobuf_fields",
         "files",
+        "deadline",
+        "web",
         "locations",
         "outputs",
         "progress",
@@ -123,6 +125,7 @@ WITHOUT_TENSORFLOW = (
 IMPORTED_WHEN_USED = (
     *("tensorflow_addons", "keras_cv", "tensorflow_serving", "apache_beam", "ray", "pyspark", "pyarrow"),
     *("onnx", "onnxruntime", "openvino", "tf2onnx"),
+    *("pillow_heif", "supervision"),
 )
 # Each of these is about one such package, and is itself imported when that is used.
 ABOUT_ONE_PACKAGE = ("integrations.beam", "integrations.ray_data", "integrations.ray_train", "integrations.spark")

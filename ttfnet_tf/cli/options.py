@@ -7,7 +7,7 @@ import csv
 import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ttfnet_tf.errors import UserError
 
@@ -60,6 +60,19 @@ def class_list(values: Sequence[str]) -> tuple[str, ...]:
     if "" in names or (values and not names):
         raise UserError(f"--classes {','.join(values)}: a name is empty; give the names of classes with commas between")
     return names
+
+
+def load_detector(run: str, options: dict[str, Any], classes: Sequence[str]):
+    """The detector, limited to `classes` if there are any; and category id -> index of the class, which decides its colour."""
+    from ttfnet_tf.progress import working
+
+    with working(f"loading {run}"):
+        from ttfnet_tf.inference.detector import Detector
+
+        detector = Detector.load(run, **options)
+        if classes:
+            detector.keep_classes(classes)
+    return detector, {category_id: index for index, category_id in enumerate(detector.category_ids)}
 
 
 def refuse_other_keys(overrides: Iterable[str], prefixes: Sequence[str], why: str) -> None:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttfnet_tf.cli import predict_bulk
-from ttfnet_tf.cli.options import RUN_HELP, class_list, positive, refuse_other_keys, split_settings, threshold
+from ttfnet_tf.cli import predict_bulk, predict_video
+from ttfnet_tf.cli.options import RUN_HELP, class_list, load_detector, positive, refuse_other_keys, split_settings, threshold
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.config import config_of, load_stored
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.exported_model import find_exported
-from ttfnet_tf.inference.save.formats import FORMATS, LINES, NO_DRAWINGS, check_formats
+from ttfnet_tf.inference.save.formats import FORMATS, NO_DRAWINGS, check_formats
 from ttfnet_tf.plain_text import printable
 from ttfnet_tf.runs.run_folder import work_directory
+from ttfnet_tf.web import is_web, without_password
 
 if TYPE_CHECKING:
     from ttfnet_tf.inference.image_files import Sources
@@ -45,7 +45,12 @@ def add_to(verbs) -> None:
         ),
     )
     verb.add_argument("run", metavar="RUN", help=RUN_HELP)
-    verb.add_argument("sources", metavar="SOURCE", nargs="+", help="image, folder of images or quoted pattern; or video, or camera:0")
+    verb.add_argument(
+        "sources",
+        metavar="SOURCE",
+        nargs="+",
+        help="image, folder or quoted pattern; video or camera:0; http(s):// image or video; rtsp://",
+    )
     verb.add_argument("--out", metavar="DIR", required=True, help="for the drawings and their JSON")
     verb.add_argument("--score-threshold", type=float, default=0.3, metavar="S", help="only detections above it; default 0.3")
     verb.add_argument(
@@ -63,7 +68,7 @@ def add_to(verbs) -> None:
         help=f"also write {', '.join(FORMATS)}, with commas between; none: no drawings; videos: csv, none",
     )
     verb.add_argument("--crops", metavar="FOLDER", help="also write every detection as an image of its own there")
-    verb.add_argument("--show", action="store_true", help="show a video while it is made; q or Esc ends it")
+    predict_video.add_options(verb)
     predict_bulk.add_options(verb)
 
 
@@ -82,40 +87,47 @@ def run(args: argparse.Namespace) -> None:
         "class_thresholds": _class_thresholds(args.class_threshold),
     }
 
-    from ttfnet_tf.inference.drawings import is_annotated
     from ttfnet_tf.inference.image_files import find_images
-    from ttfnet_tf.inference.video.source import is_video
+    from ttfnet_tf.inference.predict_images import Saving
 
     if args.runner is not None:
         from ttfnet_tf.inference.bulk.sources import find_all
 
         predict_bulk.predict(args, sources, functools.partial(find_all, sources, find_images), options, batch_size or 8)
         return
+    found = _find(sources)
+    saving = Saving(formats, None if args.crops is None else Path(args.crops))
+    if not found.videos:
+        predict_video.refuse_options(args)
+        _on_images(args, found, batch_size or 8, options, classes, saving)
+    elif found.images or found.failures:
+        other = str(found.images[0] if found.images else found.failures[0].source)
+        names = f"{without_password(str(found.videos[0]))} is a video and {without_password(other)} is not"
+        raise UserError(f"{names}; run predict on images and on videos separately")
+    else:
+        predict_video.predict(args, found, batch_size or 1, functools.partial(load_detector, args.run, options, classes), saving)
+
+
+def _find(sources: Sequence[str]) -> Sources:
+    """What the sources hold; prints a line about what is skipped."""
+    from ttfnet_tf.inference.drawings import is_annotated
+    from ttfnet_tf.inference.image_files import find_images
+    from ttfnet_tf.inference.video.source import is_video
+    from ttfnet_tf.inference.web_sources import add_web
+
+    web = [source for source in sources if is_web(source)]
     videos = [source for source in sources if is_video(source)]
-    others = [source for source in sources if source not in videos]
     annotated = [video for video in videos if is_annotated(Path(video))]
     if annotated and len(annotated) == len(sources):
         raise UserError(f"{annotated[0]}: was drawn by predict; name other videos or images")
-    videos = [video for video in videos if video not in annotated]
-    found = find_images(others)
+    found = find_images([source for source in sources if source not in videos and source not in web])
+    found.videos = [*(video for video in videos if video not in annotated), *found.videos]
     if annotated:
         found.notes.append(f"skipped {len(annotated)} videos that predict has drawn, such as {annotated[0]}")
+    add_web(found, web)
     for note in found.notes:
         print(f"ttfnet: {note}", file=sys.stderr)
-    videos += map(str, found.videos)
-
-    from ttfnet_tf.inference.predict_images import Saving
-
-    saving = Saving(formats, None if args.crops is None else Path(args.crops))
-    if not videos:
-        if args.show:
-            raise UserError("--show is for videos and cameras; drawings of images are in --out")
-        _on_images(args, found, batch_size or 8, options, classes, saving)
-    elif found.images or found.failures:
-        other = found.images[0] if found.images else found.failures[0].source
-        raise UserError(f"{videos[0]} is a video and {other} is not; run predict on images and on videos separately")
-    else:
-        _on_videos(args, videos, batch_size or 1, options, classes, saving)
+    return found
 
 
 def _image_size(run: str, settings: Sequence[str]) -> tuple[int, int] | None:
@@ -143,7 +155,7 @@ def _on_images(
     for failure in failures:
         print(f"ttfnet: {printable(failure.reason)}", file=sys.stderr)
     prepare_output(args.out, saving)
-    detector, colour_of = _load(args.run, options, classes)
+    detector, colour_of = load_detector(args.run, options, classes)
     with ProgressMeter("predict", len(images)) as meter:
         done, detections = predict_images(
             detector.batch,
@@ -165,84 +177,6 @@ def _on_images(
     print(f"{done} images, {detections} detections, {failed} failed; {' and '.join(written)} in {args.out}{crops}")
     if not done:
         raise UserError("none of the images could be read")
-
-
-def _on_videos(
-    args: argparse.Namespace, sources: Sequence[str], batch_size: int, options: dict[str, Any], classes: Sequence[str], saving: Saving
-) -> None:
-    from ttfnet_tf.inference.detections_json import make_folder
-    from ttfnet_tf.inference.save.crops import Crops, check_crops
-    from ttfnet_tf.inference.video.source import VideoSource, quiet_opencv
-    from ttfnet_tf.inference.video.window import open_window
-
-    for kind in saving.formats:
-        if kind not in (*LINES, NO_DRAWINGS):
-            raise UserError(f"--save {kind}: is for images; of videos there are {', '.join(LINES)} and {NO_DRAWINGS}")
-    if args.show and not saving.draws:
-        raise UserError(f"--show shows drawn frames; leave out --save {NO_DRAWINGS}")
-    with quiet_opencv():
-        window = open_window() if args.show else None
-        make_folder(args.out)
-        if saving.crops is not None:
-            check_crops(saving.crops)
-        for source in sources:  # before the network is loaded, which takes seconds
-            VideoSource(source).close()
-        detector, colour_of = _load(args.run, options, classes)
-        crops = None if saving.crops is None else Crops(saving.crops, detector.class_names, detector.category_ids)
-        detector.warm_up(batch_size)  # or the first frame would seem to take as long as compiling
-
-        from ttfnet_tf.training.stop import StopRequest
-
-        written: list[Path] = []
-        with StopRequest() as stop, contextlib.ExitStack() as stack:
-            if crops is not None:
-                stack.callback(crops.finish)
-            more = {"draw": saving.draws, "table": "csv" in saving.formats, "crops": crops, "keep": written}
-            for source in sources:
-                result = _annotate(VideoSource(source), detector, args.out, colour_of, batch_size, stop, window, more)
-                written.append(result.video)
-                if stop.requested:
-                    print(f"stopped; {'the video' if saving.draws else 'what was done'} so far is complete")
-                    break
-
-
-def _annotate(video, detector, out: str, colour_of: dict[int, int], batch_size: int, stop, window, more: dict[str, Any]):
-    """Annotates one video with a progress line, and prints what was written."""
-    from ttfnet_tf.inference.video.annotate import annotate_video
-    from ttfnet_tf.progress import ProgressMeter, duration
-
-    with ProgressMeter("predict", video.expected) as meter:
-        result = annotate_video(
-            functools.partial(detector.timed, batch_size=batch_size),
-            video,
-            out,
-            colour_of=colour_of,
-            batch_size=batch_size,
-            should_stop=lambda: stop.requested or (window is not None and window.closed),
-            on_frame=meter.update,
-            show=None if window is None else window.show,
-            **more,
-        )
-        if result.note:
-            meter.message(f"ttfnet: {result.note}")
-    speeds = f"network {result.network_fps:.1f} fps, end to end {result.fps:.1f} fps"
-    counts = f"{result.frames} frames, {result.detections} detections in {duration(result.seconds)}"
-    files = f"{result.video} and {result.record.name}" if more["draw"] else str(result.record)
-    print(f"{video.name}: {counts}; {speeds}; {files}{' and .csv' if more['table'] else ''}")
-    return result
-
-
-def _load(run: str, options: dict[str, Any], classes: Sequence[str]):
-    """The detector, limited to `classes` if there are any; and category id -> index of the class, which decides its colour."""
-    from ttfnet_tf.progress import working
-
-    with working(f"loading {run}"):
-        from ttfnet_tf.inference.detector import Detector
-
-        detector = Detector.load(run, **options)
-        if classes:
-            detector.keep_classes(classes)
-    return detector, {category_id: index for index, category_id in enumerate(detector.category_ids)}
 
 
 def _class_thresholds(pairs: Sequence[str]) -> dict[str, float]:

@@ -43,8 +43,9 @@ def check(args: argparse.Namespace) -> None:
         UserError: one is wrong, needs --runner, or a package that is not installed.
     """
     if args.runner is not None:
-        if args.show:
-            raise UserError("--show is for videos and cameras; leave it out with --runner")
+        for option in ("show", "max_frames", "seconds"):
+            if getattr(args, option) not in (None, False):
+                raise UserError(f"--{option.replace('_', '-')} is for videos and cameras; leave it out with --runner")
         for option in ("save", "crops"):
             if getattr(args, option):
                 raise UserError(f"--{option} is not for --runner, which writes files of records; leave one of them out")
@@ -123,7 +124,7 @@ def _run(name: str, plan: Plan, pending: list, options: dict[str, str]) -> None:
         raise
 
 
-def _images(found: Sources) -> list[Path]:
+def _images(found: Sources) -> list[Path | str]:
     if found.videos:
         raise UserError(f"{found.videos[0]} is a video; leave out --runner for videos")
     if not found.images:

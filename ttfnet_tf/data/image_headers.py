@@ -21,6 +21,7 @@ MAX_SCANNED = 2**30  # scans after the first x pixels of a JPEG: every scan goes
 DEEP_LIMIT = 16  # an image of 16 bits a channel must have a value whose upper 8 bits reach this, else it has 12 bits or fewer
 
 JPEG, PNG, BMP, GIF, WEBP, TIFF, PPM, TGA, AVIF = "JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "TGA", "AVIF"
+HEIF = "HEIF"  # read where a package for it is installed, so `image_format` does not know it
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # what decoding needs; others are notes, profiles and animations
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # bits a channel of each colour type
@@ -92,9 +93,14 @@ def image_format(data: bytes) -> str | None:
     return TGA if data.endswith(_TGA_END) else None
 
 
+def is_heif(data: bytes) -> bool:
+    """Whether a file is a HEIC image, by its content."""
+    return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
+
+
 def foreign_format(data: bytes) -> str | None:
     """The name of a known format that is no image that can be read, with its article, such as "a video"; None for anything else."""
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+    if is_heif(data):
         return "a HEIC image"
     if data[4:8] in _MOVIE_ATOMS or data.startswith(_VIDEO_STARTS) or (data[:4] == b"RIFF" and data[8:12] == b"AVI "):
         return "a video"

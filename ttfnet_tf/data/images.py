@@ -1,4 +1,4 @@
-"""Reads image files: JPEG, PNG, BMP, GIF, WebP, TIFF, PPM, TGA and AVIF become RGB arrays.
+"""Reads image files: JPEG, PNG, BMP, GIF, WebP, TIFF, PPM, TGA, AVIF and HEIC become RGB arrays.
 
 The format is decided by content, never by name, and only formats of this list are decoded, each by its own decoder of Pillow. Those are
 fuzzed by OSS-Fuzz, refuse damaged data with an exception and print nothing; OpenCV's decoders of animated PNG and JPEG 2000 end the
@@ -38,9 +38,11 @@ from PIL import (
 )
 
 from ttfnet_tf.data import image_headers as headers
+from ttfnet_tf.data.heif import heif_decoder
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import MAX_PIXELS
 from ttfnet_tf.locations import is_url, location
+from ttfnet_tf.web import fetch, is_web, without_password
 
 # Errors only: OpenCV's notes on videos and cameras would stand beside our line. Set at import, because the level belongs to the process.
 # OpenCV 4.13 moved the two functions of the level.
@@ -76,6 +78,7 @@ IMAGE_SUFFIXES = frozenset(  # names of image files, where content is not looked
 )
 _ORIENTATION = 274  # EXIF tag; 5 to 8 are quarter turns
 _PPM_HEADER = re.compile(rb"P([1-6])(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)")
+_CONVERT = "convert it to JPEG or PNG"
 _STRIP = 1 << 22  # pixels that are converted at a time
 _LIBTIFF_LINE = re.compile(rb"(?!ttfnet)[\w.]+: .*")  # "module: what is wrong"
 _stderr_lock = threading.Lock()
@@ -145,6 +148,8 @@ def read_image_file(path: str | Path, name: str | None = None) -> bytes:
         UserError: there is no such file, it cannot be read, or it is too large.
     """
     name = name or str(path)
+    if is_web(path):
+        return fetch(str(path), max_bytes=MAX_BYTES)[0]
     try:
         if is_url(path) or not isinstance(path, (str, Path)):  # not a file of its own, such as an image of a packed folder
             source: Any = location(path) if is_url(path) else path
@@ -168,7 +173,7 @@ def _limited(data: bytes, name: str) -> bytes:
 
 
 def _contents(source: str | Path | bytes, name: str | None) -> tuple[bytes, str]:
-    name = name or ("image" if isinstance(source, bytes) else str(source))
+    name = name or ("image" if isinstance(source, bytes) else without_password(str(source)))
     data = source if isinstance(source, bytes) else read_image_file(source, name)
     if not data:
         raise UserError(f"{name}: is empty; an image was expected")
@@ -228,11 +233,15 @@ def _open(data: bytes, name: str) -> tuple[Any, int]:
     JPEG and PNG files are checked, and lose what their pixels do not depend on: profiles, notes, EXIF, animations.
     """
     kind, orientation = headers.image_format(data), 1
+    if kind is None and headers.is_heif(data):
+        file = heif_decoder(name)(io.BytesIO(data), "")
+        _check_size(file.size, name)
+        return file, orientation
     if kind not in _DECODERS:
-        other = "an AVIF image" if kind else headers.foreign_format(data)
-        what = (
-            f"is {other}, which is not supported; convert it to JPEG or PNG" if other else f"is not a readable image; expected {READABLE}"
-        )
+        if kind == headers.AVIF:
+            raise UserError(f"{name}: is an AVIF image, which needs Pillow 11.3 or later; pip install 'Pillow>=11.3', or {_CONVERT}")
+        other = headers.foreign_format(data)
+        what = f"is {other}, which is not supported; {_CONVERT}" if other else f"is not a readable image; expected {READABLE}"
         raise UserError(f"{name}: {what}")
     if kind == headers.JPEG:
         header = headers.jpeg_header(data)

@@ -29,6 +29,7 @@ _SUFFIXES = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "TGA": (".tga",),
     "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif", ".hif"),
 }
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 

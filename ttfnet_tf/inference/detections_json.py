@@ -20,7 +20,7 @@ from ttfnet_tf.json_text import read_json
 JSON_NAME = RECORD
 
 
-def image_entry(file: Path, detections: Detections, **more: Any) -> dict[str, Any]:
+def image_entry(file: Path | str, detections: Detections, **more: Any) -> dict[str, Any]:
     """What the file says about one image."""
     height, width = detections.size
     return {"file": str(file), **more, "height": height, "width": width, "detections": detections.to_json()}

@@ -7,17 +7,19 @@ import glob
 import os
 import re
 import stat
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ttfnet_tf.data.image_headers import foreign_format, image_format
+from ttfnet_tf.data.heif import can_read_heif
+from ttfnet_tf.data.image_headers import foreign_format, image_format, is_heif
 from ttfnet_tf.data.images import IMAGE_SUFFIXES
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.drawings import is_annotated, outputs_in
 
 _START, _END = 400, 32  # bytes of a file that say its format
+_NAMED = 3  # files of a kind that a note names
 _SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)+=")
 
 
@@ -33,8 +35,11 @@ class Failure:
 class Sources:
     """What the sources of a command line hold."""
 
-    images: list[Path] = field(default_factory=list)  # in the order of the sources, each once, sorted within a folder or pattern
-    videos: list[Path] = field(default_factory=list)  # of folders and patterns that hold no image
+    images: list[Path | str] = field(
+        default_factory=list
+    )  # in the order of the sources, each once, sorted within a folder; a str is an address
+    videos: list[Path | str] = field(default_factory=list)  # of folders and patterns that hold no image; and addresses
+    web_files: set[str] = field(default_factory=set)  # addresses of videos that are files and no live streams
     failures: list[Failure] = field(default_factory=list)  # sources that gave nothing
     notes: list[str] = field(default_factory=list)  # a line for every folder and pattern of which files were skipped
 
@@ -95,23 +100,25 @@ def content_of(path: Path) -> str | None:
             end = file.read(_END)
     except (OSError, ValueError):
         return None
-    return "an image" if image_format(start if len(start) < _START else start + end) else foreign_format(start)
+    if image_format(start if len(start) < _START else start + end) or (is_heif(start) and can_read_heif()):
+        return "an image"
+    return foreign_format(start)
 
 
 def _sort(source: str, paths: Iterable[Path], found: Sources, drawings: Callable[[Path], set[str]]) -> list[Path]:
     """The images among some files; notes the others, and takes the videos where there is no image."""
-    images, videos, skipped = [], [], Counter[str]()
+    images, videos, skipped = [], [], defaultdict[str, list[str]](list)
     for path in sorted(paths):
         if path.is_dir():
             continue
         if path.name.startswith("."):
-            skipped["hidden file"] += 1
+            skipped["hidden file"].append(path.name)
             continue
         if path.name in drawings(path.parent) and path.suffix.lower() in IMAGE_SUFFIXES:
-            skipped["drawing"] += 1
+            skipped["drawing"].append(path.name)
             continue
         if is_annotated(path):
-            skipped["annotated video"] += 1
+            skipped["annotated video"].append(path.name)
             continue
         content = content_of(path)
         if content == "an image" or path.suffix.lower() in IMAGE_SUFFIXES:
@@ -119,13 +126,19 @@ def _sort(source: str, paths: Iterable[Path], found: Sources, drawings: Callable
         elif content == "a video":
             videos.append(path)
         else:
-            skipped[content.split(" ", 1)[1] if content else f"{path.suffix.lower() or 'other'} file"] += 1
+            skipped[content.split(" ", 1)[1] if content else f"{path.suffix.lower() or 'other'} file"].append(path.name)
     if not images:
         found.videos += videos
     elif videos:
-        skipped["video"] += len(videos)
+        skipped["video"] += [video.name for video in videos]
     if skipped:
-        counts = ", ".join(f"{count} {what}{'s' if count > 1 else ''}" for what, count in sorted(skipped.items()))
+        parts = [f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({_some(names)})" for what, names in sorted(skipped.items())]
         advice = "; convert such images to JPEG or PNG" if any(what.endswith("image") for what in skipped) else ""
-        found.notes.append(f"{source}: skipped {counts}{advice}")
+        advice = "; pip install 'ttfnet-tf[heic]' reads HEIC images" if "HEIC image" in skipped else advice
+        found.notes.append(f"{source}: skipped {', '.join(parts)}{advice}")
     return images
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names of a list."""
+    return ", ".join([*names[:_NAMED], *(["..."] if len(names) > _NAMED else [])])

@@ -20,6 +20,7 @@ from ttfnet_tf.inference.image_files import Failure
 from ttfnet_tf.inference.save.crops import Crops, check_crops
 from ttfnet_tf.inference.save.documents import About, common_folder
 from ttfnet_tf.inference.save.formats import FORMATS, NO_DRAWINGS, Format, make_format
+from ttfnet_tf.web import name_of, without_password
 
 _DRAWABLE = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})  # others become .png
 
@@ -44,7 +45,7 @@ class Saving:
 
 def predict_images(
     detect: Callable,
-    images: Sequence[Path],
+    images: Sequence[Path | str],
     folder: str | Path,
     *,
     colour_of: dict[int, int],
@@ -62,7 +63,7 @@ def predict_images(
 
     Args:
         detect: `Detector.batch`.
-        images: files.
+        images: files, and addresses of files.
         folder: for the results; made if missing.
         colour_of: category id -> index of the class, which decides its colour.
         class_names: in the order of these indices.
@@ -90,7 +91,7 @@ def predict_images(
                     arrays.append(read_rgb(file))
                     files.append(file)
                 except UserError as error:
-                    failed.append({"source": str(file), "reason": str(error)})
+                    failed.append({"source": without_password(str(file)), "reason": str(error)})
                     on_failure(str(error))
             for file, array, found in zip(files, arrays, detect(arrays, batch_size=batch_size)):
                 results.add(file, array, found, failed)
@@ -147,16 +148,17 @@ class _Results:
         self._crops = None if saving.crops is None else Crops(saving.crops, about.class_names, about.category_ids)
         self.images = self.detections = 0
 
-    def add(self, file: Path, image: np.ndarray, found, failed: Sequence) -> None:
+    def add(self, source: Path | str, image: np.ndarray, found, failed: Sequence) -> None:
         """Writes the results of one image; its names are on record before its files are there."""
-        names = {}
+        names, shown = {}, without_password(str(source))
+        file = source if isinstance(source, Path) else Path(name_of(source))
         if self._saving.draws:
             drawing = drawing_path(file, self._folder, self._is_taken)
             self._taken.add(drawing.resolve())
             names["drawing"] = drawing.name
         for one in self._formats:
             names |= one.place(file, self._free_name)
-        entry = image_entry(file, found, **names)
+        entry = image_entry(shown, found, **names)
         self._record.add(entry, failed)
         self.images, self.detections = self.images + 1, self.detections + len(found)
         if self._saving.draws:
@@ -164,7 +166,7 @@ class _Results:
         for one in self._formats:
             one.add(entry)
         if self._crops is not None:
-            self._crops.add(image, str(file), entry["detections"])
+            self._crops.add(image, shown, entry["detections"], file.name)
 
     def finish(self, failed: Sequence) -> None:
         """Completes all files."""

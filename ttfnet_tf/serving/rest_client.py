@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import numpy as np
 
+from ttfnet_tf.deadline import DeadlineConnection
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.json_text import json_text, parse_json
-from ttfnet_tf.serving.deadline import DeadlineConnection
 from ttfnet_tf.serving.errors import OVERLOADED, request_error
 from ttfnet_tf.serving.responses import check_outputs
 from ttfnet_tf.serving.signature import SIGNATURE, Reply

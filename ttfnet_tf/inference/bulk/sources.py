@@ -10,6 +10,7 @@ from ttfnet_tf.data.images import IMAGE_SUFFIXES
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.image_files import Sources
 from ttfnet_tf.locations import file_system, is_url, location
+from ttfnet_tf.web import is_web
 
 
 def find_all(sources: Sequence[str], find_local: Callable[[Sequence[str]], Sources]) -> Sources:
@@ -34,6 +35,8 @@ def find_all(sources: Sequence[str], find_local: Callable[[Sequence[str]], Sourc
 
 def _images_at(url: str) -> list:
     """Names in a folder or pattern decide by their suffix: a look into each of millions of objects would take days."""
+    if is_web(url):
+        return [url]
     try:
         if glob.has_magic(url):
             protocol = url.partition("://")[0]

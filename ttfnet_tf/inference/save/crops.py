@@ -46,29 +46,29 @@ class Crops:
         self._written: set[str] = set()
         write_text(folder / CROPS, self._earlier_lines())
 
-    def add(self, image: np.ndarray, file: str, detections: Sequence[dict[str, Any]], stem: str | None = None, **more: Any) -> None:
+    def add(self, image: np.ndarray, file: str, detections: Sequence[dict[str, Any]], name: str, **more: Any) -> None:
         """Writes the crops of one image.
 
         Args:
             image: [H, W, 3] uint8 RGB.
             file: name of the image or video.
             detections: of `Detections.to_json`; a crop reaches from one rounded corner of its box to the other.
-            stem: beginning of the names; default that of the file.
+            name: what the names of the crops begin with; ".jpg" at its end makes them JPEG, else they are PNG.
             more: for the lines in crops.jsonl, such as the frame of a video.
 
         Raises:
             UserError: the folder cannot be written.
         """
-        suffix = ".jpg" if Path(file).suffix.lower() in _JPEG else ".png"
+        suffix = ".jpg" if Path(name).suffix.lower() in _JPEG else ".png"
         for number, one in enumerate(detections, start=1):
             pixels = _cut(image, one["box"])
             if not pixels.size:
                 continue
-            name = self._free_name(f"{self._folder_of[one['class_id']]}/{stem or Path(file).stem}_{number}", suffix)
-            line = json_text({"crop": name, "file": file, **more, **one}) + "\n"
+            crop = self._free_name(f"{self._folder_of[one['class_id']]}/{Path(name).stem}_{number}", suffix)
+            line = json_text({"crop": crop, "file": file, **more, **one}) + "\n"
             append_text(self.folder / CROPS, line)
             self._lines.append(line)
-            with new_file(self.folder / name, sync=False) as target:
+            with new_file(self.folder / crop, sync=False) as target:
                 Image.fromarray(np.ascontiguousarray(pixels)).save(target, format="JPEG" if suffix == ".jpg" else "PNG", quality=95)
 
     def finish(self) -> None:

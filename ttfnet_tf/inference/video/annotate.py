@@ -17,6 +17,7 @@ import numpy as np
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.save.crops import Crops
 from ttfnet_tf.inference.video.source import Frame, VideoSource
+from ttfnet_tf.inference.video.stream import StreamSource
 from ttfnet_tf.inference.video.threads import BackgroundWorker, Prefetcher
 from ttfnet_tf.inference.video.writer import VideoWriter, output_paths
 
@@ -46,7 +47,7 @@ class VideoResult:
 
 def annotate_video(
     detect: Callable[[list[np.ndarray]], tuple[list, float]],
-    source: VideoSource,
+    source: VideoSource | StreamSource,
     folder: str | Path,
     *,
     colour_of: dict[int, int],
@@ -59,6 +60,8 @@ def annotate_video(
     draw: bool = True,
     table: bool = False,
     crops: Crops | None = None,
+    max_frames: int | None = None,
+    seconds: float | None = None,
 ) -> VideoResult:
     """Detects on every frame; writes <name>.mp4 and <name>.jsonl into `folder`.
 
@@ -76,42 +79,58 @@ def annotate_video(
         draw: False: no <name>.mp4.
         table: <name>.csv, too.
         crops: gets every frame.
+        max_frames: ends after this many frames.
+        seconds: ends at this time of the video, or after this time of a live source, even if no frame comes.
 
     Raises:
         UserError: the results cannot be written.
     """
-    stem = f"camera{source.camera}" if source.camera is not None else Path(source.name).stem
-    video, record = output_paths(Path(folder), stem, source.name, keep, table=table)
+    video, record = output_paths(Path(folder), source.stem, source.name, keep, table=table)
     csv = record.with_suffix(".csv") if table else None
     writer = VideoWriter(video, record, source, colour_of, on_frame, draw=draw, table=csv, crops=crops)
     start = time.monotonic()
+
+    def is_over() -> bool:
+        return should_stop() or (source.live and seconds is not None and time.monotonic() - start >= seconds)
+
     with contextlib.ExitStack() as stack:
         stack.callback(writer.close)  # in reverse order: the threads end first
         stack.callback(source.close)
         frames: Iterable[Frame] = source
         write: Callable = writer
         if overlap:
-            frames = stack.enter_context(Prefetcher(source, newest=source.camera is not None))
+            frames = stack.enter_context(Prefetcher(source, newest=source.live, should_stop=is_over))
             write = stack.enter_context(BackgroundWorker(writer))
-        for batch in _batches(frames, 1 if source.camera is not None else batch_size):
+        for batch in _batches(_limited(frames, max_frames, seconds), 1 if source.live else batch_size):
             if should_stop():
                 break
-            found, seconds = detect([frame.image for frame in batch])
-            write((batch, found, seconds))
+            found, network_seconds = detect([frame.image for frame in batch])
+            write((batch, found, network_seconds))
             if show is not None and writer.newest is not None:
                 show(writer.newest)
     if draw and writer.frames and not (video.is_file() and video.stat().st_size):
         raise UserError(f"{video}: could not be written; is the disk full?")
-    seconds = time.monotonic() - start
-    note = None if should_stop() else _note(source, writer.frames)
-    return VideoResult(writer.frames, writer.detections, seconds, writer.network_seconds, video, record, note)
+    elapsed = time.monotonic() - start
+    is_whole = max_frames is None and seconds is None and not should_stop()
+    note = _note(source, writer.frames) if is_whole else None
+    return VideoResult(writer.frames, writer.detections, elapsed, writer.network_seconds, video, record, note)
 
 
-def _note(source: VideoSource, frames: int) -> str | None:
+def _note(source: VideoSource | StreamSource, frames: int) -> str | None:
     """A line if the source ended well before the frame count that the file states."""
     if source.expected and frames < 0.95 * source.expected - 1:
         return f"{source.name}: ends after {frames} of {source.expected} frames; is the file complete?"
     return None
+
+
+def _limited(frames: Iterable[Frame], max_frames: int | None, seconds: float | None) -> Iterator[Frame]:
+    """The frames up to a number and a time."""
+    for count, frame in enumerate(frames, start=1):
+        if seconds is not None and frame.seconds >= seconds:
+            return
+        yield frame
+        if count == max_frames:
+            return
 
 
 def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:

@@ -17,6 +17,7 @@ from ttfnet_tf.data.images import OPENCV_LOG
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import MAX_PIXELS
 from ttfnet_tf.inference.image_files import content_of
+from ttfnet_tf.web import is_stream, is_web
 
 # Names of videos, for files that are missing or broken; otherwise the content decides.
 VIDEO_SUFFIXES = frozenset(
@@ -42,7 +43,7 @@ VIDEO_SUFFIXES = frozenset(
     ]
 )
 _CAMERA = "camera:"
-_USUAL_FPS = 25.0  # of a file that does not say, and of the video of a camera
+USUAL_FPS = 25.0  # of a file that does not say, and of the video of a camera
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class VideoSource:
     Attributes:
         name: `source`.
         camera: number of the camera; None for a file.
+        live: whether frames come at their own time, so that only the newest counts.
+        stem: beginning of the names of results.
         size: (height, width) of the first frame in pixels.
         fps: frames a second.
         expected: number of frames, as the file says; None where that is unknown.
@@ -75,6 +78,7 @@ class VideoSource:
 
     def __init__(self, source: str, open_capture: Callable[..., Any] = cv2.VideoCapture, clock: Callable[[], float] = time.monotonic):
         self.name, self.camera = source, camera_number(source)
+        self.live, self.stem = self.camera is not None, Path(source).stem if self.camera is None else f"camera{self.camera}"
         if self.camera is None and not Path(source).is_file():
             wrong = "must be camera: and a number, such as camera:0" if source.startswith(_CAMERA) else "no such file"
             raise UserError(f"{source}: {wrong}; name a video or a camera")
@@ -100,7 +104,7 @@ class VideoSource:
         height, width = self._first.shape[:2]
         self.size: tuple[int, int] = (height, width)
         fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = float(fps) if self.camera is None and 1.0 <= fps <= 1000.0 else _USUAL_FPS
+        self.fps = float(fps) if self.camera is None and 1.0 <= fps <= 1000.0 else USUAL_FPS
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.expected = round(count) if self.camera is None and 0 < count < 1e9 else None
 
@@ -141,9 +145,11 @@ def camera_number(source: str) -> int | None:
 
 
 def is_video(source: str) -> bool:
-    """Whether a source is a camera or a video file: by its content, or by its name if the content says nothing."""
+    """Whether a source is a camera, an rtsp:// stream or a video file: by its content, or by its name if the content says nothing."""
     if source.startswith(_CAMERA) or camera_number(source) is not None:
         return True
+    if is_stream(source) or is_web(source):
+        return is_stream(source)  # of http:// and https:// see `web_sources`
     content = content_of(Path(source))
     return content == "a video" or (content is None and Path(source).suffix.lower() in VIDEO_SUFFIXES and not Path(source).is_dir())
 

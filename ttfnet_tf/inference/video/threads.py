@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 _QUEUE_LENGTH = 4  # items between two stages
+_PATIENCE = 0.2  # seconds between two looks whether to stop, while no item comes
 Item = TypeVar("Item")
 
 
@@ -20,10 +21,11 @@ class Prefetcher:
     Args:
         items: iterated over in the thread; an error in it is raised at the next item here.
         newest: keep only the newest item and drop older ones that were not yet asked for.
+        should_stop: asked while there is no item; True ends the iteration.
     """
 
-    def __init__(self, items: Iterable[Item], *, newest: bool = False):
-        self._items, self._newest = items, newest
+    def __init__(self, items: Iterable[Item], *, newest: bool = False, should_stop: Callable[[], bool] = lambda: False):
+        self._items, self._newest, self._should_stop = items, newest, should_stop
         self._queue: queue.Queue = queue.Queue(1 if newest else _QUEUE_LENGTH)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -38,7 +40,12 @@ class Prefetcher:
 
     def __iter__(self) -> Iterator:
         while True:
-            kind, item = self._queue.get()
+            try:
+                kind, item = self._queue.get(timeout=_PATIENCE)
+            except queue.Empty:
+                if self._should_stop():
+                    return
+                continue
             if kind == "item":
                 yield item
             elif kind == "error":

@@ -19,6 +19,7 @@ from ttfnet_tf.inference.drawings import is_own_record
 from ttfnet_tf.inference.save.crops import Crops
 from ttfnet_tf.inference.save.formats import csv_line, detection_cells
 from ttfnet_tf.inference.video.source import Frame, VideoSource
+from ttfnet_tf.inference.video.stream import StreamSource
 from ttfnet_tf.json_text import json_text
 
 CSV_COLUMNS = ("frame", "time", "x1", "y1", "x2", "y2", "score", "class_id", "class_name")
@@ -52,7 +53,7 @@ class VideoWriter:
         self,
         video: Path,
         record: Path,
-        source: VideoSource,
+        source: VideoSource | StreamSource,
         colour_of: dict[int, int],
         on_frame: Callable[[int, dict[str, float]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -95,8 +96,8 @@ class VideoWriter:
                 self._write_frame(frame, self.newest)
             self._write_record(frame, detections)
             if self._crops is not None:
-                stem = f"{self.video.stem}_{frame.index:06d}"
-                self._crops.add(frame.image, self.source.name, detections.to_json(), stem, frame=frame.index)
+                name = f"{self.video.stem}_{frame.index:06d}.png"
+                self._crops.add(frame.image, self.source.name, detections.to_json(), name, frame=frame.index)
             if self.on_frame is not None:
                 self.on_frame(self.frames, speeds)
 
@@ -121,8 +122,8 @@ class VideoWriter:
         if drawing.shape[:2] != self.source.size:  # a stream may change its size, an encoder cannot
             drawing = cv2.resize(drawing, (width, height))
         encoded = cv2.cvtColor(np.pad(drawing, self._padding, mode="edge"), cv2.COLOR_RGB2BGR)
-        # A camera's frames come at no fixed rate: each is repeated until its time is reached, so that the video plays in real time.
-        last = self._written if self.source.camera is None else int(frame.seconds * self.source.fps)
+        # Live frames come at no fixed rate: each is repeated until its time is reached, so that the video plays in real time.
+        last = self._written if not self.source.live else int(frame.seconds * self.source.fps)
         while self._written <= last:
             self._encoder.write(encoded)
             self._written += 1

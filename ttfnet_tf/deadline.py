@@ -1,9 +1,10 @@
-"""A connection whose time to answer is counted as a whole, however slowly the parts of an answer come."""
+"""Connections whose time to answer is counted as a whole, however slowly the parts of an answer come."""
 
 from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 import time
 from typing import Any
 
@@ -40,8 +41,28 @@ class DeadlineConnection(http.client.HTTPConnection):
         raise error
 
 
-class _Socket(socket.socket):
-    """Waits until its deadline, a time of `time.monotonic`."""
+class SecureDeadlineConnection(DeadlineConnection):
+    """The same over TLS; the certificate is checked."""
+
+    default_port = 443
+
+    def connect(self) -> None:
+        """Opens the connection and agrees on a key."""
+        super().connect()
+        plain = self.sock
+        context = ssl.create_default_context()
+        context.sslsocket_class = _SecureSocket
+        try:
+            plain.limit()
+            self.sock = context.wrap_socket(plain, server_hostname=self.host)
+        except BaseException:
+            plain.close()
+            raise
+        self.sock.deadline = self.deadline
+
+
+class _Deadline:
+    """Waits until its deadline, a time of `time.monotonic`; beside a socket class."""
 
     deadline: float
 
@@ -54,8 +75,20 @@ class _Socket(socket.socket):
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
-        self.settimeout(left)
+        self.settimeout(left)  # type: ignore[attr-defined]
 
+
+class _Socket(_Deadline, socket.socket):
+    def sendall(self, *arguments) -> None:
+        self.limit()
+        super().sendall(*arguments)
+
+    def recv_into(self, *arguments, **keywords) -> int:
+        self.limit()
+        return super().recv_into(*arguments, **keywords)
+
+
+class _SecureSocket(_Deadline, ssl.SSLSocket):
     def sendall(self, *arguments) -> None:
         self.limit()
         super().sendall(*arguments)

@@ -2,7 +2,7 @@
 
 import json
 
-from bad_inputs.data_files import raw
+from bad_inputs.data_files import entry, raw
 
 _FIX = "; fix it, or add --skip-broken to skip such images"
 _WRONG = "; the boxes would be in wrong places"
@@ -51,6 +51,8 @@ def kitti(*lines, name="7.txt"):
     return change
 
 
+_SPLIT = "data split {tmp}/train.json {tmp}/images --out {tmp}/new"
+_MERGE = "data merge {tmp}/train.json {tmp}/images {tmp}/val.json {tmp}/images --out {tmp}/new.json"
 _AT = "{tmp}/a.json: "
 _SHAPE = f"{_AT}shapes[0]"
 _POINT = f"{_SHAPE}.points[1]"
@@ -326,5 +328,61 @@ ROWS = {
         f"{_CVAT} --split val",
         raw("a.xml", '<annotations><image name="7.png" subset="a"/><image name="8.jpg" subset="b"/></annotations>'),
         "{tmp}/a.xml: has no split 'val'; there are a, b",
+    ),
+    # split and merge
+    "split with a fraction of 1": (f"{_SPLIT} --val 1", None, "--val 1 must be a fraction of the images, 0..1, 1 excluded"),
+    "split with NaN": (f"{_SPLIT} --val nan", None, "--val nan must be a fraction of the images, 0..1, 1 excluded"),
+    "split with a negative fraction": (f"{_SPLIT} --test=-0.1", None, "--test -0.1 must be a fraction of the images, 0..1, 1 excluded"),
+    "split that leaves nothing": (
+        f"{_SPLIT} --val 0.5 --test 0.5",
+        None,
+        "--val 0.5 and --test 0.5 must leave images for training, and take some",
+    ),
+    "split into more folds than images": (f"{_SPLIT} --folds 3", None, "--folds 3 must lie in 2..2, the number of images"),
+    "split into folds and parts": (
+        f"{_SPLIT} --folds 2 --val 0.2",
+        None,
+        "--folds makes training and validation files of all images; leave out --val and --test",
+    ),
+    "split of too few images": (
+        f"{_SPLIT} --val 0.1",
+        None,
+        "{tmp}/train.json: no image is left for val, because it has 2, copies of which stay together",
+    ),
+    "split with a negative seed": (f"{_SPLIT} --seed=-1", None, "--seed -1 must be 0 or more"),
+    "split of a file that is not there": (
+        "data split {tmp}/none.json --out {tmp}/new",
+        None,
+        "{tmp}/none.json: cannot be read (No such file or directory); name a COCO instances JSON",
+    ),
+    "split without a folder": (
+        "data split {tmp}/train.json {tmp}/none --out {tmp}/new",
+        None,
+        "{tmp}/none: is not a folder; name the folder of the images",
+    ),
+    "merge of one": (
+        "data merge {tmp}/train.json {tmp}/images --out {tmp}/new.json",
+        None,
+        "2 sources; name pairs of a COCO file and the folder of its images, at least two of them",
+    ),
+    "merge of two files without folders": (
+        "data merge {tmp}/train.json {tmp}/val.json {tmp}/images --out {tmp}/new.json",
+        None,
+        "3 sources; name pairs of a COCO file and the folder of its images, at least two of them",
+    ),
+    "merge with a folder that is not there": (
+        "data merge {tmp}/train.json {tmp}/images {tmp}/val.json {tmp}/none --out {tmp}/new.json",
+        None,
+        "{tmp}/none: is not a folder; name the folder of the images of {tmp}/val.json",
+    ),
+    "merge of two sizes": (
+        _MERGE,
+        entry("val.json", "images", width=32),
+        "{tmp}/val.json: image id 8 (8.jpg) is 32 x 64 here and 64 x 64 in train.json; fix one of them",
+    ),
+    "merge of a class twice": (
+        _MERGE,
+        entry("train.json", "categories", name="dog"),
+        "{tmp}/train.json: has two categories called 'dog'; give one of them another name",
     ),
 }

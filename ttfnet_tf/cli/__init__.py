@@ -26,7 +26,7 @@ from ttfnet_tf.quiet_import import import_as_usual
 # The verbs in the order of use, as help lists them.
 SECTIONS = (
     ("a first look", ("demo",)),
-    ("data", ("data check", "data convert", "data pack", "data show", "data stats", "data shapes")),
+    ("data", ("data check", "data convert", "data split", "data merge", "data pack", "data show", "data stats", "data shapes")),
     ("training", ("train", "evaluate", "report", "replay")),
     ("use", ("predict", "export", "serve-client")),
     ("weights, speed, published figures", ("weights", "benchmark", "reproduce")),

@@ -1,4 +1,7 @@
-"""`ttfnet train` with tiny networks, for tests that start many processes: `python tests/tiny_train.py CONFIG --work-dir DIR ...`."""
+"""`ttfnet train` with tiny networks, for tests that start many processes: `python tests/tiny_train.py CONFIG --work-dir DIR ...`.
+
+With `fit` as first word it is `ttfnet fit`.
+"""
 
 import sys
 from pathlib import Path
@@ -11,4 +14,4 @@ if __name__ == "__main__":
     from ttfnet_tf.cli import main
 
     networks.narrow(pytest.MonkeyPatch())
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.exit(main(sys.argv[1:] if sys.argv[1] == "fit" else ["train", *sys.argv[1:]]))

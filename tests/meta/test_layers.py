@@ -33,7 +33,7 @@ LAYERS = (
     ("build", "runs", "weights"),  # from settings to objects; runs and weights on disk
     ("inference", "evaluation", "serving"),  # using a detector
     ("tensorboard", "inspect"),  # logs and inspection
-    ("training", "export", "reproduce", "report", "benchmarks", "integrations"),  # complete jobs
+    ("training", "export", "reproduce", "report", "benchmarks", "integrations", "fit"),  # complete jobs
     ("cli", "__main__"),
 )
 ORDER = [package for row in LAYERS for package in row]
@@ -54,6 +54,7 @@ KNOWS_SETTINGS = {
     "cli.train",
     "cli.weights",
     "evaluation.evaluate_run",
+    "fit.run",
     "inspect.show",
     "integrations.ray_train",
     "report.contents",
@@ -84,6 +85,7 @@ WITHOUT_TENSORFLOW = (
     "doctor.report",
     "evaluation.evaluate_run",
     "export.forms",
+    "fit.run",
     "formats.convert",
     "inference.bulk.job",
     "inference.detections",

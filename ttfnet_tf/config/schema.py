@@ -228,7 +228,9 @@ class TrainConfig:
 
     epochs: int = setting(12, "passes over the training images")
     steps: int = setting(0, "steps of the run in place of `epochs`; 0 is off")
-    minutes: float = setting(0.0, "time of the run, evaluations included: as many steps as it has room for, in place of `epochs`; 0 is off")
+    minutes: float = setting(
+        0.0, "time of the run, evaluations included: as many steps as it has room for, in place of `epochs` (docs/fit.md); 0 is off"
+    )
     batch_size: int = setting(
         128, "images of a step, over all replicas; `auto` is the largest that fits on the GPUs, and 16 a replica on a CPU", has_auto=True
     )

@@ -39,7 +39,7 @@ def read_coco_files(
     Raises:
         UserError: a file is missing or not COCO, or the files have different categories.
     """
-    found = _find_files(source)
+    found = find_coco_files(source)
     if split is not None and len(found) == 1:
         found = {split: next(iter(found.values()))}
     found = choose_splits(found, split, source)
@@ -52,7 +52,7 @@ def read_coco_files(
         if names and here != names:
             raise UserError(f"{path}: has other categories than {next(iter(found.values()))}; convert the files one by one")
         names = here
-        root = images or _find_root(path, name, coco.dataset["images"])
+        root = images or find_coco_images(path, name, coco.dataset["images"])
         if root is None:
             notes["images not found"] += len(coco.dataset["images"])
             root = path.parent
@@ -77,7 +77,7 @@ def _categories(names: dict[int, str], classes: Sequence[str] | None) -> list[Ca
     return categories
 
 
-def _find_files(source: Path) -> dict[str, Path]:
+def find_coco_files(source: Path) -> dict[str, Path]:
     """JSON files by the name of their split."""
     if source.is_file():
         return {_split_of(source): source}
@@ -102,7 +102,7 @@ def _split_of(path: Path) -> str:
     return split_name(re.sub(r"^instances_", "", path.stem)) or "train"
 
 
-def _find_root(path: Path, split: str, images: list[dict]) -> Path | None:
+def find_coco_images(path: Path, split: str, images: list[dict]) -> Path | None:
     """The usual folder that holds one of the first images."""
     home = path.absolute().parent
     usual = [base / inner for base in (home, home.parent) for inner in (".", split, "images", f"images/{split}", path.stem)]

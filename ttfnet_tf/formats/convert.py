@@ -45,6 +45,7 @@ class Report:
 
     files: list[Path]  # annotation files, or data.yaml
     lines: list[str] = field(default_factory=list)  # to print
+    roots: list[Path] = field(default_factory=list)  # folder of the images of each annotation file
 
 
 def convert(
@@ -105,7 +106,8 @@ def convert(
         texts[SKIPPED] = "\n".join(problems.lines) + "\n"
     about = {"source": str(source), "from": from_format, "to": to_format, "ids": ids}
     write_output(out, old_files=old_files, about=about, texts=texts, images=linked, copy=copy, progress=progress)
-    return Report([out / name for name in written], _summary(out, data, problems, to_format, has_images=bool(linked)))
+    lines = _summary(out, data, problems, to_format, has_images=bool(linked))
+    return Report([out / name for name in written], lines, [split.root for split in data.splits])
 
 
 def _check_arguments(source: Path, images: Path | None, classes: Sequence[str] | None) -> None:

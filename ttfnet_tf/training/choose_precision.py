@@ -16,6 +16,7 @@ FIRST_CAPABILITY = (8, 0)  # of NVIDIA GPUs with bfloat16 tensor cores: Ampere
 _WORTH = 0.75  # of float32's time that a convolution may take; above it the casts around it eat the gain
 _ROUNDS = 5
 _CONV = (4, 64, 64, 128)  # images, height, width, channels of the measured convolution: the second stage of ResNet-18 at 512 px
+CONVOLUTION_FLOPS = 3 * 2 * _CONV[0] * _CONV[1] * _CONV[2] * 9 * _CONV[3] ** 2  # forward, and two gradients
 
 
 def choose_precision(strategy: tf.distribute.Strategy, *, agree: bool) -> tuple[str, str]:
@@ -57,7 +58,7 @@ def bfloat16_unit(cpuinfo: str | Path = "/proc/cpuinfo") -> str | None:
 
 def measure_bfloat16() -> float:
     """Processor time of a 3x3 convolution and its gradients in bfloat16, as a fraction of that in float32: the least of some rounds."""
-    calls = {dtype: _convolution(dtype) for dtype in (tf.float32, tf.bfloat16)}
+    calls = {dtype: convolution(dtype) for dtype in (tf.float32, tf.bfloat16)}
     times: dict[tf.DType, list[float]] = {dtype: [] for dtype in calls}
     for _ in range(_ROUNDS):
         for dtype, call in calls.items():
@@ -101,7 +102,8 @@ def _of_processor() -> tuple[str, str]:
     return precision, f"{unit}: a convolution in bfloat16 takes {fraction:.2f} of its time in float32"
 
 
-def _convolution(dtype: tf.DType) -> Callable[[], object]:
+def convolution(dtype: tf.DType) -> Callable[[], object]:
+    """A function that computes a 3x3 convolution and its gradients, traced and warm; `CONVOLUTION_FLOPS` operations."""
     random = tf.random.Generator.from_seed(0)  # not the global one: training has its own draws
     image = random.normal(_CONV)
     kernel = random.normal([3, 3, _CONV[-1], _CONV[-1]], stddev=0.03)

@@ -142,7 +142,10 @@ class TrainingLoop:
         if self.budget is not None:
             self.budget.to_variable()
         self.recorder.sync()  # first: a run that resumes from the checkpoint does not write these lines again
+        start = time.monotonic()
         self.store.save(step)
+        if self.budget is not None:
+            self.budget.saved(time.monotonic() - start)
 
     def resume_plan(self) -> None:
         """Takes the plan of a checkpoint that was restored, where the run has one."""

@@ -24,6 +24,7 @@ _SAVES = 0.02  # of the whole time between two checkpoints; at least 10 seconds,
 _SLACK = 0.01  # of the whole time, by which a cooldown may end early or late
 _WINDOW = 0.05  # of the whole time, in which steps are timed; at least 10 seconds
 _LEAST_LAPS = 5  # to say how long a step takes
+_EXIT = 0.3  # of the first call of the training step: the end of the process
 _AROUND = 1.3  # an evaluation takes, in units of its calls of the network: images are read, figures computed
 _HEAD = 4  # of the variable, before the bends
 
@@ -72,7 +73,7 @@ class TimeBudget(tf.Module):
         self._used_before = 0.0
         self._evaluation = -1.0  # seconds of the last one, -1 before
         self._spent_on_evaluations = 0.0
-        self._first_call = self._step_seconds = 0.0
+        self._first_call = self._step_seconds = self._save_seconds = 0.0
         self._laps: deque[tuple[float, int]] = deque()  # (used, step), without evaluations in between
         self._saved = self._planned = self.used
 
@@ -99,7 +100,8 @@ class TimeBudget(tf.Module):
     @property
     def reserve(self) -> float:
         """Seconds for what comes after the last step."""
-        return max(self._evaluation, 0.0) + self._after * self._first_call
+        # The last weights are saved twice: as the best, and to resume from; the process takes a moment to end.
+        return max(self._evaluation, 0.0) + 2 * self._save_seconds + (self._after + _EXIT) * self._first_call
 
     def to_variable(self) -> None:
         """Writes seconds and plan to where a checkpoint takes them from."""
@@ -111,6 +113,10 @@ class TimeBudget(tf.Module):
             values[_HEAD : _HEAD + len(bends)] = bends
         self.variable.assign(values)
         self._saved = values[0]
+
+    def saved(self, seconds: float) -> None:
+        """A checkpoint took so long."""
+        self._save_seconds = seconds
 
     def from_variable(self) -> None:
         """Takes seconds and plan of a checkpoint that was restored."""

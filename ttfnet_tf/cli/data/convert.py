@@ -53,12 +53,12 @@ def run(args: argparse.Namespace) -> None:
         skip_broken=args.skip_broken,
         copy=args.copy,
         overwrite=args.overwrite,
-        progress=_with_progress,
+        progress=with_progress,
     )
     print("\n".join(report.lines))
 
 
-def _with_progress(label, items):
+def with_progress(label, items):
     """Iterates with a progress line; short lists are done before anyone looks."""
     from ttfnet_tf.progress import ProgressMeter
 

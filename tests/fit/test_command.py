@@ -1,0 +1,95 @@
+"""`ttfnet fit`: what it refuses before any work, and the settings that it writes."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ttfnet_tf import cli
+from ttfnet_tf.config import load_config
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.fit import machine, run
+from ttfnet_tf.fit.decide import MachineFacts
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """A COCO file of eight images of 64 px, one box each."""
+    (tmp_path / "images").mkdir()
+    for k in range(8):
+        Image.fromarray(np.random.default_rng(k).integers(0, 255, (64, 64, 3)).astype(np.uint8)).save(tmp_path / f"images/{k}.png")
+    content = {
+        "images": [{"id": k, "file_name": f"{k}.png", "height": 64, "width": 64} for k in range(8)],
+        "annotations": [{"id": k + 1, "image_id": k, "category_id": 1, "bbox": [4, 4, 20, 30], "area": 600} for k in range(8)],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    return tmp_path / "all.json"
+
+
+@pytest.fixture
+def settings(monkeypatch, coco, tmp_path):
+    """settings(minutes, overrides) -> (configuration, lines) of a fit on a machine of ours."""
+    monkeypatch.setattr(machine, "describe_machine", lambda: MachineFacts(1e-6, False, 1 << 30))
+
+    def make(*overrides, minutes=3.0, work_dir=tmp_path / "run"):
+        lines = []
+        request = run.Request(coco, minutes, overrides=overrides)
+        return run.settings_of_fit(request, work_dir, say=lines.append, progress=lambda label, items: items), lines
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--minutes", "0.5"], "--minutes 0.5 must lie in 1..10080"),
+        (["--minutes", "nan"], "--minutes nan must lie in 1..10080"),
+        (["--images", "nowhere"], "--images nowhere: is not a folder"),
+        (["train.epochs=3"], "override 'train.epochs=3': the time decides how long it trains; set --minutes"),
+        (["data.train.images=x"], "override 'data.train.images=x': the data are those of DATA"),
+        (["optim.lr=fast"], "optim.lr=fast must be a number"),
+        (["optim.schedule=step"], "needs optim.schedule=trapezoid"),
+        (["--work-dir", "s3://bucket/run"], "s3://bucket/run: fit reads and writes on a disk; name a path"),
+    ],
+)
+def test_mistakes_answer_in_one_line(coco, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(machine, "describe_machine", lambda: MachineFacts(1e-6, False, 1 << 30))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["fit", str(coco), *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_the_settings_are_an_ordinary_configuration(settings, tmp_path):
+    config, lines = settings("model.box_head.width=32", "optim.lr=0.001")
+    assert load_config(tmp_path / "run/fit.yaml") == config
+    assert (config.train.minutes, config.optim.schedule, config.model.box_head.width, config.optim.lr) == (3.0, "trapezoid", 32, 0.001)
+    text = (tmp_path / "run/fit.yaml").read_text()
+    assert all(f"# {line}\n" in text for line in lines if line.startswith("input"))
+    assert any(line.endswith("(you set optim.lr)") for line in lines)
+    assert lines[1].startswith("too little data for 1 class")
+
+
+def test_the_same_command_takes_the_same_settings(settings):
+    config, _ = settings("optim.lr=0.001")
+    again, lines = settings("optim.lr=0.001")
+    assert again == config
+    assert len(lines) == 1
+    assert "goes on with the settings in" in lines[0]
+
+
+def test_another_fit_is_refused(settings, tmp_path):
+    settings()
+    with pytest.raises(UserError, match=r"run: holds a fit with minutes 3\.0, now it is 5\.0; repeat that command, or choose another"):
+        settings(minutes=5.0)
+    with pytest.raises(UserError, match=r"holds a fit with settings none, now it is \['optim.lr=0.1'\]"):
+        settings("optim.lr=0.1")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/config.yaml").write_text("")
+    with pytest.raises(UserError, match="other: holds a run that ttfnet fit has not begun; choose another --work-dir"):
+        settings(work_dir=tmp_path / "other")
+    (tmp_path / "run/fit.json").write_text("{}")
+    with pytest.raises(UserError, match=r"fit\.json: is damaged; choose another --work-dir"):
+        settings()

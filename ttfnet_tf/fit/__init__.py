@@ -1,0 +1,1 @@
+"""`ttfnet fit`: from a data set and a time to a trained detector, without settings."""

@@ -1,0 +1,33 @@
+"""What the machine can do: how fast it convolves, and how much memory is free."""
+
+from __future__ import annotations
+
+import time
+
+import tensorflow as tf
+
+from ttfnet_tf.data.image_cache import free_memory
+from ttfnet_tf.fit.decide import MachineFacts
+from ttfnet_tf.training.choose_precision import CONVOLUTION_FLOPS, bfloat16_unit, convolution
+
+# Floating-point operations of a training step of TTFNet-18 for a pixel of an image; three times those of its forward pass. Where steps
+# were timed beside convolutions (docs/benchmarks/speed.md has the machines), this made them alike within a third.
+_FLOPS_OF_A_PIXEL = 460e3
+_ROUNDS = 8
+
+
+def describe_machine() -> MachineFacts:
+    """Times a convolution and its gradients, in bfloat16 too where the processor has units for it; a second or two."""
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    types = [tf.float32, tf.bfloat16] if on_gpu or bfloat16_unit() else [tf.float32]
+    seconds = min(_least_seconds(convolution(one)) for one in types)
+    return MachineFacts(_FLOPS_OF_A_PIXEL * seconds / CONVOLUTION_FLOPS, on_gpu, free_memory())
+
+
+def _least_seconds(call) -> float:
+    times = []
+    for _ in range(_ROUNDS):
+        start = time.monotonic()
+        call()
+        times.append(time.monotonic() - start)
+    return min(times)  # others that compute at this moment slow a convolution down more than a step

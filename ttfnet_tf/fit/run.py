@@ -1,0 +1,214 @@
+"""`fit`: prepares the data, decides, writes the settings, trains, and ends with report and export.
+
+The work directory holds, beside what training writes: fit.json (what was asked), fit.yaml (the settings that were decided, an ordinary
+configuration), data/ (converted annotations and the split) and export/.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ttfnet_tf.config import Config, dump_config, load_config
+from ttfnet_tf.config.schema import list_settings, value_of, with_value
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import write_json, write_text
+from ttfnet_tf.fit.decide import decide, too_little
+from ttfnet_tf.fit.describe import describe_data
+from ttfnet_tf.fit.prepare import prepare
+from ttfnet_tf.formats.records import Progress
+from ttfnet_tf.json_text import read_json
+from ttfnet_tf.outputs import marked
+from ttfnet_tf.runs.run_folder import make_work_directory, read_metrics
+
+AFTER = 1.5  # report and export take, in units of the first call of the training step
+_WRITER = "ttfnet fit"
+_RECORD, _SETTINGS, _DATA, _EXPORT = "fit.json", "fit.yaml", "data", "export"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    source: Path
+    minutes: float
+    from_format: str | None = None
+    images: Path | None = None
+    overrides: Sequence[str] = ()  # key=value
+
+    def content(self) -> dict[str, Any]:
+        """What must be the same when a fit goes on."""
+        return {
+            "data": str(self.source.absolute()),
+            "minutes": self.minutes,
+            "from": self.from_format,
+            "images": None if self.images is None else str(self.images.absolute()),
+            "settings": list(self.overrides),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How a call ended."""
+
+    finished: bool  # False when it was asked to stop; the same call goes on
+    step: int
+    metrics: Mapping[str, float]  # of the weights that are exported
+    report: Path | None = None
+    model: Path | None = None
+
+
+def settings_of_fit(request: Request, work_dir: Path, *, say: Callable[[str], object], progress: Progress) -> Config:
+    """The settings of a run: those of `work_dir` where the same fit has begun there, else decided and written.
+
+    Args:
+        request: of the user.
+        work_dir: of the run.
+        say: gets one line for each decision.
+        progress: shows progress over a list.
+
+    Raises:
+        UserError: the data cannot be used, a setting is wrong, or the directory holds something else.
+    """
+    if (begun := _begun(request, work_dir)) is not None:
+        say(f"{work_dir}: goes on with the settings in {work_dir / _SETTINGS}")
+        return begun
+    given = _checked(request.overrides)
+    make_work_directory(work_dir)
+    prepared = prepare(
+        request.source,
+        work_dir / _DATA,
+        from_format=request.from_format,
+        images=request.images,
+        seed=given.train.seed,
+        seconds=60 * request.minutes,
+        progress=progress,
+    )
+    for line in prepared.lines:
+        say(line)
+    facts = describe_data(prepared, work_dir / _DATA, crowd=given.data.crowd)
+    if warning := too_little(facts.boxes_of_class):
+        say(warning)
+
+    from ttfnet_tf.fit.machine import describe_machine
+
+    named = {override.partition("=")[0] for override in request.overrides}
+    decisions = decide(
+        facts,
+        describe_machine(),
+        minutes=request.minutes,
+        pretrained=given.model.pretrained,
+        image_size=given.data.size if "data.image_size" in named else None,
+        batch_size=given.train.batch_size if "train.batch_size" in named and given.train.batch_size > 0 else None,
+    )
+    values: dict[str, Any] = {
+        "data.train.annotations": str(prepared.train.annotations),
+        "data.train.images": str(prepared.train.images),
+        "data.val.annotations": str(prepared.val.annotations),
+        "data.val.images": str(prepared.val.images),
+        "train.minutes": float(request.minutes),
+    }
+    lines = []
+    for decision in decisions:
+        kept = named & set(decision.values)
+        lines.append(decision.line + (f" (you set {', '.join(sorted(kept))})" if kept else ""))
+        values.update(decision.values)
+    for line in lines:
+        say(line)
+    config = _with_values(values, request.overrides, work_dir / _SETTINGS, lines)
+    write_json(work_dir / _RECORD, marked(_WRITER, request.content()))
+    return config
+
+
+def train_and_export(config: Config, work_dir: Path, *, started: float) -> Result:
+    """Trains, or goes on, within `train.minutes` from `started`, and writes report and SavedModel."""
+    from ttfnet_tf.training.run import run_training
+    from ttfnet_tf.training.time_budget import RunTime
+
+    result = run_training(config, work_dir, RunTime(started, AFTER))
+    if not result.finished:
+        return Result(False, result.step, {})
+
+    from ttfnet_tf.export.saved_model import export_saved_model
+    from ttfnet_tf.report.write_report import write_report
+    from ttfnet_tf.runs.checkpoint import load_run
+
+    report = write_report([work_dir])
+    name, folder = work_dir.resolve().name, work_dir / _EXPORT
+    loaded = load_run(work_dir)
+    written = sorted((folder / name).glob("[0-9]*"))
+    model = written[-1] if written else export_saved_model(loaded, folder, name=name)
+    lines = [line for line in read_metrics(work_dir) if line["step"] == loaded.step and "AP" in line]
+    return Result(True, result.step, lines[-1] if lines else {}, report, model)
+
+
+def _begun(request: Request, work_dir: Path) -> Config | None:
+    """The settings of the same fit, None where there is none.
+
+    Raises:
+        UserError: the directory holds a fit of something else, or a run that no fit has begun.
+    """
+    record, settings = work_dir / _RECORD, work_dir / _SETTINGS
+    if not record.exists():
+        if (work_dir / "config.yaml").exists():
+            raise UserError(f"{work_dir}: holds a run that ttfnet fit has not begun; choose another --work-dir")
+        return None
+    try:
+        content = read_json(record)
+        differs = next((key for key, value in request.content().items() if content[key] != value), None)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{record}: is damaged; choose another --work-dir") from None
+    if differs is not None:
+        was = content[differs]
+        raise UserError(
+            f"{work_dir}: holds a fit with {differs} {was if was != [] else 'none'}, now it is "
+            f"{request.content()[differs] or 'none'}; repeat that command, or choose another --work-dir"
+        )
+    return load_config(settings)
+
+
+def _checked(overrides: Sequence[str]) -> Config:
+    """The built-in settings with those of the user, which are checked before any work.
+
+    Raises:
+        UserError: one is wrong, or belongs to an option of this command.
+    """
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key in ("train.minutes", "train.epochs", "train.steps"):
+            raise UserError(f"override '{override}': the time decides how long it trains; set --minutes")
+        if key.startswith(("data.train", "data.val")):
+            raise UserError(f"override '{override}': the data are those of DATA; name the folder of their images with --images")
+    return load_config("/dev/null", ["optim.schedule=trapezoid", *overrides])
+
+
+def _with_values(values: Mapping[str, Any], overrides: Sequence[str], file: Path, lines: Sequence[str]) -> Config:
+    """Writes the settings with the lines as comments; returns them."""
+    config = Config()
+    known = {setting.key for setting in list_settings()}
+    for key, value in values.items():
+        if key not in known:
+            raise ValueError(f"decided on {key}, which is no setting")
+        config = with_value(config, key, value)
+    draft = file.with_name(f"{file.stem}.draft.yaml")
+    named = {override.partition("=")[0] for override in overrides}
+    tree: dict[str, Any] = {}
+    for key in values:
+        if key not in named:
+            *sections, name = key.split(".")
+            place = tree
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[name] = value_of(config, key)
+    write_text(draft, yaml.safe_dump(tree, sort_keys=False))
+    try:
+        resolved = load_config(draft, overrides)
+    finally:
+        draft.unlink()
+    comments = "".join(f"# {line}\n" for line in ("Decided and written by ttfnet fit.", *lines))
+    write_text(file, comments + dump_config(resolved))
+    return resolved

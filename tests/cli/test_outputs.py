@@ -28,6 +28,7 @@ OUTPUTS = {
     ("data show", "--out"): (f"{SHOW} --out out", "out/7.png", "was not written by ttfnet data show; name another folder"),
     ("data stats", "--json"): (f"{STATS} --json out/x", "out/x", "was not written by ttfnet data stats; name another file, or add"),
     ("data shapes", "out"): ("data shapes out", "out/x", "holds other files"),
+    ("fit", "--work-dir"): ("fit train.json --work-dir out", "out/fit.yaml", "was not written by ttfnet fit; choose another --work-dir"),
     ("train", "--work-dir"): ("train a.yaml --work-dir out", "out/config.yaml", "was not written by a run and would be overwritten"),
     ("evaluate", "--out"): ("evaluate run --out out", "out/detections.json", "was not written by ttfnet evaluate; name another folder"),
     ("report", "--out"): ("report run --out out/x", "out/x", "was not written by ttfnet report; name another file"),

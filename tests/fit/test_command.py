@@ -88,8 +88,11 @@ def test_another_fit_is_refused(settings, tmp_path):
         settings("optim.lr=0.1")
     (tmp_path / "other").mkdir()
     (tmp_path / "other/config.yaml").write_text("")
-    with pytest.raises(UserError, match="other: holds a run that ttfnet fit has not begun; choose another --work-dir"):
+    with pytest.raises(UserError, match=r"other/config\.yaml: exists and was not written by ttfnet fit; choose another --work-dir"):
         settings(work_dir=tmp_path / "other")
-    (tmp_path / "run/fit.json").write_text("{}")
-    with pytest.raises(UserError, match=r"fit\.json: is damaged; choose another --work-dir"):
+    record = tmp_path / "run/fit.json"
+    record.write_text(record.read_text().replace("true", "false"))
+    assert settings(minutes=5.0)[0].train.minutes == 5.0  # nothing was decided yet
+    record.write_text("{}")
+    with pytest.raises(UserError, match=r"fit\.json: was not written by ttfnet fit, or is damaged; choose"):
         settings()

@@ -35,10 +35,10 @@ def _values(data=None, machine=None, **settings):
 @pytest.mark.parametrize(
     ("minutes", "expected"),
     [
-        # 1160 s are 1856 steps at 320 px, where one takes 0.1 x 6.25 s: the largest has 800.
+        # 1160 s are 1856 steps at 320 px, where one takes 0.1 x 6.25 s: the largest has 1200.
         (20, [320, 320]),
-        # 440 s: 704 steps at 320, 1100 at 256.
-        (8, [256, 256]),
+        # 560 s: 896 steps at 320, 1400 at 256.
+        (10, [256, 256]),
         # 140 s: 350 steps at 256, 622 at 192, 1400 at 128. Boxes need 192, where .95 is 96 % of .99, and 200 steps are left there.
         (3, [192, 192]),
         # 36 s, half of the time: 160 steps at 192, 360 at 128.
@@ -66,11 +66,12 @@ def test_no_size_is_much_larger_than_the_images():
 
 
 @pytest.mark.parametrize(
-    ("images", "on_gpu", "expected"),
-    [(300, False, 8), (5, False, 5), (300, True, 32)],
+    ("images", "on_gpu", "devices", "expected"),
+    [(300, False, 1, 8), (5, False, 1, 5), (300, True, 1, 32), (300, True, 3, 30), (5, True, 3, 3), (2, True, 3, 3)],
 )
-def test_batch(images, on_gpu, expected):
-    assert _values(_data(train_images=images), _machine(on_gpu=on_gpu))["train.batch_size"] == expected
+def test_the_batch_is_shared_by_the_devices(images, on_gpu, devices, expected):
+    machine = _machine(on_gpu=on_gpu, devices=devices)
+    assert _values(_data(train_images=images), machine)["train.batch_size"] == expected
 
 
 def test_weights_decide_what_is_frozen_and_how_fast_it_learns():

@@ -19,7 +19,7 @@ from ttfnet_tf.training.schedule import Trapezoid
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SECONDS = 60.0
-ENOUGH = 1.4  # of the time on a machine that others use; tests/training/test_time_plan.py has the exact figures
+ENOUGH = 3  # times as long, with two starts on a machine that others use; tests/training/test_time_plan.py has the exact figures
 
 
 @pytest.fixture(scope="module")

@@ -128,6 +128,19 @@ def test_the_time_is_kept_whatever_the_machine_does(speed):
     assert down == sorted(down, reverse=True)
 
 
+def test_a_long_compilation_is_no_long_step():
+    """In a minute, compilation takes 20 s and a step half a second: 39 s less 4 * 1.3 + 0.6 s for the evaluation and 6 s for the end."""
+    clock = Clock()
+    budget = TimeBudget(60, cooldown=0.3, warmup_steps=100, run_time=RunTime(clock.now), clock=clock)
+    times = iter([20.0, 0.5])
+
+    def trial():
+        clock.now += next(times)
+
+    budget.measure(trial, lambda: True, lambda: 4.0)
+    assert budget.plan.trapezoid.total_steps == int((60 - 20.5 - (1.3 * 4 + 0.6) - 0.3 * 20) / 0.5)
+
+
 @pytest.mark.parametrize("kill_at", [60, 300, 470])
 def test_a_run_that_was_killed_keeps_its_time(kill_at):
     seconds, _, plan, rates = _run(360, lambda step: 0.5, kill_at=kill_at)

@@ -15,6 +15,8 @@ from ttfnet_tf.locations import is_url, location
 from ttfnet_tf.plain_text import printable
 from ttfnet_tf.recipes import recipes
 
+_REPORT = 0.5  # see `RunTime.after`
+
 
 def add_to(verbs) -> None:
     """Adds the verb to a parser."""
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
         from ttfnet_tf.training.time_budget import RunTime
 
     try:
-        result = run_training(config, work_dir, RunTime(started))
+        result = run_training(config, work_dir, RunTime(started, _REPORT if config.train.report else 0.0))
     except LostWorkerError as error:
         # TensorFlow's threads wait for the lost worker: its usual end takes seconds and prints about them.
         print(f"ttfnet: {printable(str(error))}", file=sys.stderr)

@@ -10,7 +10,7 @@ from typing import Any
 SIDES = (96, 128, 160, 192, 224, 256, 320, 384, 512)  # px; square roots of the areas that an input may have
 LEAST_SIDE = 64  # px
 NEEDED = 0.95  # of the highest ceiling, which the input size should allow
-WANTED_STEPS = 800  # a larger input is not worth fewer steps
+WANTED_STEPS = 1200  # a larger input is not worth fewer steps
 LEAST_STEPS = 200  # with fewer, the input becomes smaller than the boxes need
 CPU_BATCH, GPU_BATCH = 8, 32
 END_SECONDS = 40.0  # of start, compilation, last evaluation, report and export: for the estimate, which the run replaces by measuring
@@ -35,9 +35,10 @@ class DataFacts:
 class MachineFacts:
     """What is known about the machine before training."""
 
-    pixel_seconds: float  # of a training step, for one pixel of one image
+    pixel_seconds: float  # of a training step on all devices, for one pixel of one image
     on_gpu: bool
     free_memory: int  # bytes
+    devices: int = 1  # that share a batch
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def decide(
         image_size: (height, width) that the user named.
         batch_size: that the user named.
     """
-    batch = batch_size or min(GPU_BATCH if machine.on_gpu else CPU_BATCH, max(data.train_images, 1))
+    batch = min(GPU_BATCH if machine.on_gpu else CPU_BATCH, data.train_images)
+    batch = batch_size or max(batch // machine.devices, 1) * machine.devices
     seconds = max(60 * minutes - END_SECONDS, 30 * minutes)
 
     def steps_at(size: tuple[int, int]) -> int:

@@ -18,10 +18,11 @@ _ROUNDS = 8
 
 def describe_machine() -> MachineFacts:
     """Times a convolution and its gradients, in bfloat16 too where the processor has units for it; a second or two."""
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    types = [tf.float32, tf.bfloat16] if on_gpu or bfloat16_unit() else [tf.float32]
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    types = [tf.float32, tf.bfloat16] if gpus or bfloat16_unit() else [tf.float32]
     seconds = min(_least_seconds(convolution(one)) for one in types)
-    return MachineFacts(_FLOPS_OF_A_PIXEL * seconds / CONVOLUTION_FLOPS, on_gpu, free_memory())
+    devices = max(gpus, 1)
+    return MachineFacts(_FLOPS_OF_A_PIXEL * seconds / CONVOLUTION_FLOPS / devices, gpus > 0, free_memory(), devices)
 
 
 def _least_seconds(call) -> float:

@@ -7,6 +7,7 @@ configuration), data/ (converted annotations and the split) and export/.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from ttfnet_tf.fit.describe import describe_data
 from ttfnet_tf.fit.prepare import prepare
 from ttfnet_tf.formats.records import Progress
 from ttfnet_tf.json_text import read_json
-from ttfnet_tf.outputs import marked
+from ttfnet_tf.outputs import marked, written_by
 from ttfnet_tf.runs.run_folder import make_work_directory, read_metrics
 
 AFTER = 1.5  # report and export take, in units of the first call of the training step
@@ -79,6 +80,7 @@ def settings_of_fit(request: Request, work_dir: Path, *, say: Callable[[str], ob
         return begun
     given = _checked(request.overrides)
     make_work_directory(work_dir)
+    write_json(work_dir / _RECORD, marked(_WRITER, {**request.content(), "complete": False}))
     prepared = prepare(
         request.source,
         work_dir / _DATA,
@@ -120,7 +122,7 @@ def settings_of_fit(request: Request, work_dir: Path, *, say: Callable[[str], ob
     for line in lines:
         say(line)
     config = _with_values(values, request.overrides, work_dir / _SETTINGS, lines)
-    write_json(work_dir / _RECORD, marked(_WRITER, request.content()))
+    write_json(work_dir / _RECORD, marked(_WRITER, {**request.content(), "complete": True}))
     return config
 
 
@@ -152,23 +154,28 @@ def _begun(request: Request, work_dir: Path) -> Config | None:
     Raises:
         UserError: the directory holds a fit of something else, or a run that no fit has begun.
     """
-    record, settings = work_dir / _RECORD, work_dir / _SETTINGS
+    record = work_dir / _RECORD
     if not record.exists():
-        if (work_dir / "config.yaml").exists():
-            raise UserError(f"{work_dir}: holds a run that ttfnet fit has not begun; choose another --work-dir")
+        for name in ("config.yaml", _SETTINGS, _DATA, _EXPORT):
+            if os.path.lexists(work_dir / name):
+                raise UserError(f"{work_dir / name}: exists and was not {written_by(_WRITER)}; choose another --work-dir")
         return None
     try:
         content = read_json(record)
+        if content["written_by"] != _WRITER:
+            raise ValueError
+        if not content["complete"]:  # killed before it had decided
+            return None
         differs = next((key for key, value in request.content().items() if content[key] != value), None)
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{record}: is damaged; choose another --work-dir") from None
+        raise UserError(f"{record}: was not {written_by(_WRITER)}, or is damaged; choose another --work-dir") from None
     if differs is not None:
         was = content[differs]
         raise UserError(
             f"{work_dir}: holds a fit with {differs} {was if was != [] else 'none'}, now it is "
             f"{request.content()[differs] or 'none'}; repeat that command, or choose another --work-dir"
         )
-    return load_config(settings)
+    return load_config(work_dir / _SETTINGS)
 
 
 def _checked(overrides: Sequence[str]) -> Config:
@@ -183,7 +190,10 @@ def _checked(overrides: Sequence[str]) -> Config:
             raise UserError(f"override '{override}': the time decides how long it trains; set --minutes")
         if key.startswith(("data.train", "data.val")):
             raise UserError(f"override '{override}': the data are those of DATA; name the folder of their images with --images")
-    return load_config("/dev/null", ["optim.schedule=trapezoid", *overrides])
+    try:
+        return load_config(os.devnull, ["optim.schedule=trapezoid", *overrides])
+    except UserError as error:
+        raise UserError(str(error).removeprefix(f"{os.devnull}: ")) from None
 
 
 def _with_values(values: Mapping[str, Any], overrides: Sequence[str], file: Path, lines: Sequence[str]) -> Config:

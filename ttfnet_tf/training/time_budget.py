@@ -24,6 +24,7 @@ _SAVES = 0.02  # of the whole time between two checkpoints; at least 10 seconds,
 _SLACK = 0.01  # of the whole time, by which a cooldown may end early or late
 _WINDOW = 0.05  # of the whole time, in which steps are timed; at least 10 seconds
 _LEAST_LAPS = 5  # to say how long a step takes
+_MEASURING = 0.1  # of the whole time, after which no further step is timed
 _EXIT = 0.3  # of the first call of the training step: the end of the process
 _AROUND = 1.3  # an evaluation takes, in units of its calls of the network: images are read, figures computed
 _HEAD = 4  # of the variable, before the bends
@@ -138,10 +139,10 @@ class TimeBudget(tf.Module):
             start = self._clock()
             call()
             times.append(self._clock() - start)
-            if must_stop() or sum(times) > 0.2 * self.seconds:
+            if len(times) > 1 and (must_stop() or sum(times) > _MEASURING * self.seconds):
                 break
         self._first_call = times[0]
-        self._step_seconds = float(np.median(times[1:] or times))
+        self._step_seconds = float(np.median(times[1:]))
         if evaluation is not None and self._evaluation < 0:
             self._evaluation = _AROUND * evaluation() + min(_SLACK * self.seconds, 5.0)
         if not self.is_planned:

@@ -63,8 +63,14 @@ def sampler_of(config: Config) -> str:
 
 
 def method_of(config: Config, num_classes: int) -> Method:
-    """Targets, losses and decoding of the detector that `model.method` names."""
+    """Targets, losses and decoding of the detector that `model.method` names.
+
+    Raises:
+        UserError: `losses.class_weights` does not fit the number of classes.
+    """
     method = METHODS[config.model.method]
+    if (given := len(config.losses.class_weights)) not in (0, num_classes):
+        raise UserError(f"losses.class_weights has {given} numbers for {num_classes} classes; name one for each class, or none")
     keywords = _keywords(config, method.settings)
     return pkgutil.resolve_name(method.build)(image_size=config.data.size, num_classes=num_classes, **keywords)
 

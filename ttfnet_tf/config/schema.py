@@ -187,6 +187,12 @@ class LossesConfig:
     heatmap_weight: float = setting(1.0, "factor of the focal loss")
     box_weight: float = setting(5.0, "factor of the GIoU loss, or of CenterNet's L1 loss of width and height (its recipe: 0.1)")
     offset_weight: float = setting(1.0, "factor of CenterNet's L1 loss of the centre's place in its cell")
+    quality: float = setting(
+        0.0, "0..1, how much the IoU of the box predicted in an object's centre lowers the heatmap's target there (docs/losses.md)"
+    )
+    class_weights: list[float] = setting(
+        _values(), "factor of the focal loss in the centres of each class, in the order of the category ids; empty is 1 for all"
+    )
     normalizer: Literal["global", "replica"] = setting(
         "global", "sums are divided by counts of the whole batch (`global`) or of each replica (`replica`, the official arithmetic)"
     )

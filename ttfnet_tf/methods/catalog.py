@@ -61,6 +61,8 @@ METHODS: dict[str, MethodInfo] = {
             "targets.kernel": "kernel",
             "losses.heatmap_weight": "heatmap_weight",
             "losses.box_weight": "box_weight",
+            "losses.quality": "quality",
+            "losses.class_weights": "class_weights",
             "model.box_per_class": "box_per_class",
             "decode.top_k": "top_k",
         },

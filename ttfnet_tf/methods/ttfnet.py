@@ -7,6 +7,7 @@ Reference: Liu et al., "Training-Time-Friendly Network for Real-Time Object Dete
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -17,6 +18,7 @@ from ttfnet_tf.layers.recovering_relu import RecoveringReLU
 from ttfnet_tf.methods import targets, targets_tf
 from ttfnet_tf.methods.base import Method
 from ttfnet_tf.methods.catalog import METHODS
+from ttfnet_tf.methods.centres import centre_difference
 from ttfnet_tf.methods.decode import scores_of, top_peaks
 from ttfnet_tf.methods.heads import Size, build_head, normal_kernels
 from ttfnet_tf.methods.losses import box_giou_sum, heatmap_focal_sum, normalizers
@@ -32,6 +34,8 @@ def ttfnet(
     box_per_class: bool = False,
     heatmap_weight: float = 1.0,
     box_weight: float = 5.0,
+    quality: float = 0.0,
+    class_weights: Sequence[float] = (),
     top_k: int = 100,
     **target_settings,
 ) -> Method:
@@ -43,6 +47,7 @@ def ttfnet(
         box_per_class: whether each class has its own box in a cell.
         heatmap_weight: factor of the focal loss.
         box_weight: factor of the GIoU loss.
+        quality, class_weights: see `centres.centre_difference`.
         top_k: detections of an image at most.
         target_settings: further keywords of `targets.paint_targets`.
     """
@@ -56,7 +61,13 @@ def ttfnet(
         target_shapes={"heatmap": (*cells, num_classes), "box_target": (*cells, 4 * groups), "box_weight": (*cells, groups)},
         normalizers=normalizers,
         samples=functools.partial(targets_tf.sample_counts, **settings),
-        losses=functools.partial(ttfnet_losses, heatmap_weight=heatmap_weight, box_weight=box_weight),
+        losses=functools.partial(
+            ttfnet_losses,
+            heatmap_weight=heatmap_weight,
+            box_weight=box_weight,
+            quality=quality,
+            class_weights=class_weights,
+        ),
         loss_names=tuple(METHODS["ttfnet"].losses),
         decode=functools.partial(decode_distances, image_size=image_size, top_k=top_k),
         target_settings=drawn,
@@ -105,6 +116,8 @@ def ttfnet_losses(
     *,
     heatmap_weight: float = 1.0,
     box_weight: float = 5.0,
+    quality: float = 0.0,
+    class_weights: Sequence[float] = (),
     num_centres: tf.Tensor | None = None,
     weight_sum: tf.Tensor | None = None,
     static_shapes: bool = False,
@@ -116,6 +129,7 @@ def ttfnet_losses(
         targets: "heatmap" [B, h, w, C], "box_target" [B, h, w, 4 G] and "box_weight" [B, h, w, G], see `targets.paint_targets`.
         heatmap_weight: factor of the heatmap loss.
         box_weight: factor of the box loss.
+        quality, class_weights: see `centres.centre_difference`.
         num_centres: [] what the focal sum is divided by (by 1 if 0); None counts the centres of this batch.
         weight_sum: [] what the box sum is divided by (plus 1e-4); None adds up the box weights of this batch.
         static_shapes: see `losses.box_giou_sum`.
@@ -128,6 +142,8 @@ def ttfnet_losses(
     """
     heatmap_sum, batch_centres = heatmap_focal_sum(outputs["heatmap"], targets["heatmap"], sum_in_float64=static_shapes)
     box_sum, batch_weight = box_giou_sum(outputs["box"], targets["box_target"], targets["box_weight"], static_shapes=static_shapes)
+    if quality or class_weights:
+        heatmap_sum += centre_difference(outputs, targets, quality=quality, class_weights=class_weights, static_shapes=static_shapes)
     num_centres = batch_centres if num_centres is None else num_centres
     weight_sum = batch_weight if weight_sum is None else weight_sum
     heatmap_loss = heatmap_weight * heatmap_sum / tf.where(num_centres > 0, num_centres, 1.0)

@@ -140,6 +140,7 @@ WRONG_VALUES = [
     ("data.image_size=[0, 512]", "must be [height, width]"),
     ("data.min_box_size=-1", "must be 0 or more"),
     ("augment.flip=1.5", "must lie in 0..1"),
+    ("data.class_balance=-1", "must lie in 0..1"),
     *((f"augment.{name}=1.01", "must lie in 0..1") for name in ("vertical_flip", "quarter_turns", "mosaic", "mixup")),
     ("augment.mosaic=-0.1", "must lie in 0..1"),
     ("model.frozen_stages=6", "must lie in -1..5"),
@@ -182,6 +183,10 @@ WRONG_VALUES = [
 
 
 WRONG_TOGETHER = [
+    (
+        "data: {class_balance: 0.1, service: 'grpc://host:5000'}",
+        "data.class_balance=0.1 is not possible with data.service; set one of them back",
+    ),
     (
         "train: {jit_compile: true}, model: {sampler: crop_and_resize}",
         "model.sampler=crop_and_resize cannot be compiled; leave model.sampl",

@@ -150,4 +150,5 @@ def train_dataset(
         notes=notes,
         service=config.data.service,
         cache=config.data.cache,
+        class_balance=config.data.class_balance,
     )

@@ -168,6 +168,8 @@ _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
         lambda v, _: not v or bool(re.fullmatch(r"grpc://([^\s/:]+|\[[0-9a-fA-F:]+\]):\d{1,5}", v)),
         "must be grpc://HOST:PORT",
     ),
+    ("data.class_balance", _fraction, _FRACTION),
+    ("data.class_balance", lambda v, c: v == 0 or not c.data.service, "is not possible with data.service; set one of them back"),
     ("data.service", lambda v, c: not v or _only_flips(c), "can flip images and no more; set the other augment.* keys to their defaults"),
     (
         "data.classes",

@@ -1,6 +1,7 @@
 """Every setting: its name, type, default and meaning. `docs/settings.md` is made from this file.
 
-A meaning says unit and source where there is one; "reference" is the official code of TTFNet.
+A meaning says unit and source where there is one; "reference" is the official code of TTFNet. This is one table, and longer than
+other files for that.
 """
 
 import dataclasses
@@ -68,7 +69,7 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Images and annotations. `crowd`, `min_box_size`, `min_image_size` and `empty_images` concern training only."""
+    """Images and annotations. `crowd`, `min_box_size`, `min_image_size`, `empty_images` and `class_balance` concern training only."""
 
     train: SplitConfig = field(default_factory=SplitConfig)
     val: SplitConfig = field(default_factory=SplitConfig)
@@ -92,6 +93,9 @@ class DataConfig:
     workers: int = setting(0, "images processed at a time; 0 lets tf.data choose")
     cache: Literal["none", "ram", "disk"] = setting(
         "none", "keeps decoded and resized images for later epochs, in memory or in a file of the user's cache folder"
+    )
+    class_balance: float = setting(
+        0.0, "images with classes that fewer than this fraction of the images have are seen more often (LVIS: 0.001); 0 is off"
     )
     service: str = setting("", "`grpc://host:port` of a tf.data service that makes the training batches from a packed folder")
 

@@ -22,10 +22,11 @@ import numpy as np
 import tensorflow as tf
 
 from ttfnet_tf.data.augment import Augmentation
+from ttfnet_tf.data.balance import balance_of
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.data.image_cache import cache_of
 from ttfnet_tf.data.image_reader import ImageReader
-from ttfnet_tf.data.order import epoch_order, steps_per_epoch
+from ttfnet_tf.data.order import rows_of_step, steps_per_epoch
 from ttfnet_tf.data.packed import damage_of
 from ttfnet_tf.data.packed_pipeline import can_read, flips, note_sizes, packed_row
 from ttfnet_tf.data.rows import Rows
@@ -70,6 +71,7 @@ def build_train_dataset(
     notes: ImageNotes | None = None,
     service: str = "",
     cache: str = "none",
+    class_balance: float = 0.0,
 ) -> tf.data.Dataset:
     """Endless batches; element n is the batch of step `start_step + n`.
 
@@ -89,6 +91,7 @@ def build_train_dataset(
         notes: collects problems of images.
         service: grpc://host:port of a tf.data service whose workers make the batches; the images must be packed.
         cache: "ram" or "disk" keeps resized images; then nothing in `augment` may come before the resize.
+        class_balance: threshold of `balance.balance_of`; 0 is off. Not with a service.
 
     Returns:
         Dataset of dictionaries of static shape, with b = B / num_shards and M = `samples.most_boxes`: "image" uint8 [b, H, W, 3] RGB;
@@ -106,9 +109,9 @@ def build_train_dataset(
     paint, maps = (method.paint, method.target_shapes) if backend == "py_function" else (None, {})
     settings: dict[str, Any] = {"image_size": image_size, "seed": seed, "broken_images": broken_images}
     settings.update(notes=notes or ImageNotes(), reader=ImageReader(len(split.images)), cache=cache_of(split, cache, image_size))
-    rows = batch_size // num_shards
+    rows, balance = batch_size // num_shards, balance_of(split, class_balance, seed)
     steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
-    dataset = steps.map(_rows_of_step(seed, len(split.images), batch_size, rows, shard_index * rows)).unbatch()
+    dataset = steps.map(rows_of_step(seed, len(split.images), batch_size, rows, shard_index * rows, balance)).unbatch()
     parallel = workers or tf.data.AUTOTUNE
     if service:
         if not can_read(split, augment):
@@ -119,8 +122,11 @@ def build_train_dataset(
         dataset = read_in_order(dataset.batch(rows, drop_remainder=True), service, first_step=start_step, **messages)
         dataset = dataset.unbatch() if paint is not None else dataset
     else:
-        make_row = _row_of_file if augment == Augmentation(flip=augment.flip) else _sampled_row
-        dataset = dataset.map(make_row(split, augment, settings), num_parallel_calls=parallel, deterministic=True)
+        if augment == Augmentation(flip=augment.flip) and balance is None:
+            make_row = _row_of_file(split, augment, settings)
+        else:
+            make_row = _sampled_row(split, augment, {**settings, "balance": balance})
+        dataset = dataset.map(make_row, num_parallel_calls=parallel, deterministic=True)
     if paint is not None:
         dataset = dataset.map(_painted(paint, maps), num_parallel_calls=parallel, deterministic=True)
     if paint is not None or not service:
@@ -234,23 +240,11 @@ def single_threaded_opencv() -> Iterator[None]:
                 cv2.setNumThreads(before)
 
 
-def _rows_of_step(seed: int, num_images: int, batch_size: int, rows: int, first_row: int) -> Callable:
-    """step -> (epoch, position in its order, image index), int64 [rows] each, of the rows of a global batch from `first_row` on."""
-    epoch_steps = steps_per_epoch(num_images, batch_size)
-
-    def rows_of_step(step):
-        epoch, step_in_epoch = step // epoch_steps, step % epoch_steps
-        positions = step_in_epoch * batch_size + first_row + tf.range(rows, dtype=tf.int64)
-        return tf.fill([rows], epoch), positions, epoch_order(seed, epoch, positions, num_images)
-
-    return _as_written(rows_of_step)
-
-
 def _sampled_row(split: CocoSplit, augment: Augmentation, settings: dict[str, Any]) -> Callable:
-    """(epoch, position, index) -> a row, all of it in Python."""
+    """(epoch, position, index and perhaps copy) -> a row, all of it in Python."""
 
-    def sample(epoch, position, index):
-        return train_sample(split, int(epoch), int(position), int(index), augmentation=augment, **settings)
+    def sample(*numbers):
+        return train_sample(split, *map(int, numbers), augmentation=augment, **settings)
 
     return _in_graph(sample, example_signature(most_boxes(split, augment), settings["image_size"]))
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 from ttfnet_tf.boxes import resize_boxes
 from ttfnet_tf.data.annotated_images import AnnotatedImage
 from ttfnet_tf.data.augment import Augmentation, augment_sample
+from ttfnet_tf.data.balance import ClassBalance
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.data.image_cache import ImageCache
 from ttfnet_tf.data.image_reader import ImageReader
@@ -61,10 +62,12 @@ def train_sample(
     epoch: int,
     position: int,
     index: int,
+    copy: int = 0,
     *,
     image_size: tuple[int, int],
     seed: int,
     augmentation: Augmentation,
+    balance: ClassBalance | None = None,
     broken_images: str,
     notes: ImageNotes,
     reader: ImageReader,
@@ -77,9 +80,11 @@ def train_sample(
         epoch: from 0.
         position: of the image in the order of the epoch; where the search for the next readable image starts.
         index: of the image in `split.images`.
+        copy: earlier positions of the epoch with this image, in the order of `balance`.
         image_size: (H, W) of the result in pixels.
         seed: of order and augmentation.
         augmentation: the random changes.
+        balance: how often images are seen; None is once an epoch.
         broken_images: "raise", or "skip" to take the next image of the order.
         notes: collects problems.
         reader: of the split's files.
@@ -87,16 +92,17 @@ def train_sample(
     """
     kept = None if cache is None else _kept(cache, split, index, notes, image_size)
     if kept is None:
-        image, index = _read_or_next(split, epoch, position, index, seed, broken_images, notes, reader)
+        image, index = _read_or_next(split, epoch, position, index, seed, broken_images, notes, reader, balance)
         original_size, boxes = image.shape[:2], split.images.objects(index)[0]
         if cache is not None:
             image, boxes = resize(image, boxes, image_size)
             cache.put(index, image, original_size)
     else:
         image, boxes, original_size = kept
-    sample, rng, count = (image, boxes, split.images.objects(index)[1]), image_rng(seed, epoch, index), len(split.images)
+    sample, rng, count = (image, boxes, split.images.objects(index)[1]), image_rng(seed, epoch, index, copy), len(split.images)
 
     def other(number: int) -> Labelled | None:
+        number = number if balance is None else balance.image(epoch, number)
         return _resized_image(split, number, image_size, broken_images, notes, reader, cache)
 
     image, boxes, labels = augment_sample(sample, image_size, augmentation, rng, epoch=epoch, count=count, other=other)
@@ -251,13 +257,22 @@ def _resized_image(
 
 
 def _read_or_next(
-    split: CocoSplit, epoch: int, position: int, index: int, seed: int, broken_images: str, notes: ImageNotes, reader: ImageReader
+    split: CocoSplit,
+    epoch: int,
+    position: int,
+    index: int,
+    seed: int,
+    broken_images: str,
+    notes: ImageNotes,
+    reader: ImageReader,
+    balance: ClassBalance | None = None,
 ) -> tuple[np.ndarray, int]:
     """The image `index` and `index`; where it is skipped, those of the next position whose image can be read."""
     count = len(split.images)
     for step in range(count):
         if step:
             index = int(epoch_order(seed, epoch, tf.constant(position + step, tf.int64), count))
+            index = index if balance is None else balance.image(epoch, index)
         image = _read(split, index, broken_images, notes, reader)
         if image is not None:
             return image, index

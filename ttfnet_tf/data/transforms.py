@@ -19,9 +19,9 @@ _scratch = threading.local()
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels, x2 and y2 excluded
 
 
-def image_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The random generator of image `index` of the split in `epoch`; a pure function of its arguments."""
-    return np.random.default_rng((seed, epoch, index))
+def image_rng(seed: int, epoch: int, index: int, copy: int = 0) -> np.random.Generator:
+    """The random generator of image `index` of the split in `epoch`, for the `copy`-th time from 0; a pure function of its arguments."""
+    return np.random.default_rng((seed, epoch, index, copy) if copy else (seed, epoch, index))
 
 
 def new_pixels(size: tuple[int, int]) -> np.ndarray:

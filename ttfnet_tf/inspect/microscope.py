@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ttfnet_tf.data.augment import Augmentation, augment_sample
+from ttfnet_tf.data.balance import ClassBalance
 from ttfnet_tf.data.coco import AnnotatedImage, CocoSplit
 from ttfnet_tf.data.images import read_rgb
 from ttfnet_tf.data.mosaic import Labelled
@@ -63,6 +64,7 @@ class Microscope:
         targets: keywords alpha, beta, area, kernel and box_per_class of `target_stats.measure_targets`.
         augmentation: the random changes.
         seed: `train.seed`.
+        balance: how often training sees images, which mosaics follow.
     """
 
     def __init__(
@@ -74,9 +76,10 @@ class Microscope:
         targets: Mapping[str, Any],
         augmentation: Augmentation,
         seed: int,
+        balance: ClassBalance | None = None,
     ):
         self.split, self.image_size, self._paint = split, image_size, paint
-        self._targets, self._augmentation, self._seed = dict(targets), augmentation, seed
+        self._targets, self._augmentation, self._seed, self._balance = dict(targets), augmentation, seed, balance
 
     def read(self, index: int) -> np.ndarray:
         """The decoded file of image `index`, uint8 [h, w, 3] RGB.
@@ -98,6 +101,7 @@ class Microscope:
         image = images[index]
 
         def other(number: int) -> Labelled | None:
+            number = number if self._balance is None else self._balance.image(epoch, number)
             try:
                 found = resize(self.read(number), images[number].boxes, self.image_size)
             except UserError:  # training skips it, or reports it

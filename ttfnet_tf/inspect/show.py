@@ -11,6 +11,7 @@ import numpy as np
 
 from ttfnet_tf import build
 from ttfnet_tf.config import Config, SplitConfig
+from ttfnet_tf.data.balance import balance_of
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_bytes
 from ttfnet_tf.inspect.microscope import Microscope, choose_images
@@ -33,6 +34,7 @@ def microscope_of(config: Config, split) -> Microscope | None:
         targets={key: value for key, value in method.target_settings.items() if key != "weight"},
         augmentation=build.augmentation_of(config),
         seed=config.train.seed,
+        balance=balance_of(split, config.data.class_balance, config.train.seed),
     )
 
 

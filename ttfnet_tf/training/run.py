@@ -14,6 +14,7 @@ from ttfnet_tf import build
 from ttfnet_tf.config import Config, doubts, effective_lr
 from ttfnet_tf.config.schema import AUTO, with_value
 from ttfnet_tf.data import pipeline
+from ttfnet_tf.data.balance import describe_balance
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.doctor.quick import quick_check
 from ttfnet_tf.errors import UserError
@@ -180,6 +181,8 @@ def _introduce(config: Config, splits: tuple[CocoSplit, CocoSplit | None], repli
     """Prints what the data are, what may be wrong with them and with the settings, and a learning rate that was scaled."""
     train_split, val_split = splits
     say(train_split.summary())
+    if config.data.class_balance:
+        say(describe_balance(train_split, config.data.class_balance))
     steps_per_epoch = pipeline.steps_per_epoch(len(train_split.images), config.train.batch_size)
     steps = None if config.train.minutes else config.train.steps or config.train.epochs * steps_per_epoch
     for line in [*quick_check(train_split, val_split, image_size=config.data.size), *doubts(config, steps, replicas)]:

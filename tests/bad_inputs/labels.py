@@ -52,6 +52,7 @@ def kitti(*lines, name="7.txt"):
 
 
 _SPLIT = "data split {tmp}/train.json {tmp}/images --out {tmp}/new"
+_NEXT = "data next {tmp}/run {tmp}/images"
 _MERGE = "data merge {tmp}/train.json {tmp}/images {tmp}/val.json {tmp}/images --out {tmp}/new.json"
 _AT = "{tmp}/a.json: "
 _SHAPE = f"{_AT}shapes[0]"
@@ -384,5 +385,19 @@ ROWS = {
         _MERGE,
         entry("train.json", "categories", name="dog"),
         "{tmp}/train.json: has two categories called 'dog'; give one of them another name",
+    ),
+    # next
+    "next of none": (f"{_NEXT} --count 0", None, "--count 0 must be 1 or more"),
+    "next with a threshold of 1": (f"{_NEXT} --score-threshold 1", None, "--score-threshold 1 must lie in 0..1, 1 excluded"),
+    "next into a text file": (f"{_NEXT} --out {{tmp}}/next.txt", None, "--out {tmp}/next.txt: must end in .csv or .json"),
+    "next without a run": (
+        "data next {tmp}/none {tmp}/images",
+        None,
+        "{tmp}/none: no such run or checkpoint; name a work directory that training has written",
+    ),
+    "next of a URL": (
+        "data next {tmp}/run http://localhost/a.jpg",
+        None,
+        "http://localhost/a.jpg: data next ranks image files on a disk; download it first",
     ),
 }

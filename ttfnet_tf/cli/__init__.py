@@ -26,7 +26,13 @@ from ttfnet_tf.quiet_import import import_as_usual
 # The verbs in the order of use, as help lists them.
 SECTIONS = (
     ("a first look", ("demo", "fit")),
-    ("data", ("data check", "data convert", "data split", "data merge", "data pack", "data show", "data stats", "data shapes")),
+    (
+        "data",
+        (
+            *("data check", "data convert", "data split", "data merge", "data next", "data pack"),
+            *("data show", "data stats", "data shapes"),
+        ),
+    ),
     ("training", ("train", "evaluate", "report", "replay")),
     ("use", ("predict", "export", "serve-client")),
     ("weights, speed, published figures", ("weights", "benchmark", "reproduce")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,6 +88,8 @@ class LabelledImages:
         if wrong is not None:
             raise Mistake(f"class {short_json(wrong)} is not in --classes {','.join(self._classes or ())}")
         path = path or self.finder.missing(name)
+        plain = Path(os.path.normpath(path))  # without ".." in the printed folder
+        path = plain if is_file(plain) else path
         earlier = self._first.setdefault((split, path), place)
         if earlier != place:
             raise Mistake(f"is about {short_json(name)}, as {earlier} is")

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from ttfnet_tf import cli
-from ttfnet_tf.config import dump_config, load_config
 from ttfnet_tf.inference import detector
 from ttfnet_tf.inference.detections import Detections
 from ttfnet_tf.inference.next_images import Candidate, choose, uncertainty
@@ -46,10 +45,9 @@ def folder(tmp_path, monkeypatch):
         if number == 3:
             Image.fromarray(pixels).resize((64, 64)).save(tmp_path / "images/copy.png", compress_level=0)
     (tmp_path / "images/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    paths = {"annotations": "a.json", "images": "images"}
-    (tmp_path / "a.yaml").write_text(json.dumps({"data": {"train": paths, "val": paths}}))
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/config.yaml").write_text(dump_config(load_config(tmp_path / "a.yaml", [])))
+    (tmp_path / "run/config.yaml").write_text("")
+    (tmp_path / "run/labels.json").write_text(json.dumps({"class_names": ["a"], "category_ids": [1]}))
 
     class Stub:
         @staticmethod

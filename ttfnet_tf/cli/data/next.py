@@ -9,13 +9,12 @@ from pathlib import Path
 
 from ttfnet_tf.cli.options import RUN_HELP, add_overwrite, positive, threshold
 from ttfnet_tf.cli.parser import add_verb
-from ttfnet_tf.config import load_stored
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.locations import is_url
 from ttfnet_tf.outputs import refuse_to_overwrite
 from ttfnet_tf.plain_text import printable
-from ttfnet_tf.runs.run_folder import work_directory
+from ttfnet_tf.runs.run_folder import read_labels, work_directory
 
 _SHOWN = 10  # lines without --out
 
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     count, batch_size = positive(args.count, "--count"), positive(args.batch_size, "--batch-size")
     least = threshold(args.score_threshold, f"--score-threshold {args.score_threshold:g}")
     if not find_exported(args.run):
-        load_stored(work_directory(args.run) / "config.yaml")
+        read_labels(work_directory(args.run))
 
     from ttfnet_tf.inference.image_files import find_images
     from ttfnet_tf.inference.next_images import WRITER, candidates_of, choose, copies_among, is_own_table, next_csv, next_json

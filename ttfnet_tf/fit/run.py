@@ -18,7 +18,7 @@ from ttfnet_tf.config import Config, dump_config, load_config
 from ttfnet_tf.config.schema import list_settings, value_of, with_value
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_json, write_text
-from ttfnet_tf.fit.decide import decide, too_little
+from ttfnet_tf.fit.decide import DataFacts, Decision, decide, too_little
 from ttfnet_tf.fit.describe import describe_data
 from ttfnet_tf.fit.prepare import prepare
 from ttfnet_tf.formats.records import Progress
@@ -95,18 +95,6 @@ def settings_of_fit(request: Request, work_dir: Path, *, say: Callable[[str], ob
     facts = describe_data(prepared, work_dir / _DATA, crowd=given.data.crowd)
     if warning := too_little(facts.boxes_of_class):
         say(warning)
-
-    from ttfnet_tf.fit.machine import describe_machine
-
-    named = {override.partition("=")[0] for override in request.overrides}
-    decisions = decide(
-        facts,
-        describe_machine(),
-        minutes=request.minutes,
-        pretrained=given.model.pretrained,
-        image_size=given.data.size if "data.image_size" in named else None,
-        batch_size=given.train.batch_size if "train.batch_size" in named and given.train.batch_size > 0 else None,
-    )
     values: dict[str, Any] = {
         "data.train.annotations": str(prepared.train.annotations),
         "data.train.images": str(prepared.train.images),
@@ -114,13 +102,12 @@ def settings_of_fit(request: Request, work_dir: Path, *, say: Callable[[str], ob
         "data.val.images": str(prepared.val.images),
         "train.minutes": float(request.minutes),
     }
-    lines = []
-    for decision in decisions:
+    named, lines = _named(request.overrides), []
+    for decision in _decisions(facts, request, given):
         kept = named & set(decision.values)
         lines.append(decision.line + (f" (you set {', '.join(sorted(kept))})" if kept else ""))
+        say(lines[-1])
         values.update(decision.values)
-    for line in lines:
-        say(line)
     config = _with_values(values, request.overrides, work_dir / _SETTINGS, lines)
     write_json(work_dir / _RECORD, marked(_WRITER, {**request.content(), "complete": True}))
     return config
@@ -146,6 +133,26 @@ def train_and_export(config: Config, work_dir: Path, *, started: float) -> Resul
     model = written[-1] if written else export_saved_model(loaded, folder, name=name)
     lines = [line for line in read_metrics(work_dir) if line["step"] == loaded.step and "AP" in line]
     return Result(True, result.step, lines[-1] if lines else {}, report, model)
+
+
+def _decisions(facts: DataFacts, request: Request, given: Config) -> list[Decision]:
+    """What follows from the data, this machine and what the user has named."""
+    from ttfnet_tf.fit.machine import describe_machine
+
+    named, batch_size = _named(request.overrides), given.train.batch_size
+    return decide(
+        facts,
+        describe_machine(),
+        minutes=request.minutes,
+        pretrained=given.model.pretrained,
+        image_size=given.data.size if "data.image_size" in named else None,
+        batch_size=batch_size if "train.batch_size" in named and batch_size > 0 else None,
+    )
+
+
+def _named(overrides: Sequence[str]) -> set[str]:
+    """Their keys."""
+    return {override.partition("=")[0] for override in overrides}
 
 
 def _begun(request: Request, work_dir: Path) -> Config | None:
@@ -205,7 +212,7 @@ def _with_values(values: Mapping[str, Any], overrides: Sequence[str], file: Path
             raise ValueError(f"decided on {key}, which is no setting")
         config = with_value(config, key, value)
     draft = file.with_name(f"{file.stem}.draft.yaml")
-    named = {override.partition("=")[0] for override in overrides}
+    named = _named(overrides)
     tree: dict[str, Any] = {}
     for key in values:
         if key not in named:

@@ -34,6 +34,11 @@ COMMANDS = {
     "data check": ("data check faulty.json shapes/train --json out/findings.json --fix out/fixed.json", False),
     "data convert": ("data convert shapes/annotations/train.json out/yolo --to yolo --images shapes/train --copy", False),
     "data convert again": ("data convert out/yolo out/coco --from yolo", False),
+    "data split": ("data split shapes/annotations/train.json shapes/train --out out/parts --val 0.3 --test 0.3", False),
+    "data merge": (
+        "data merge shapes/annotations/train.json shapes/train shapes/annotations/val.json shapes/val --out out/all.json",
+        False,
+    ),
     "data pack": ("data pack shapes/annotations/train.json shapes/train --out out/packed --shards 2", True),
     "data show": ("data show shapes/annotations/train.json shapes/train --count 2 --epochs 0 --out out/pages --config config.yaml", True),
     "data stats": ("data stats shapes/annotations/train.json --json out/stats.json --config config.yaml", False),

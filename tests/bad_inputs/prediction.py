@@ -3,6 +3,7 @@
 from bad_inputs.changes import text
 
 PREDICT = "predict {tmp}/run {tmp}/images --out {tmp}/out"
+_LINE = "must be two points of the frame in pixels, x1,y1,x2,y2, e.g. 0,240,640,240"
 VIDEO = "predict {tmp}/run {tmp}/film.mp4 --out {tmp}/out"
 _FORMATS = "must be coco, cvat, labelstudio, fiftyone, yolo, csv, jsonl or none, or several with commas between"
 
@@ -42,6 +43,21 @@ ROWS = {
         f"{PREDICT} --runner local --max-frames 3",
         None,
         "--max-frames is for videos and cameras; leave it out with --runner",
+    ),
+    "a line without tracks": (f"{VIDEO} --count-line 0,0,9,9", None, "--count-line counts tracks; add --track"),
+    "a line of three numbers": (
+        f"{VIDEO} --track --count-line 0,0,9",
+        None,
+        f"--count-line 0,0,9 {_LINE}",
+    ),
+    "a line of words": (f"{VIDEO} --track --count-line a,b,c,d", None, f"--count-line a,b,c,d {_LINE}"),
+    "a line without length": (f"{VIDEO} --track --count-line 5,5,5,5", None, f"--count-line 5,5,5,5 {_LINE}"),
+    "a line without an end": (f"{VIDEO} --track --count-line 0,0,inf,5", None, f"--count-line 0,0,inf,5 {_LINE}"),
+    "tracks with a runner": (f"{PREDICT} --runner local --track", None, "--track is for videos and cameras; leave it out with --runner"),
+    "a line with a runner": (
+        f"{PREDICT} --runner local --count-line 0,0,9,9",
+        None,
+        "--count-line is for videos and cameras; leave it out with --runner",
     ),
     "no frames": (f"{VIDEO} --max-frames 0", text("film.mp4", "no video"), "--max-frames 0 must be 1 or more"),
     "no seconds": (f"{VIDEO} --seconds 0", text("film.mp4", "no video"), "--seconds 0 must be above 0"),

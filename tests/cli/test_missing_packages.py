@@ -45,6 +45,10 @@ CASES = {
         "predict {tmp}/m.tflite {tmp}/a.png --out {tmp}/out --runner spark",
         "--runner spark: needs pyspark.sql, which is not installed; pip install 'ttfnet-tf[spark]'",
     ),
+    "supervision": (
+        "predict {tmp}/m.tflite {tmp}/a.mp4 --out {tmp}/out --track",
+        "--track: needs supervision 0.30, which is not installed; pip install 'ttfnet-tf[track]'",
+    ),
     "pyarrow": (
         "predict {tmp}/m.tflite {tmp}/a.png --out {tmp}/out --runner local --format parquet",
         "--format parquet: needs pyarrow, which is not installed; pip install 'ttfnet-tf[parquet]'",

@@ -100,7 +100,7 @@ NOT_OUTPUTS = {
     *(("data show", name) for name in ("annotations", "images", "--ids", "--epochs", "--config")),
     *(("data stats", name) for name in ("annotations", "--config")),
     *(("train", "config"), ("evaluate", "run"), ("report", "runs"), ("replay", "record"), ("benchmark", "config")),
-    *(("predict", name) for name in ("run", "sources", "--class-threshold", "--classes", "--runner-option")),
+    *(("predict", name) for name in ("run", "sources", "--class-threshold", "--classes", "--runner-option", "--count-line")),
     *(("export", name) for name in ("run", "--name")),
     *(("serve-client", name) for name in ("model", "sources", "--address", "--label", "--labels", "--verify")),
     *(("weights", name) for name in ("source", "--config", "--labels")),

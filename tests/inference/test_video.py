@@ -475,3 +475,18 @@ def test_an_annotated_video_is_no_source(predict, film, tmp_path):
     predict(tmp_path / "out", "--save", "none", code=2)
     printed = predict(tmp_path / "out/film.mp4", code=2)
     assert "film.mp4: was drawn by predict" in printed.err
+
+
+def test_ids_and_counts_through_the_command(predict, film, tmp_path):
+    """The centre of the red square's box moves right from x = 24 to 132; it is 48 px wide. The green one is there from frame 5 on."""
+    pytest.importorskip("supervision", exc_type=ImportError)
+    printed = predict(film, "--track", "--count-line", "72,128,72,0", "--count-line", "0,90,192,90", "--save", "csv")
+    records = _records(tmp_path / "out/film.jsonl")
+    tracks = [{one["class_name"]: one["track"] for one in record["detections"]} for record in records]
+    assert tracks[0] == {"cat": 1}
+    assert all(one == {"cat": 1, "dog": 2} for one in tracks[6:])
+    assert records[-1]["counts"] == [{"left_to_right": 1, "right_to_left": 0}, {"left_to_right": 0, "right_to_left": 0}]
+    assert "line 72,128,72,0: 1 left to right, 0 right to left" in printed.out
+    assert (tmp_path / "out/film.csv").read_text().splitlines()[0].endswith(",class_name,track")
+    predict(film, "--track", "--score-threshold", "0.99996", "--class-threshold", "dog=0.3")  # the cat's is .99995
+    assert {one["class_name"] for record in _records(tmp_path / "out/film.jsonl") for one in record["detections"]} == {"dog"}

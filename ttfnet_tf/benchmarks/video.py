@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import numpy as np
 
 from ttfnet_tf import build
 from ttfnet_tf.config import Config
+from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.detector import Detector
 from ttfnet_tf.inference.video.annotate import annotate_video
 from ttfnet_tf.inference.video.source import VideoSource
+from ttfnet_tf.inference.video.tracking import Tracker
 
 BOXES = 20  # drawn in each frame
 SECONDS = 10  # of the video
@@ -31,6 +34,7 @@ class VideoTimes:
     alone: float  # the network and its decoding, always on the same frame
     parallel: float  # end to end, reading and writing in parallel with the network
     in_turn: float  # end to end, one stage after the other
+    tracked: float | None = None  # end to end in parallel, with tracking; None without its package
 
     def __str__(self) -> str:
         rows = [
@@ -38,6 +42,8 @@ class VideoTimes:
             ("end to end, stages in parallel", self.parallel),
             ("end to end, one after the other", self.in_turn),
         ]
+        if self.tracked is not None:
+            rows.append(("end to end in parallel, with tracking", self.tracked))
         return "\n".join(self._row(*row) for row in rows)
 
     def _row(self, name: str, seconds: float) -> str:
@@ -73,8 +79,18 @@ def benchmark_video(config: Config, *, num_classes: int, seconds: float = SECOND
             )
             for overlap in (True, False)
         )
+        tracked = _with_tracking(detect, video, folder, num_classes)
         alone += [detect([image])[1] for _ in range(_ALONE)]
-    return VideoTimes(frames, frames * float(np.median(alone)), parallel.seconds, in_turn.seconds)
+    return VideoTimes(frames, frames * float(np.median(alone)), parallel.seconds, in_turn.seconds, tracked)
+
+
+def _with_tracking(detect: Callable, video: Path, folder: str, num_classes: int) -> float | None:
+    try:
+        tracker = Tracker(dict.fromkeys(range(num_classes), 0.0), _FPS)
+    except UserError:
+        return None
+    colours = {index: index for index in range(num_classes)}
+    return annotate_video(detect, VideoSource(str(video)), folder, colour_of=colours, tracker=tracker).seconds
 
 
 def draw_video(path: Path, *, size: tuple[int, int], seconds: float) -> int:

@@ -38,6 +38,7 @@ def add_to(verbs) -> None:
             "ttfnet predict runs/demo image.jpg folder --out drawings",
             "ttfnet predict runs/demo 'photos/*.jpg' --out drawings --score-threshold 0.5",
             "ttfnet predict runs/demo film.mp4 --out drawings",
+            "ttfnet predict runs/demo rtsp://camera/live --out drawings --track --count-line 0,240,640,240 --seconds 600",
             "ttfnet predict runs/demo camera:0 --out drawings --class-threshold circle=0.6",
             "ttfnet predict runs/demo images --out drawings data.image_size=[640,640]",
             "ttfnet predict runs/demo folder --out found --classes circle,square --save coco,csv,none --crops crops",
@@ -75,6 +76,7 @@ def add_to(verbs) -> None:
 def run(args: argparse.Namespace) -> None:
     """Detects on images or on videos."""
     predict_bulk.check(args)
+    predict_video.check(args)
     formats, classes = check_formats(args.save), class_list(args.classes)
     sources, settings = split_settings([*args.sources, *args.rest])
     image_size = _image_size(args.run, settings)

@@ -43,8 +43,8 @@ def check(args: argparse.Namespace) -> None:
         UserError: one is wrong, needs --runner, or a package that is not installed.
     """
     if args.runner is not None:
-        for option in ("show", "max_frames", "seconds"):
-            if getattr(args, option) not in (None, False):
+        for option in ("show", "track", "count_line", "max_frames", "seconds"):
+            if getattr(args, option) not in (None, False, []):
                 raise UserError(f"--{option.replace('_', '-')} is for videos and cameras; leave it out with --runner")
         for option in ("save", "crops"):
             if getattr(args, option):

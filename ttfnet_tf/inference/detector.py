@@ -168,6 +168,16 @@ class Detector:
                 raise UserError(f"class {name!r}: there is no such class; did you mean {nearest!r}?")
         self._thresholds[[name not in names for name in self.class_names]] = np.inf
 
+    def lower_thresholds(self, least: float) -> dict[int, float]:
+        """Also gives detections with scores above `least` from now on, for tracking.
+
+        Returns:
+            category id -> the threshold before, of the classes that are not dropped.
+        """
+        before = {class_id: float(value) for class_id, value in zip(self.category_ids, self._thresholds) if np.isfinite(value)}
+        self._thresholds = np.where(np.isinf(self._thresholds), self._thresholds, np.minimum(self._thresholds, np.float32(least)))
+        return before
+
     def _compile(self, batch_size: int) -> Callable:
         if self.decode is None:
             raise ValueError("expected `model` and `decode`, or `make_predict`")

@@ -57,6 +57,25 @@ def draw_boxes(
     return np.asarray(drawing)
 
 
+def draw_line(image: np.ndarray, line: Sequence[float], text: str) -> np.ndarray:
+    """Draws a line with a text at its first point on a copy of an image.
+
+    Args:
+        image: [H, W, 3] uint8 RGB.
+        line: x1, y1, x2, y2 in pixels of the image.
+        text: one line.
+    """
+    drawing = Image.fromarray(image)
+    canvas = ImageDraw.Draw(drawing)
+    width = max(2, round(min(image.shape[:2]) / 150))
+    canvas.line(tuple(float(value) for value in line), fill=(255, 255, 255), width=width)
+    font = ImageFont.load_default(size=max(9, min(28, min(image.shape[:2]) // 30)))
+    limit = np.array([image.shape[1] - 1, image.shape[0] - 1], np.float32)
+    corner = [round(min(max(value, 0), end)) for value, end in zip(line[:2], limit.tolist())]
+    _draw_label(canvas, corner, text, (255, 255, 255), font, limit)
+    return np.asarray(drawing)
+
+
 def draw_caption(image: np.ndarray, text: str) -> np.ndarray:
     """Draws a line of text in the upper left corner of a copy of an image, white on black.
 

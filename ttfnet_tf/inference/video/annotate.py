@@ -19,6 +19,7 @@ from ttfnet_tf.inference.save.crops import Crops
 from ttfnet_tf.inference.video.source import Frame, VideoSource
 from ttfnet_tf.inference.video.stream import StreamSource
 from ttfnet_tf.inference.video.threads import BackgroundWorker, Prefetcher
+from ttfnet_tf.inference.video.tracking import LineCounter, Tracker
 from ttfnet_tf.inference.video.writer import VideoWriter, output_paths
 
 
@@ -62,6 +63,8 @@ def annotate_video(
     crops: Crops | None = None,
     max_frames: int | None = None,
     seconds: float | None = None,
+    tracker: Tracker | None = None,
+    counter: LineCounter | None = None,
 ) -> VideoResult:
     """Detects on every frame; writes <name>.mp4 and <name>.jsonl into `folder`.
 
@@ -79,6 +82,8 @@ def annotate_video(
         draw: False: no <name>.mp4.
         table: <name>.csv, too.
         crops: gets every frame.
+        tracker: gives ids to the detections.
+        counter: counts the tracks that cross its lines.
         max_frames: ends after this many frames.
         seconds: ends at this time of the video, or after this time of a live source, even if no frame comes.
 
@@ -87,7 +92,7 @@ def annotate_video(
     """
     video, record = output_paths(Path(folder), source.stem, source.name, keep, table=table)
     csv = record.with_suffix(".csv") if table else None
-    writer = VideoWriter(video, record, source, colour_of, on_frame, draw=draw, table=csv, crops=crops)
+    writer = VideoWriter(video, record, source, colour_of, on_frame, draw=draw, table=csv, crops=crops, tracker=tracker, counter=counter)
     start = time.monotonic()
 
     def is_over() -> bool:

@@ -14,15 +14,18 @@ import numpy as np
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import remove_left_over, sync_file, temporary_path
-from ttfnet_tf.inference.draw import class_colour, draw_boxes, draw_caption
+from ttfnet_tf.inference.detections import Detections
+from ttfnet_tf.inference.draw import class_colour, draw_boxes, draw_caption, draw_line
 from ttfnet_tf.inference.drawings import is_own_record
 from ttfnet_tf.inference.save.crops import Crops
 from ttfnet_tf.inference.save.formats import csv_line, detection_cells
 from ttfnet_tf.inference.video.source import Frame, VideoSource
 from ttfnet_tf.inference.video.stream import StreamSource
+from ttfnet_tf.inference.video.tracking import Crossing, LineCounter, TrackedDetections, Tracker
 from ttfnet_tf.json_text import json_text
 
 CSV_COLUMNS = ("frame", "time", "x1", "y1", "x2", "y2", "score", "class_id", "class_name")
+TRACK_COLUMNS = (*CSV_COLUMNS, "track")
 _SPEED_FRAMES = 30  # frames over which the speeds in the caption are averaged
 
 
@@ -39,6 +42,8 @@ class VideoWriter:
         draw: False: no video is written.
         table: the .csv file; None: none.
         crops: gets every frame; None: no crops.
+        tracker: gives ids to the detections, which come into all files; None: none.
+        counter: counts the tracks that cross its lines.
 
     Attributes:
         frames, detections: written so far.
@@ -61,6 +66,8 @@ class VideoWriter:
         draw: bool = True,
         table: Path | None = None,
         crops: Crops | None = None,
+        tracker: Tracker | None = None,
+        counter: LineCounter | None = None,
     ):
         self.video, self.source, self.colour_of, self.on_frame = video, source, colour_of, on_frame
         self.frames = self.detections = self._written = 0
@@ -70,12 +77,12 @@ class VideoWriter:
         self._speeds: deque[tuple[float, float]] = deque([(clock(), 0.0)], maxlen=_SPEED_FRAMES + 1)  # (clock, network seconds)
         height, width = source.size
         self._padding = ((0, height % 2), (0, width % 2), (0, 0))  # encoders need even sides
-        self._draw, self._crops = draw, crops
+        self._draw, self._crops, self._tracker, self._counter = draw, crops, tracker, counter
         remove_left_over(video.parent)
         self._record = _open_lines(record)
         self._table = None if table is None else _open_lines(table)
         if self._table is not None:
-            self._table.write(csv_line(CSV_COLUMNS))
+            self._table.write(csv_line(CSV_COLUMNS if tracker is None else TRACK_COLUMNS))
         even = (width + width % 2, height + height % 2)
         self._partial = temporary_path(video)  # without its end, which close() writes, no player opens it
         self._encoder: Any = None
@@ -91,13 +98,16 @@ class VideoWriter:
         for frame, detections in zip(frames, found):
             self.network_seconds += seconds / len(frames)
             speeds = self._current_speeds()
+            tracked = None if self._tracker is None else self._tracker.update(detections)
+            crossings = [] if tracked is None or self._counter is None else self._counter.update(tracked)
             if self._draw:
-                self.newest = self._drawing(frame.image, detections, speeds)
+                self.newest = self._drawing(frame.image, detections if tracked is None else tracked, speeds)
                 self._write_frame(frame, self.newest)
-            self._write_record(frame, detections)
+            objects = (detections if tracked is None else tracked).to_json()
+            self._write_record(frame, objects, crossings)
             if self._crops is not None:
                 name = f"{self.video.stem}_{frame.index:06d}.png"
-                self._crops.add(frame.image, self.source.name, detections.to_json(), name, frame=frame.index)
+                self._crops.add(frame.image, self.source.name, objects, name, frame=frame.index)
             if self.on_frame is not None:
                 self.on_frame(self.frames, speeds)
 
@@ -112,9 +122,14 @@ class VideoWriter:
             sync_file(self._partial)
             os.replace(self._partial, self.video)
 
-    def _drawing(self, image: np.ndarray, detections, speeds: dict[str, float]) -> np.ndarray:
+    def _drawing(self, image: np.ndarray, found: Detections | TrackedDetections, speeds: dict[str, float]) -> np.ndarray:
+        detections = found.detections if isinstance(found, TrackedDetections) else found
         labels = [f"{one.class_name} {one.score:.2f}" for one in detections]
+        if isinstance(found, TrackedDetections):
+            labels = [label if number is None else f"#{number} {label}" for label, number in zip(labels, found.ids)]
         drawing = draw_boxes(image, detections.boxes, labels, [class_colour(self.colour_of[one.class_id]) for one in detections])
+        for line, counts in zip(*((self._counter.lines, self._counter.counts) if self._counter else ((), ()))):
+            drawing = draw_line(drawing, line, "  ".join(str(value) for value in counts.values()))
         return draw_caption(drawing, "  ".join(f"{name} {value:.1f} fps" for name, value in speeds.items()))
 
     def _write_frame(self, frame: Frame, drawing: np.ndarray) -> None:
@@ -128,16 +143,23 @@ class VideoWriter:
             self._encoder.write(encoded)
             self._written += 1
 
-    def _write_record(self, frame: Frame, detections) -> None:
-        found, seconds = detections.to_json(), round(frame.seconds, 4)
+    def _write_record(self, frame: Frame, found: Sequence[dict[str, Any]], crossings: Sequence[Crossing]) -> None:
+        line: dict[str, Any] = {"frame": frame.index, "time": round(frame.seconds, 4), "detections": found}
+        if self._counter is not None:
+            line["crossings"] = [one.to_json() for one in crossings]
+            line["counts"] = self._counter.counts
         try:
-            self._record.write(json_text({"frame": frame.index, "time": seconds, "detections": found}) + "\n")
+            self._record.write(json_text(line) + "\n")
             if self._table is not None:
-                self._table.write("".join(csv_line((frame.index, f"{seconds:.4f}", *detection_cells(one))) for one in found))
+                rows = (
+                    (frame.index, f"{line['time']:.4f}", *detection_cells(one), *((one["track"],) if "track" in one else ()))
+                    for one in found
+                )
+                self._table.write("".join(map(csv_line, rows)))
         except OSError as error:
             raise UserError(f"{self._record.name}: cannot be written ({error.strerror}); free some space or name another --out") from None
         self.frames += 1
-        self.detections += len(detections)
+        self.detections += len(found)
 
     def _current_speeds(self) -> dict[str, float]:
         """Frames a second over the last frames: of the network alone, and end to end."""
@@ -173,7 +195,7 @@ def _is_own_table(path: Path) -> bool:
     """Whether no other program has written this .csv file."""
     try:
         with open(path, encoding="utf-8") as file:
-            return file.readline() in ("", csv_line(CSV_COLUMNS))
+            return file.readline() in ("", csv_line(CSV_COLUMNS), csv_line(TRACK_COLUMNS))
     except FileNotFoundError:
         return True
     except (OSError, ValueError):

@@ -1,0 +1,171 @@
+"""Tracking: the same object has the same id in all frames of a video. ByteTrack, by the package supervision.
+
+Reference: Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", ECCV 2022.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.detections import Detections
+
+LEAST_SCORE = 0.1  # of a detection that may continue a track, as in the paper
+_LOST_SECONDS = 1.0  # that an object may be hidden before its id is given up
+
+
+@dataclass(frozen=True)
+class TrackedDetections:
+    """Detections of one frame with their ids.
+
+    Attributes:
+        detections: those above the threshold of their class, and weaker ones that continue a track.
+        ids: of each, from 1; None for one that belongs to no track.
+    """
+
+    detections: Detections
+    ids: tuple[int | None, ...]
+
+    def to_json(self) -> list[dict]:
+        """As `Detections.to_json`, with "track" in each."""
+        return [{**one, "track": number} for one, number in zip(self.detections.to_json(), self.ids)]
+
+
+class Tracker:
+    """Gives ids to the detections of one frame after the other, each class by itself, so that an id keeps its class.
+
+    Args:
+        thresholds: category id -> score that a detection needs to begin a track, and to be given without one.
+        fps: frames a second, for the time that an object may be hidden.
+
+    Raises:
+        UserError: supervision is not installed.
+    """
+
+    def __init__(self, thresholds: Mapping[int, float], fps: float):
+        self._make = import_byte_track()
+        self._thresholds, self._fps = thresholds, fps
+        self._trackers: dict[int, Any] = {}  # by category id, from its first detection on
+        self._ids: dict[tuple[int, int], int] = {}  # (category id, id of its tracker) -> id
+
+    def update(self, detections: Detections) -> TrackedDetections:
+        """The detections of the next frame with their ids."""
+        ids: list[int | None] = [None] * len(detections)
+        boxes = detections.boxes + np.array([0, 0, 1, 1], np.float32)  # inclusive corners to edges, or one pixel would have no width
+        for class_id in sorted({*self._trackers, *detections.class_ids.tolist()}):
+            rows = np.flatnonzero(detections.class_ids == class_id)
+            tracker = self._trackers.get(class_id) or self._new_tracker(class_id)
+            found = tracker.update_with_detections(_supervision_detections(boxes[rows], detections.scores[rows], rows))
+            for row, number in zip(found.data.get("row", ()), found.tracker_id):
+                ids[int(row)] = self._ids.setdefault((class_id, int(number)), len(self._ids) + 1)
+        limits = np.array([self._thresholds[class_id] for class_id in detections.class_ids.tolist()])
+        keep = [row for row, number in enumerate(ids) if number is not None or detections.scores[row] > limits[row]]
+        names = tuple(detections.class_names[row] for row in keep)
+        kept = Detections(detections.boxes[keep], detections.scores[keep], detections.class_ids[keep], names, detections.size)
+        return TrackedDetections(kept, tuple(ids[row] for row in keep))
+
+    def _new_tracker(self, class_id: int) -> Any:
+        threshold = self._thresholds[class_id]
+        with warnings.catch_warnings():  # it is said to move to another package, see docs/decisions/tracking.md
+            warnings.simplefilter("ignore")
+            tracker = self._make(track_activation_threshold=threshold, lost_track_buffer=round(30 * _LOST_SECONDS), frame_rate=self._fps)
+        tracker.det_thresh = threshold  # its own is .1 more, so that a steady object just above the threshold would have no id
+        self._trackers[class_id] = tracker
+        return tracker
+
+
+def import_byte_track() -> Any:
+    """supervision's ByteTrack.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from supervision import ByteTrack
+    except ImportError:
+        raise UserError("--track: needs supervision 0.30, which is not installed; pip install 'ttfnet-tf[track]'") from None
+    return ByteTrack
+
+
+def _supervision_detections(boxes: np.ndarray, scores: np.ndarray, rows: np.ndarray) -> Any:
+    from supervision import Detections as SupervisionDetections
+
+    return SupervisionDetections(xyxy=boxes, confidence=scores, class_id=np.zeros(len(rows), int), data={"row": rows})
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """An object that has crossed a line."""
+
+    line: int  # index of the line
+    track: int
+    class_name: str
+    direction: str  # one of DIRECTIONS
+
+    def to_json(self) -> dict:
+        """As a dictionary for `json_text`."""
+        return {"line": self.line, "track": self.track, "class_name": self.class_name, "direction": self.direction}
+
+
+DIRECTIONS = ("left_to_right", "right_to_left")  # as seen from the first point of a line to the second
+
+
+class LineCounter:
+    """Counts objects that cross lines.
+
+    An object has crossed when its whole box was on one side and is on the other, and the way of its centre between the two meets the line
+    between its ends. So one that trembles on the line, or turns round, does not count.
+
+    Args:
+        lines: (x1, y1, x2, y2) in pixels of the frame.
+
+    Attributes:
+        counts: for each line, how many objects went left to right and right to left.
+    """
+
+    def __init__(self, lines: Sequence[Sequence[float]]):
+        self.lines = lines
+        self.counts = [dict.fromkeys(DIRECTIONS, 0) for _ in lines]
+        self._sides: dict[tuple[int, int], tuple[int, np.ndarray]] = {}  # (line, track) -> its last side and centre there
+
+    def update(self, tracked: TrackedDetections) -> list[Crossing]:
+        """Counts the objects that have crossed with this frame."""
+        crossings = []
+        for box, name, track in zip(tracked.detections.boxes, tracked.detections.class_names, tracked.ids):
+            if track is None:
+                continue
+            for number, line in enumerate(self.lines):
+                side = _side(box, line)
+                if side == 0:
+                    continue
+                centre = np.array([box[0] + box[2], box[1] + box[3]]) / 2
+                before = self._sides.get((number, track), (side, centre))
+                self._sides[number, track] = (side, centre)
+                if before[0] != side and _meets(before[1], centre, line):
+                    direction = DIRECTIONS[0 if side > 0 else 1]
+                    self.counts[number][direction] += 1
+                    crossings.append(Crossing(number, track, name, direction))
+        return crossings
+
+
+def _side(box: np.ndarray, line: Sequence[float]) -> int:
+    """-1 if a box is left of a line and its extension, 1 if it is right of them, 0 if they meet it."""
+    x1, y1, x2, y2 = line
+    xs, ys = np.array([box[0], box[2], box[0], box[2]]), np.array([box[1], box[1], box[3], box[3]])
+    values = (x2 - x1) * (ys - y1) - (y2 - y1) * (xs - x1)  # y points down, so positive is right
+    return 1 if (values > 0).all() else -1 if (values < 0).all() else 0
+
+
+def _meets(start: np.ndarray, end: np.ndarray, line: Sequence[float]) -> bool:
+    """Whether the way from one side of a line to the other meets it between its ends."""
+    first, along = np.array(line[:2]), np.array(line[2:]) - np.array(line[:2])
+    distances = [along[0] * (point[1] - first[1]) - along[1] * (point[0] - first[0]) for point in (start, end)]
+    crossed = start + (end - start) * (distances[0] / (distances[0] - distances[1]))
+    return bool(0 <= np.dot(crossed - first, along) <= np.dot(along, along))

@@ -39,6 +39,8 @@ class TrackedDetections:
 class Tracker:
     """Gives ids to the detections of one frame after the other, each class by itself, so that an id keeps its class.
 
+    All classes of one threshold share a ByteTrack, to which each lies in a plane of its own: boxes of two classes never meet.
+
     Args:
         thresholds: category id -> score that a detection needs to begin a track, and to be given without one.
         fps: frames a second, for the time that an object may be hidden.
@@ -50,32 +52,35 @@ class Tracker:
     def __init__(self, thresholds: Mapping[int, float], fps: float):
         self._make = import_byte_track()
         self._thresholds, self._fps = thresholds, fps
-        self._trackers: dict[int, Any] = {}  # by category id, from its first detection on
-        self._ids: dict[tuple[int, int], int] = {}  # (category id, id of its tracker) -> id
+        self._trackers: dict[float, Any] = {}  # by threshold, from the first detection on
+        self._planes: dict[int, int] = {}  # category id -> number of its plane, from its first detection on
+        self._ids: dict[tuple[float, int], int] = {}  # (threshold, id of its tracker) -> id
 
     def update(self, detections: Detections) -> TrackedDetections:
         """The detections of the next frame with their ids."""
-        ids: list[int | None] = [None] * len(detections)
+        class_ids = detections.class_ids.tolist()
+        limits = np.array([self._thresholds[class_id] for class_id in class_ids])
+        planes = np.array([self._planes.setdefault(class_id, len(self._planes)) for class_id in class_ids], np.float32)
         boxes = detections.boxes + np.array([0, 0, 1, 1], np.float32)  # inclusive corners to edges, or one pixel would have no width
-        for class_id in sorted({*self._trackers, *detections.class_ids.tolist()}):
-            rows = np.flatnonzero(detections.class_ids == class_id)
-            tracker = self._trackers.get(class_id) or self._new_tracker(class_id)
+        boxes = boxes + np.outer(2 * max(detections.size) * planes, np.array([1, 0, 1, 0], np.float32))
+        ids: list[int | None] = [None] * len(detections)
+        for threshold in sorted({*self._trackers, *limits.tolist()}):
+            rows = np.flatnonzero(limits == threshold)
+            tracker = self._trackers.get(threshold) or self._new_tracker(threshold)
             found = tracker.update_with_detections(_supervision_detections(boxes[rows], detections.scores[rows], rows))
             for row, number in zip(found.data.get("row", ()), found.tracker_id):
-                ids[int(row)] = self._ids.setdefault((class_id, int(number)), len(self._ids) + 1)
-        limits = np.array([self._thresholds[class_id] for class_id in detections.class_ids.tolist()])
+                ids[int(row)] = self._ids.setdefault((threshold, int(number)), len(self._ids) + 1)
         keep = [row for row, number in enumerate(ids) if number is not None or detections.scores[row] > limits[row]]
         names = tuple(detections.class_names[row] for row in keep)
         kept = Detections(detections.boxes[keep], detections.scores[keep], detections.class_ids[keep], names, detections.size)
         return TrackedDetections(kept, tuple(ids[row] for row in keep))
 
-    def _new_tracker(self, class_id: int) -> Any:
-        threshold = self._thresholds[class_id]
+    def _new_tracker(self, threshold: float) -> Any:
         with warnings.catch_warnings():  # it is said to move to another package, see docs/decisions/tracking.md
             warnings.simplefilter("ignore")
             tracker = self._make(track_activation_threshold=threshold, lost_track_buffer=round(30 * _LOST_SECONDS), frame_rate=self._fps)
         tracker.det_thresh = threshold  # its own is .1 more, so that a steady object just above the threshold would have no id
-        self._trackers[class_id] = tracker
+        self._trackers[threshold] = tracker
         return tracker
 
 

@@ -430,6 +430,13 @@ DOUBTS = [
         "train.batch_size=2 is one image a replica, whose statistics alone normalise it, unlike in evaluation; raise train.batch_size, "
         "or set model.batch_norm=synchronized",
     ),
+    ("train: {batch_size: 8}\noptim: {accumulate: 4}", 120, 1, None),
+    (
+        "train: {batch_size: 8}\noptim: {accumulate: 4}",
+        120,
+        2,
+        "optim.accumulate=4 takes one image at a time, whose statistics alone normalise it, unlike in evaluation; lower optim.accumulate",
+    ),
     ("train: {patience: 3, evaluate_every: 3}", 120, 1, None),
     (
         "train: {patience: 4, evaluate_every: 3}",

@@ -48,6 +48,24 @@ def test_two_devices_make_the_update_of_one(runs, one_step):
     assert _relative_update(two, one) < 1e-3
 
 
+LOCAL = ("model.batch_norm=local", *ONE_EPOCH, "train.batch_size=12", "optim.lr_batch_size=12")
+
+
+@pytest.mark.parametrize("normalizer", ["global", "replica"])
+def test_parts_of_a_batch_make_the_update_of_as_many_devices(runs, normalizer):
+    """Both have statistics of their own; with `replica` a device divides by the counts of all its parts."""
+    settings = (*LOCAL, f"losses.normalizer={normalizer}")
+    four = runs.finish(f"four_parts_{normalizer}", *settings, "optim.accumulate=4")
+    both = runs.finish(f"two_parts_{normalizer}", *settings, "optim.accumulate=2", "train.devices=[cpu:0,cpu:1]")
+    if normalizer == "global":
+        devices = runs.finish("four_devices", *settings, "train.devices=[cpu:0,cpu:1,cpu:2,cpu:3]")
+        assert _relative_update(four, devices) < 1e-3
+        assert _relative_update(both, devices) < 1e-3
+        assert _relative_update(runs.finish("no_parts", *settings), devices) > 1e-2  # statistics of 12 images
+    else:
+        assert _relative_update(both, four) > 1e-2
+
+
 def test_replica_normalizers_make_another_update(runs, one_step):
     settings, one = one_step
     two = runs.finish("own_normalizers", *settings, "train.devices=[cpu:0,cpu:1]", "losses.normalizer=replica")

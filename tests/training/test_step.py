@@ -18,6 +18,7 @@ from ttfnet_tf.training.sentinel import Sentinel
 from ttfnet_tf.training.sgd import ReferenceSGD
 from ttfnet_tf.training.state import TrainState
 from ttfnet_tf.training.step import build_train_function, clip_scale
+from ttfnet_tf.training.step_inspection import inspect_step
 
 SIZE = (64, 64)
 SETTINGS = {"image_size": SIZE, "num_classes": 2}
@@ -66,6 +67,8 @@ class Trainer:
         jit_compile=False,
         name="ttfnet",
         method=None,
+        normalizer="global",
+        accumulate=1,
         **weights,
     ):
         sampler = "gather" if jit_compile else "crop_and_resize"
@@ -80,6 +83,8 @@ class Trainer:
             TrainState(self.model, named, self.optimizer, self.average, loss_scale, sentinel),
             method or METHOD[name](**SETTINGS, **weights),
             clip_norm=clip_norm,
+            normalizer=normalizer,
+            accumulate=accumulate,
             jit_compile=jit_compile,
             restore_statistics=sentinel is not None,
         )
@@ -243,6 +248,46 @@ def test_steps_compiled_by_xla_equal_plain_ones_and_are_traced_once(method, loss
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+def _halves(same_images):
+    """Eight images of which the second four have fewer boxes: one of them two, the others none."""
+    batch = _batch(8)
+    if same_images:
+        batch["image"][4:] = batch["image"][:4]
+    batch["labels"][5:] = -1
+    return batch
+
+
+@pytest.mark.parametrize("normalizer", ["global", "replica"])
+def test_parts_make_the_step_of_the_whole_batch(trainer, normalizer):
+    # Both parts have the same images, and so the statistics of the whole batch; their counts of boxes are 8 and 2.
+    batch, rates = _halves(same_images=True), [0.01, 0.02]
+    whole, parts = Trainer(normalizer=normalizer), Trainer(normalizer=normalizer, accumulate=2)
+    expected, found = whole.run(batch, rates), parts.run(batch, rates)
+    for name in (*METRICS, "positives"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, err_msg=name)
+    updated = whole.values()
+    for ours, theirs in zip(parts.values(), updated):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    whole.reset()
+    assert max(np.abs(now - start).max() for now, start in zip(updated, whole.values())) > 1e-3  # a thousand times that tolerance
+
+
+def test_each_part_has_statistics_of_its_own_as_a_replica_has():
+    # The twin computes replicas, of which each has its own statistics too, without a loop in the graph.
+    batch, trainer = _halves(same_images=False), Trainer(accumulate=2)
+    found = trainer.run(batch, [0.0])
+    trainer.reset()
+    method, ids = ttfnet(**SETTINGS), {"image_id": np.arange(8)}
+    twin = inspect_step(trainer.model, method, {**batch, **ids}, replicas=2)
+    for name in ("loss", "heatmap_loss", "box_loss"):
+        np.testing.assert_allclose(found[name][0], twin["losses"][name], rtol=1e-5, err_msg=name)
+    np.testing.assert_allclose(found["gradient_norm"][0], twin["gradient_norm"], rtol=1e-5)
+    whole = inspect_step(trainer.model, method, {**batch, **ids})
+    assert abs(whole["gradient_norm"] / twin["gradient_norm"] - 1) > 1e-3  # the statistics do matter
+    parts = inspect_step(trainer.model, method, {**batch, **ids}, accumulate=2)
+    assert parts["losses"] == pytest.approx(twin["losses"], rel=1e-6)
+
+
 @pytest.mark.parametrize(("norm", "limit", "expected"), [(70.0, 35.0, 0.5), (10.0, 35.0, 1.0), (70.0, 0.0, 1.0)])
 def test_clip_scale(norm, limit, expected):
     np.testing.assert_allclose(clip_scale(tf.constant(norm), limit), expected, rtol=1e-6)
@@ -264,5 +309,7 @@ def test_wrong_arguments_are_refused():
     state = TrainState(None, {}, None)
     with pytest.raises(ValueError, match="'global' or 'replica', received 'batch'"):
         build_train_function(tf.distribute.get_strategy(), state, ttfnet(**SETTINGS), normalizer="batch")
+    with pytest.raises(ValueError, match="accumulate must be 1 or more, received 0"):
+        build_train_function(tf.distribute.get_strategy(), state, ttfnet(**SETTINGS), accumulate=0)
     with pytest.raises(ValueError, match="restore_statistics needs a sentinel"):
         build_train_function(tf.distribute.get_strategy(), state, ttfnet(**SETTINGS), restore_statistics=True)

@@ -74,9 +74,14 @@ def _frozen_random_weights(config: Config, *_: int) -> str | None:
 
 
 def _one_image_a_replica(config: Config, _: int, replicas: int) -> str | None:
-    size = config.train.batch_size
-    if size == AUTO or size > replicas or config.model.batch_norm != "local":
+    size, parts = config.train.batch_size, config.optim.accumulate
+    if size == AUTO or size > replicas * parts or config.model.batch_norm != "local":
         return None
+    if parts > 1:
+        return (
+            f"optim.accumulate={parts} takes one image at a time, whose statistics alone normalise it, unlike in evaluation; "
+            "lower optim.accumulate"
+        )
     ways = "raise train.batch_size" + (", or set model.batch_norm=synchronized" if replicas > 1 else "")
     return f"train.batch_size={size} is one image a replica, whose statistics alone normalise it, unlike in evaluation; {ways}"
 

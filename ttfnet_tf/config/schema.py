@@ -207,6 +207,11 @@ class OptimConfig:
     """Optimizer and learning rate."""
 
     lr: float = setting(0.016, "peak learning rate for batches of `lr_batch_size`")
+    accumulate: int = setting(
+        1,
+        "parts in which a batch is computed, one after the other: the same step with the memory of `train.batch_size` / parts images; only "
+        "batch normalisation takes its statistics from each part",
+    )
     lr_batch_size: int = setting(128, "images of the batch that `lr` is meant for")
     scale_lr: bool = setting(True, "another `train.batch_size` scales the learning rate linearly (Goyal et al. 2017)")
     name: Literal["sgd", "adam", "adamw", "lamb", "novograd", "radam", "sgdw"] = setting(

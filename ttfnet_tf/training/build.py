@@ -104,6 +104,7 @@ def train_function_of(config: Config, strategy: tf.distribute.Strategy, state: T
         jit_compile=config.train.jit_compile,
         measures_wait=not config.train.deterministic,
         side_bias=side_bias_of(config, state.parameters),
+        accumulate=config.optim.accumulate,
     )
 
 
@@ -254,6 +255,7 @@ def inspection_of(
             normalizer=config.losses.normalizer,
             synchronized=config.model.batch_norm == "synchronized",
             replicas=replicas,
+            accumulate=config.optim.accumulate,
             loss_scale=loss_scale,
         )
 

@@ -59,8 +59,7 @@ def run_training(config: Config, work_dir: str | Path, run_time: RunTime | None 
     if config.train.deterministic:
         make_deterministic()
     strategy = build_strategy(config.train.strategy, config.train.devices)
-    if config.train.batch_size != AUTO and config.train.batch_size % strategy.num_replicas_in_sync:
-        raise UserError(f"train.batch_size={config.train.batch_size} must be a multiple of the {strategy.num_replicas_in_sync} replicas")
+    _refuse_uneven_batch(config, strategy.num_replicas_in_sync)
     train_split, val_split = _load_splits(config)
     labels = Labels(tuple(train_split.class_names), tuple(train_split.category_ids))
     fingerprint = split_fingerprint(config.data.train)
@@ -120,6 +119,14 @@ def _train(
         if budget is not None and result.finished:
             folder.write_repeat(training_build.without_clock(config, budget.plan))
         return result
+
+
+def _refuse_uneven_batch(config: Config, replicas: int) -> None:
+    """Each part of each replica has as many images."""
+    size, parts = config.train.batch_size, config.optim.accumulate
+    if size != AUTO and size % (replicas * parts):
+        of_parts = f" times the {parts} parts of optim.accumulate" if parts > 1 else ""
+        raise UserError(f"train.batch_size={size} must be a multiple of the {replicas} replicas{of_parts}")
 
 
 def _with_batch_size(config: Config, strategy: tf.distribute.Strategy, split: CocoSplit, begun: Config | None) -> tuple[Config, str | None]:

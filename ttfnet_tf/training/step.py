@@ -58,9 +58,12 @@ class TrainStep:
         jit_compile: whether XLA compiles what each replica computes: targets, network, losses and gradients, and the update of
             `ReferenceSGD`. The reductions between them, the verdict, averages and other optimizers stay plain operations.
         side_bias: position among the parameters of the bias that `dead_sides.idle_sides` looks at, None for heads without a ReLU.
+        accumulate: parts in which each replica computes its images, one after the other, so that the network's memory is that of one part.
+            The counts that divide the losses are those of all parts, known before the first, so the gradient is that of the whole batch
+            up to rounding. Only local batch normalisation differs: each part has its own statistics, and moves the running ones.
 
     Raises:
-        ValueError: unknown normalizer, or `restore_statistics` without a sentinel.
+        ValueError: unknown normalizer, `restore_statistics` without a sentinel, or `accumulate` below 1.
     """
 
     def __init__(
@@ -74,12 +77,15 @@ class TrainStep:
         restore_statistics: bool = False,
         jit_compile: bool = False,
         side_bias: int | None = None,
+        accumulate: int = 1,
     ):
         if normalizer not in ("global", "replica"):
             raise ValueError(f"normalizer must be 'global' or 'replica', received '{normalizer}'")
         if restore_statistics and state.sentinel is None:
             raise ValueError("restore_statistics needs a sentinel, received a state without one")
-        self.strategy, self.state, self.method = strategy, state, method
+        if accumulate < 1:
+            raise ValueError(f"accumulate must be 1 or more, received {accumulate}")
+        self.strategy, self.state, self.method, self.accumulate = strategy, state, method, accumulate
         self.is_global, self.clip_norm, self.side_bias = normalizer == "global", clip_norm, side_bias
         self.reduce_op = tf.distribute.ReduceOp.SUM if self.is_global else tf.distribute.ReduceOp.MEAN
         self.parameters = list(state.parameters.values())
@@ -140,7 +146,24 @@ class TrainStep:
         return targets, counts, samples
 
     def _gradients(self, image, targets, counts, scale):
-        """Losses, and the gradients of `scale` times their sum."""
+        """Losses, and the gradients of `scale` times their sum, of all parts of a replica's images."""
+        if self.accumulate == 1:
+            return self._gradients_of_part(image, targets, counts, scale)
+        size = image.shape[0] // self.accumulate
+        counts = counts or self.method.normalizers(targets)  # of the replica, not of a part
+
+        def add_part(part, losses, gradients):
+            rows = slice(part * size, (part + 1) * size)
+            here = {name: tf.ensure_shape(values[rows], [size, *values.shape[1:]]) for name, values in targets.items()}
+            more_losses, more = self._gradients_of_part(tf.ensure_shape(image[rows], [size, *image.shape[1:]]), here, counts, scale)
+            return part + 1, {name: losses[name] + more_losses[name] for name in losses}, [a + b for a, b in zip(gradients, more)]
+
+        losses = {name: tf.zeros([]) for name in ("loss", *self.method.loss_names)}
+        start = (0, losses, [tf.zeros(parameter.shape, parameter.dtype) for parameter in self.parameters])
+        options = {"parallel_iterations": 1, "maximum_iterations": self.accumulate}  # one part in memory at a time
+        return tf.while_loop(lambda part, *_: part < self.accumulate, add_part, start, **options)[1:]
+
+    def _gradients_of_part(self, image, targets, counts, scale):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.parameters)
             outputs = self.state.model(image, training=True)  # float32 in every precision

@@ -22,6 +22,7 @@ def inspect_step(
     normalizer: str = "global",
     synchronized: bool = False,
     replicas: int = 1,
+    accumulate: int = 1,
     loss_scale: float = 1.0,
 ) -> dict[str, Any]:
     """Computes on one device what `step.TrainStep` computes on `replicas` of them; only running statistics of `model` are updated.
@@ -35,6 +36,7 @@ def inspect_step(
         normalizer: "global" or "replica", see `TrainStep`.
         synchronized: whether normalisations take statistics over all replicas.
         replicas: that shared the batch.
+        accumulate: parts in which each computed its images.
         loss_scale: that the gradients were computed with.
 
     Returns:
@@ -48,11 +50,15 @@ def inspect_step(
     targets = batch if "heatmap" in batch else method.render(batch["boxes"], batch["labels"])
     targets = {name: targets[name] for name in method.target_shapes}
     size = len(batch["image_id"]) // replicas  # images of a replica
-    shares = [slice(size * k, size * (k + 1)) for k in range(replicas)]
-    counts = _sum([method.normalizers(_rows(targets, rows)) for rows in shares]) if normalizer == "global" else {}
-    groups = [slice(0, size * replicas)] if synchronized else shares
-    function = _gradient_function(model, method, list(named.values()), counts, size, loss_scale)
-    divisor = 1.0 if counts else float(replicas)
+    part = size // accumulate
+    own = [method.normalizers(_rows(targets, slice(size * k, size * (k + 1)))) for k in range(replicas)]
+    if synchronized:
+        groups = [(slice(0, size * replicas), _sum(own) if normalizer == "global" else {})]  # without counts each replica takes its own
+    else:
+        counts = [_sum(own)] * replicas if normalizer == "global" else own
+        groups = [(slice(start, start + part), counts[start // size]) for start in range(0, size * replicas, part)]
+    function = _gradient_function(model, method, list(named.values()), part, loss_scale)
+    divisor = 1.0 if normalizer == "global" else float(replicas)
     try:
         outputs, losses, gradients = _run_groups(function, groups, batch["image"], targets, divisor, loss_scale)
     except tf.errors.OpError as error:
@@ -71,13 +77,11 @@ def suspects(inspection: Mapping[str, Any]) -> list[int]:
     return bad if len(bad) < len(inspection["images"]) else []
 
 
-def _gradient_function(
-    model: keras.Model, method: Method, parameters: Sequence[tf.Variable], counts: Maps, size: int, loss_scale: float
-) -> Callable:
-    """(images, targets) of one or several replicas -> outputs, losses summed over replicas, gradients times the loss scale."""
+def _gradient_function(model: keras.Model, method: Method, parameters: Sequence[tf.Variable], size: int, loss_scale: float) -> Callable:
+    """(images, targets, counts or {}) of parts of `size` images -> outputs, losses summed over parts, gradients times the loss scale."""
 
     @tf.function(autograph=False)
-    def gradients_of(images, targets):
+    def gradients_of(images, targets, counts):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(parameters)
             outputs = model(images, training=True)
@@ -93,14 +97,14 @@ def _gradient_function(
 
 
 def _run_groups(
-    function: Callable, groups: Sequence[slice], images: tf.Tensor, targets: Maps, divisor: float, loss_scale: float
+    function: Callable, groups: Sequence[tuple[slice, Maps]], images: tf.Tensor, targets: Maps, divisor: float, loss_scale: float
 ) -> tuple[Maps, dict[str, float], list[np.ndarray]]:
     """Outputs of the whole batch, losses and gradients, group after group."""
     outputs: list[Maps] = []
     losses: dict[str, float] = {}
     gradients: list[np.ndarray] = []
-    for rows in groups:
-        output, part, scaled = function(images[rows], _rows(targets, rows))
+    for rows, counts in groups:
+        output, part, scaled = function(images[rows], _rows(targets, rows), counts)
         outputs.append(output)
         losses = {name: losses.get(name, 0.0) + float(value) / divisor for name, value in part.items()}
         arrays = [gradient.numpy() / (loss_scale * divisor) for gradient in scaled]

@@ -222,9 +222,14 @@ def test_a_bad_step_and_those_after_it_change_nothing_and_good_ones_are_what_the
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "loss_names"), [("ttfnet", ("heatmap_loss", "box_loss")), ("centernet", ("heatmap_loss", "size_loss", "offset_loss"))]
+    ("method", "loss_names", "accumulate"),
+    [
+        ("ttfnet", ("heatmap_loss", "box_loss"), 1),
+        ("ttfnet", ("heatmap_loss", "box_loss"), 2),
+        ("centernet", ("heatmap_loss", "size_loss", "offset_loss"), 1),
+    ],
 )
-def test_steps_compiled_by_xla_equal_plain_ones_and_are_traced_once(method, loss_names):
+def test_steps_compiled_by_xla_equal_plain_ones_and_are_traced_once(method, loss_names, accumulate):
     # One strategy: those of a process would mix up their collective operations.
     strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
     plain_method, traced, results = METHOD[method](**SETTINGS), [], []
@@ -235,7 +240,8 @@ def test_steps_compiled_by_xla_equal_plain_ones_and_are_traced_once(method, loss
 
     for jit_compile, used in ((False, plain_method), (True, dataclasses.replace(plain_method, losses=counted))):
         with strategy.scope():
-            trainer = Trainer("deformable", sentinel=Sentinel(), jit_compile=jit_compile, name=method, method=used)
+            options = {"sentinel": Sentinel(), "jit_compile": jit_compile, "name": method, "method": used, "accumulate": accumulate}
+            trainer = Trainer("deformable", **options)
             calls = [([0.001], 0), ([0.002, 0.001], 1), ([0.001], 3)]
             history = [trainer.run(_batch(), rates, step, fresh=step == 0) for rates, step in calls]
             results.append((history, [variable.numpy() for variable in trainer.model.variables]))

@@ -91,7 +91,8 @@ class TrainStep:
         self.parameters = list(state.parameters.values())
         self.statistics = list(named_buffers(state.model).values()) if restore_statistics else []
         as_it_is, by_xla = (self._targets, self._gradients), (_compiled(self._targets), _compiled(self._gradients))
-        self.draw, self.differentiate = by_xla if jit_compile else as_it_is
+        self.draw, self.differentiate_part = by_xla if jit_compile else as_it_is
+        self.differentiate = self.differentiate_part if accumulate == 1 else self._gradients_of_parts
         self.update_options = {"jit_compile": True} if jit_compile and isinstance(state.optimizer, ReferenceSGD) else {}
         self.loss_options = {"static_shapes": True} if jit_compile else {}
         self.names = metric_names(method) + (() if state.sentinel is None else ("proceed", "idle_sides"))
@@ -146,30 +147,29 @@ class TrainStep:
         return targets, counts, samples
 
     def _gradients(self, image, targets, counts, scale):
-        """Losses, and the gradients of `scale` times their sum, of all parts of a replica's images."""
-        if self.accumulate == 1:
-            return self._gradients_of_part(image, targets, counts, scale)
-        size = image.shape[0] // self.accumulate
-        counts = counts or self.method.normalizers(targets)  # of the replica, not of a part
-
-        def add_part(part, losses, gradients):
-            rows = slice(part * size, (part + 1) * size)
-            here = {name: tf.ensure_shape(values[rows], [size, *values.shape[1:]]) for name, values in targets.items()}
-            more_losses, more = self._gradients_of_part(tf.ensure_shape(image[rows], [size, *image.shape[1:]]), here, counts, scale)
-            return part + 1, {name: losses[name] + more_losses[name] for name in losses}, [a + b for a, b in zip(gradients, more)]
-
-        losses = {name: tf.zeros([]) for name in ("loss", *self.method.loss_names)}
-        start = (0, losses, [tf.zeros(parameter.shape, parameter.dtype) for parameter in self.parameters])
-        options = {"parallel_iterations": 1, "maximum_iterations": self.accumulate}  # one part in memory at a time
-        return tf.while_loop(lambda part, *_: part < self.accumulate, add_part, start, **options)[1:]
-
-    def _gradients_of_part(self, image, targets, counts, scale):
+        """Losses, and the gradients of `scale` times their sum."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.parameters)
             outputs = self.state.model(image, training=True)  # float32 in every precision
             losses = self.method.losses(outputs, targets, **counts, **self.loss_options)
             scaled_loss = losses["loss"] * scale
         return losses, tape.gradient(scaled_loss, self.parameters)
+
+    def _gradients_of_parts(self, image, targets, counts, scale):
+        """As `_gradients`, of one part of the images after the other."""
+        size = image.shape[0] // self.accumulate
+        counts = counts or self.method.normalizers(targets)  # of the replica, not of a part
+
+        def add_part(part, losses, gradients):
+            rows = slice(part * size, (part + 1) * size)
+            here = {name: tf.ensure_shape(values[rows], [size, *values.shape[1:]]) for name, values in targets.items()}
+            more_losses, more = self.differentiate_part(tf.ensure_shape(image[rows], [size, *image.shape[1:]]), here, counts, scale)
+            return part + 1, {name: losses[name] + more_losses[name] for name in losses}, [a + b for a, b in zip(gradients, more)]
+
+        losses = {name: tf.zeros([]) for name in ("loss", *self.method.loss_names)}
+        start = (0, losses, [tf.zeros(parameter.shape, parameter.dtype) for parameter in self.parameters])
+        options = {"parallel_iterations": 1, "maximum_iterations": self.accumulate}  # one part in memory at a time
+        return tf.while_loop(lambda part, *_: part < self.accumulate, add_part, start, **options)[1:]
 
     def _read_statistics(self):
         return [tf.identity(variable) for variable in self.statistics]

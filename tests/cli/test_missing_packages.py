@@ -17,6 +17,14 @@ CASES = {
         "evaluate gs://bucket/run",
         "gs://bucket/run: needs gcsfs, which is not installed; pip install 'ttfnet-tf[gs]'",
     ),
+    "mlflow": (
+        "train configs/demo.yaml --work-dir {tmp}/run train.log_to=mlflow",
+        "train.log_to=mlflow: needs mlflow, which is not installed; pip install 'ttfnet-tf[mlflow]'",
+    ),
+    "wandb": (
+        "train configs/demo.yaml --work-dir {tmp}/run train.log_to=wandb",
+        "train.log_to=wandb: needs wandb, which is not installed; pip install 'ttfnet-tf[wandb]'",
+    ),
     "keras_cv": (
         "benchmark size configs/demo.yaml model.backbone=keras_cv/csp_darknet_s",
         "model.backbone=keras_cv/...: needs keras_cv, which is not installed; pip install 'keras-cv>=0.9,<0.10'",

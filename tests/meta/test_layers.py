@@ -121,6 +121,7 @@ WITHOUT_TENSORFLOW = (
     "serving.send_images",
     "serving.verify",
     "tensorboard.events",
+    "training.tracking",
     "weights.files",
 )
 # No longer developed, or extras: imported when they are used.
@@ -128,6 +129,7 @@ IMPORTED_WHEN_USED = (
     *("tensorflow_addons", "keras_cv", "tensorflow_serving", "apache_beam", "ray", "pyspark", "pyarrow"),
     *("onnx", "onnxruntime", "openvino", "tf2onnx"),
     *("pillow_heif", "supervision"),
+    *("mlflow", "wandb"),
 )
 # Each of these is about one such package, and is itself imported when that is used.
 ABOUT_ONE_PACKAGE = ("integrations.beam", "integrations.ray_data", "integrations.ray_train", "integrations.spark")

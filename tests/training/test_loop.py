@@ -61,6 +61,7 @@ def make_loop(monkeypatch):
             progress=lambda step, lr: None,
             line=lambda step, means, lr: events.append(f"line {step}"),
             sync=lambda: None,
+            ended=lambda: None,
             folder=SimpleNamespace(writes=True),
         )
         loop = TrainingLoop(

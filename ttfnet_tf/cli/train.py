@@ -52,7 +52,9 @@ def run(args: argparse.Namespace) -> None:
     started = time.monotonic()
     config = load_config(args.config, args.rest)
     from ttfnet_tf.progress import working
+    from ttfnet_tf.training.tracking import refuse_missing
 
+    refuse_missing(config.train.log_to)
     work_dir = location(args.work_dir or Path("runs") / Path(args.config).stem)
     if config.model.pretrained and not (work_dir / "config.yaml").exists():  # a run that resumes does not read them
         from ttfnet_tf.weights.files import refuse_damaged

@@ -270,6 +270,9 @@ class TrainConfig:
         0, "images of each device in one call of an evaluation; 0 is 8 on a CPU, and on GPUs the largest of 64, 32, ... that fits"
     )
     summary_images: int = setting(4, "images of each kind in TensorBoard at each evaluation; 0 is none")
+    log_to: Literal["none", "mlflow", "wandb"] = setting(
+        "none", "sends settings, the curves of TensorBoard and the final AP to MLflow or Weights & Biases too (docs/tensorboard.md)"
+    )
     profile_steps: list[int] = setting(_values(), "[first, last] steps, from 1, that TensorFlow's profiler records; empty is off")
     report: bool = setting(False, "write report.html into the work directory when training is done")
     on_divergence: Literal["stop", "skip", "rollback"] = setting(

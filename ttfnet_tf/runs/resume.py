@@ -41,6 +41,7 @@ FREE_KEYS = {
     "train.jit_compile",
     "train.keep_checkpoints",
     "train.log_every",
+    "train.log_to",
     "train.patience",
     "train.profile_steps",
     "train.report",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +82,12 @@ class RunLog:
     Args:
         folder: the work directory.
         writes: False makes every method do nothing (workers other than the chief).
+        also: gets the scalars too: (folder of the events, step, {name: value}).
     """
 
-    def __init__(self, folder: Path, *, writes: bool = True):
+    def __init__(self, folder: Path, *, writes: bool = True, also: Callable[[str, int, Mapping[str, float]], None] | None = None):
         self._folder, self._writes = folder, writes
+        self._also = also if writes and also is not None else _nowhere
         self._logs: dict[str, EventLog] = {}
         self._line, self._notes = dict(_LINE), dict(_NOTES)
         self._last_evaluation = -1  # step of the last AP on the time axis
@@ -125,6 +127,7 @@ class RunLog:
         scalars = {self._line[key][0]: value * self._line[key][1] for key, value in values.items() if key in self._line}
         scalars |= {f"memory/{name}": value for name, value in memory.items()}
         self._logs["train"].scalars(step, scalars, self._notes)
+        self._also("train", step, scalars)
         tick = _ticks(values["training_seconds"])
         if tick > self._last_tick:  # several lines a second would be several values of one step
             self._logs["time"].scalars(tick, {"time/loss": values["loss"]}, self._notes)
@@ -142,6 +145,7 @@ class RunLog:
         scalars = {f"coco/{name}": value for name, value in result.metrics.items() if value > -1}
         scalars |= {f"coco_class/{name}": value for name, value in result.per_class.items() if value > -1}
         self._logs["eval"].scalars(step, scalars, self._notes)
+        self._also("eval", step, scalars)
         by_time = {f"time/{name}": result.metrics[name] for name in ("AP", "AP50") if result.metrics[name] > -1}
         self._last_evaluation = max(_ticks(seconds), self._last_evaluation + 1)  # toy runs evaluate twice a second
         self._logs["time"].scalars(self._last_evaluation, by_time, self._notes)
@@ -161,6 +165,10 @@ class RunLog:
         for log in self._logs.values():
             log.close()
         self._logs = {}
+
+
+def _nowhere(group: str, step: int, values: Mapping[str, float]) -> None:
+    """For a run without further logs."""
 
 
 def memory_now() -> dict[str, float]:

@@ -133,7 +133,10 @@ class TrainingLoop:
                     recorder.clock.restart(step)
             if step != self.store.saved_step:  # stopped between two checkpoints
                 self.save(step)
-        return TrainingResult(step, step >= intervals.total_steps or self.patience.is_over, metrics, recorder.folder.writes)
+            is_complete = step >= intervals.total_steps or self.patience.is_over
+            if is_complete:
+                recorder.ended()
+        return TrainingResult(step, is_complete, metrics, recorder.folder.writes)
 
     def save(self, step: int) -> None:
         """Writes a checkpoint."""

@@ -14,6 +14,7 @@ from ttfnet_tf.runs.run_folder import RunFolder, read_metrics
 from ttfnet_tf.tensorboard.run_log import RunLog, memory_now
 from ttfnet_tf.training.clock import TrainingClock, seconds_before
 from ttfnet_tf.training.intervals import Intervals
+from ttfnet_tf.training.tracking import Tracking
 
 
 class RunRecorder:
@@ -26,13 +27,24 @@ class RunRecorder:
         batch_size: images of a step.
         settings: of the run, with dotted keys, for TensorBoard.
         step: steps done when the run starts or resumes; later lines are dropped.
+        tracking: another place of the curves, if there is one.
     """
 
     def __init__(
-        self, folder: RunFolder, intervals: Intervals, notes: ImageNotes, *, batch_size: int, settings: Mapping[str, Any], step: int
+        self,
+        folder: RunFolder,
+        intervals: Intervals,
+        notes: ImageNotes,
+        *,
+        batch_size: int,
+        settings: Mapping[str, Any],
+        step: int,
+        tracking: Tracking | None = None,
     ):
         self.folder, self.intervals, self.notes, self.settings, self._start = folder, intervals, notes, settings, step
-        self.log = RunLog(folder.path, writes=folder.writes)
+        self._tracking = tracking if folder.writes else None
+        self.log = RunLog(folder.path, writes=folder.writes, also=None if tracking is None else tracking.scalars)
+        self._has_ended = False
         self.meter = ProgressMeter("train", intervals.total_steps, start=step, images_per_step=batch_size)
         self.clock = TrainingClock(0.0, step, batch_size)
         self._losses: dict[str, float] = {}  # of the last line, for the live progress
@@ -40,6 +52,8 @@ class RunRecorder:
     def __enter__(self) -> RunRecorder:
         self.folder.drop_metrics_after(self._start)
         self.clock.seconds = seconds_before(read_metrics(self.folder.path))
+        if self._tracking is not None:
+            self._tracking.begin(self.settings, self.message)
         self._open_log(self._start)
         self.meter.__enter__()
         return self
@@ -47,6 +61,12 @@ class RunRecorder:
     def __exit__(self, *error) -> None:
         self.meter.__exit__(*error)
         self.log.close()
+        if self._tracking is not None:
+            self._tracking.end("FINISHED" if self._has_ended else "FAILED" if error and error[0] is not None else "KILLED")
+
+    def ended(self) -> None:
+        """Notes that the run is complete, and not just stopped."""
+        self._has_ended = True
 
     def progress(self, step: int, lr: float) -> None:
         """Shows that `step` steps are done."""
@@ -95,6 +115,8 @@ class RunRecorder:
         """Drops what was written after `step`, to which the run has gone back."""
         self.folder.drop_metrics_after(step)
         self.log.close()
+        if self._tracking is not None:
+            self._tracking.go_back()
         self._open_log(step)
         self.clock.restart(step)
 

@@ -40,6 +40,7 @@ from ttfnet_tf.training.recorder import RunRecorder
 from ttfnet_tf.training.state import TrainState
 from ttfnet_tf.training.stop import StopRequest
 from ttfnet_tf.training.time_budget import RunTime
+from ttfnet_tf.training.tracking import Tracking, refuse_missing
 from ttfnet_tf.training.workers import lost_worker_in_one_line, refuse_different_folders
 from ttfnet_tf.weights.pretrained import load_pretrained_of
 
@@ -56,6 +57,7 @@ def run_training(config: Config, work_dir: str | Path, run_time: RunTime | None 
     Raises:
         UserError: whatever the user can fix: data, settings, work directory, devices, divergence.
     """
+    refuse_missing(config.train.log_to)
     if config.train.deterministic:
         make_deterministic()
     strategy = build_strategy(config.train.strategy, config.train.devices)
@@ -234,6 +236,7 @@ def _build_loop(
         batch_size=config.train.batch_size,
         settings=flatten(dataclasses.asdict(config)),
         step=store.saved_step or 0,
+        tracking=None if config.train.log_to == "none" else Tracking(config.train.log_to, folder.path),
     )
     return TrainingLoop(
         strategy=strategy,

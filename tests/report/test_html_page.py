@@ -148,6 +148,16 @@ def test_logged_time_is_used(make_run):
     assert read_record(make_run(lines=lines)).hours_at([5, 10, 20]) == pytest.approx([0.005, 0.01, 0.025])
 
 
+@pytest.mark.parametrize(("patience", "is_finished"), [(0, False), (1, True), (2, False)])
+def test_a_run_that_stopped_early_is_finished(make_run, patience, is_finished):
+    from ttfnet_tf.report.run_record import read_record
+
+    figures = [{"step": 10 * n, "epoch": n, "AP": ap, "AP50": ap, "AP75": ap} for n, ap in ((1, 0.5), (2, 0.4))]
+    lines = [{"step": 20, "epoch": 2.0, "loss": 4.0, "lr": 0.1, "images_per_second": 8.0}, *figures]
+    record = read_record(make_run(lines=lines, train__epochs=3, train__patience=patience))
+    assert (record.epochs[0], record.is_finished) == (2.0, is_finished)
+
+
 def test_warnings_come_first(report, make_run, data):
     annotations, images = data
     lines = [

@@ -18,12 +18,14 @@ from ttfnet_tf.data.images import FORMATS
 from ttfnet_tf.doctor.quick import quick_check
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.evaluate_run import evaluate_run, evaluation_settings
+from ttfnet_tf.inference.exported_model import ExportedModel
 from ttfnet_tf.report.analysis import Analysis, analyse
 from ttfnet_tf.report.dataset_summary import SplitSummary, summarise
 from ttfnet_tf.report.example_images import Drawing, best_and_worst, draw_images
 from ttfnet_tf.report.published_results import Reference, find_reference
 from ttfnet_tf.report.run_record import Record, read_detections
 from ttfnet_tf.report.run_warnings import run_warnings
+from ttfnet_tf.runs.run_folder import Labels, read_labels, work_directory
 
 _SAME = 1e-6  # stored detections must have the AP stored beside them, up to this difference
 
@@ -96,9 +98,10 @@ def collect(record: Record, options: Options) -> Contents:
     Raises:
         UserError: an override is wrong, or names data that cannot be read.
     """
-    config, _ = evaluation_settings(record.run, options.overrides)
+    config, exported = evaluation_settings(record.run, options.overrides)
+    classes = exported or read_labels(work_directory(record.run))
     lines: list[str] = []
-    val, train = (_split(config, name, options, lines) for name in ("val", "train"))
+    val, train = (_split(config, name, classes, options, lines) for name in ("val", "train"))
     record, analysis, metrics, per_class = _results(record, val, options, lines)
     best, worst = _drawings(analysis, val, options, lines)
     reference = find_reference(record, analysis.num_images if analysis else None)
@@ -118,10 +121,10 @@ def collect(record: Record, options: Options) -> Contents:
     )
 
 
-def _split(config: Config, name: str, options: Options, lines: list[str]) -> CocoSplit | None:
+def _split(config: Config, name: str, classes: ExportedModel | Labels, options: Options, lines: list[str]) -> CocoSplit | None:
     """A split; None, with a line, if the data of the run is not here. Data named by an override must be here."""
     try:
-        return load_split(config, name)
+        return load_split(config, name, known=(classes.category_ids, classes.class_names))
     except UserError as error:
         if any(override.startswith(f"data.{name}.") for override in options.overrides):
             raise

@@ -16,6 +16,7 @@ from ttfnet_tf.evaluation.evaluate_run import evaluation_folder, evaluation_sett
 from ttfnet_tf.json_text import integer, is_integer, is_number, read_json
 from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.runs.run_folder import flatten, read_labels, read_metrics, work_directory
+from ttfnet_tf.training.patience import Patience
 
 _REQUIRED_METRICS = ("AP", "AP50", "AP75")
 _ENVIRONMENT = {"command": list, "devices": list, "packages": dict, "platform": str}  # what is of another type is left out
@@ -100,8 +101,9 @@ class Record:
 
     @property
     def is_finished(self) -> bool:
+        """Whether it made all of its steps, or stopped early by its patience."""
         done, planned = self.epochs
-        return done >= planned - 1e-6
+        return done >= planned - 1e-6 or Patience(self.settings.get("train.patience", 0)).begin(self.evaluations)
 
     def hours_at(self, steps: Sequence[int]) -> list[float]:
         """Hours of training up to each step, without evaluation and start-up; from the logged speed if no time was logged."""

@@ -229,6 +229,7 @@ UNREAD = [
     ("model: {method: centernet}\ntargets: {kernel: cornernet}", "targets.kernel=cornernet has no effect with model.method=centernet"),
     ("augment: {close: 0.5}", "augment.close=0.5 has no effect with augment.mosaic=0.0"),
     ("model: {method: centernet}\nlosses: {quality: 1.0}", "losses.quality=1.0 has no effect with model.method=centernet"),
+    ("losses: {teacher_box_weight: 2.0}", "losses.teacher_box_weight=2.0 has no effect with train.teacher=None"),
     ("losses: {offset_weight: 2.0}", "losses.offset_weight=2.0 has no effect with model.method=ttfnet"),
     ("model: {backbone: dla34, neck_channels: [64, 32, 16]}", "model.neck_channels=[64, 32, 16] has no effect with model.backbone=dla34"),
     ("model: {backbone: dla34, shortcut: [0, 0, 0]}", "model.shortcut=[0, 0, 0] has no effect with model.backbone=dla34"),

@@ -66,6 +66,13 @@ def test_parts_of_a_batch_make_the_update_of_as_many_devices(runs, normalizer):
         assert _relative_update(both, four) > 1e-2
 
 
+def test_a_teacher_of_two_devices_is_that_of_one(runs, one_step):
+    settings = (*one_step[0], f"train.teacher={one_step[1]}", "losses.teacher_heatmap_weight=1e5", "losses.quality=1", "train.seed=1")
+    alone = runs.finish("student", *settings)
+    two = runs.finish("two_students", *settings, "train.devices=[cpu:0,cpu:1]")
+    assert _relative_update(two, alone) < 1e-3
+
+
 def test_replica_normalizers_make_another_update(runs, one_step):
     settings, one = one_step
     two = runs.finish("own_normalizers", *settings, "train.devices=[cpu:0,cpu:1]", "losses.normalizer=replica")

@@ -27,9 +27,9 @@ def straight(runs):
     return runs.finish("straight", *SETTINGS)
 
 
-def _end_at(runs, name, step, number):
+def _end_at(runs, name, step, number, settings=SETTINGS):
     """Sends the signal once the run has logged `step`; returns its exit code."""
-    process = runs.start(name, *SETTINGS)
+    process = runs.start(name, *settings)
     file = runs.folder / name / "metrics.jsonl"
     deadline = time.monotonic() + 180
     while process.poll() is None and time.monotonic() < deadline:
@@ -60,6 +60,17 @@ def test_killed_three_times_ends_bit_equal(runs, straight):
     for step in steps:
         assert _end_at(runs, "killed", step, signal.SIGKILL) == -signal.SIGKILL, f"kills at {steps}"
     _assert_equal_runs(straight, runs.finish("killed", *SETTINGS))
+
+
+def test_mixed_images_a_class_balance_and_a_teacher_resume_bit_equal(runs, straight):
+    """Stopped in the second of four epochs; the last two are without mosaic and mixup."""
+    mixed = ("augment.mosaic=0.5", "augment.mixup=0.5", "augment.close=0.5", "augment.vertical_flip=0.5", "augment.quarter_turns=0.5")
+    learned = ("data.class_balance=0.6", "data.cache=ram", "losses.quality=0.5", f"train.teacher={straight}")
+    settings = (*SETTINGS, *mixed, *learned)
+    whole = runs.finish("mixed", *settings)
+    assert metrics(whole) != metrics(straight)
+    assert _end_at(runs, "mixed_and_stopped", 4, signal.SIGTERM, settings) == 0
+    _assert_equal_runs(whole, runs.finish("mixed_and_stopped", *settings))
 
 
 def test_signals_save_inside_an_epoch_and_the_run_resumes_bit_equal(runs, straight):

@@ -68,6 +68,7 @@ KNOWS_SETTINGS = {
     "training.choose_batch",
     "training.replay",
     "training.run",
+    "training.teacher",
     "weights.convert",
     "weights.exported",
     "weights.pretrained",

@@ -35,7 +35,9 @@ def _values(*values: Any) -> Callable[[], list]:
 
 AUTO = -1  # a number that is written as `auto`
 # Names of files and folders, in which ~ is the home directory.
-PATHS = frozenset({"data.train.annotations", "data.train.images", "data.val.annotations", "data.val.images", "model.pretrained"})
+PATHS = frozenset(
+    {"data.train.annotations", "data.train.images", "data.val.annotations", "data.val.images", "model.pretrained", "train.teacher"}
+)
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,8 @@ class LossesConfig:
     class_weights: list[float] = setting(
         _values(), "factor of the focal loss in the centres of each class, in the order of the category ids; empty is 1 for all"
     )
+    teacher_heatmap_weight: float = setting(1.0, "factor of the loss to the heatmap of `train.teacher`")
+    teacher_box_weight: float = setting(5.0, "factor of the loss to the boxes of `train.teacher`")
     normalizer: Literal["global", "replica"] = setting(
         "global", "sums are divided by counts of the whole batch (`global`) or of each replica (`replica`, the official arithmetic)"
     )
@@ -250,6 +254,9 @@ class TrainConfig:
         128, "images of a step, over all replicas; `auto` is the largest that fits on the GPUs, and 16 a replica on a CPU", has_auto=True
     )
     seed: int = setting(0, "of initial weights, order and augmentation")
+    teacher: Optional[str] = setting(
+        None, "run of the same classes whose heatmap and boxes this one learns too; one more forward pass a step (docs/losses.md)"
+    )
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = setting(
         "auto", "arithmetic of training; evaluation is float32. `auto` is mixed_bfloat16 where the devices have it and are faster in it"
     )

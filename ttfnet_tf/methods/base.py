@@ -34,3 +34,5 @@ class Method:
     loss_names: tuple[str, ...]  # the parts
     decode: Callable[[Maps], Maps]  # outputs -> "boxes" [B, K, 4] xyxy input pixels, "scores" [B, K] descending, "classes" [B, K]
     target_settings: Mapping[str, Any] | None  # keywords of `targets.paint_targets` that draw the targets; None if it does not draw them
+    # Outputs of a teacher -> further targets, which `normalizers` and `losses` know by their names; None for a method without.
+    teacher_targets: Callable[[Maps], Maps] | None = None

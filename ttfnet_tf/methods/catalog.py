@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class MethodInfo:
     head_settings: Mapping[str, str]  # setting -> keyword of `heads`; a section is given as the tuple of its values
     losses: Mapping[str, str]  # key in metrics.jsonl, ending in "_loss" -> what it is; the parts of the loss
     head_layers: Mapping[str, str]  # head -> how the names of its layers begin; "heatmap" is the one with a channel for each class
+    teacher_losses: Mapping[str, str] = field(default_factory=dict)  # likewise, with `train.teacher`
     sides_head: str | None = None  # the head that ends in a ReLU with four channels a group: left, top, right, bottom
     float_layers: tuple[str, ...] = ()  # layers after the heads, which int8 export leaves in float32
     official_names: bool = False  # whether the official code of TTFNet has this network
@@ -63,11 +64,18 @@ METHODS: dict[str, MethodInfo] = {
             "losses.box_weight": "box_weight",
             "losses.quality": "quality",
             "losses.class_weights": "class_weights",
+            "train.teacher": "teacher",
+            "losses.teacher_heatmap_weight": "teacher_heatmap_weight",
+            "losses.teacher_box_weight": "teacher_box_weight",
             "model.box_per_class": "box_per_class",
             "decode.top_k": "top_k",
         },
         head_settings={**_POINT_HEADS, "model.box_gradient": "box_gradient"},
         losses={"heatmap_loss": "Focal loss with its factor.", "box_loss": "GIoU loss with its factor."},
+        teacher_losses={
+            "teacher_heatmap_loss": "Quality focal loss to the teacher's heatmap with its factor.",
+            "teacher_box_loss": "GIoU loss to the teacher's boxes with its factor.",
+        },
         head_layers={"heatmap": "bbox_head.hm", "box": "bbox_head.wh"},
         sides_head="box",
         float_layers=("box",),

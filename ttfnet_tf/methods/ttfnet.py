@@ -7,6 +7,7 @@ Reference: Liu et al., "Training-Time-Friendly Network for Real-Time Object Dete
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -22,6 +23,7 @@ from ttfnet_tf.methods.centres import centre_difference
 from ttfnet_tf.methods.decode import scores_of, top_peaks
 from ttfnet_tf.methods.heads import Size, build_head, normal_kernels
 from ttfnet_tf.methods.losses import box_giou_sum, heatmap_focal_sum, normalizers
+from ttfnet_tf.methods.teacher import teacher_losses, teacher_targets
 
 BOX_SCALE = 16.0  # the network learns distances in units of 16 input pixels (`wh_offset_base`)
 START = 0.01  # probability of every class in every cell before training (`bias_init_with_prob`)
@@ -36,6 +38,9 @@ def ttfnet(
     box_weight: float = 5.0,
     quality: float = 0.0,
     class_weights: Sequence[float] = (),
+    teacher: str | None = None,
+    teacher_heatmap_weight: float = 1.0,
+    teacher_box_weight: float = 5.0,
     top_k: int = 100,
     **target_settings,
 ) -> Method:
@@ -48,6 +53,8 @@ def ttfnet(
         heatmap_weight: factor of the focal loss.
         box_weight: factor of the GIoU loss.
         quality, class_weights: see `centres.centre_difference`.
+        teacher: None, or the name of a run whose maps are learned too.
+        teacher_heatmap_weight, teacher_box_weight: factors of the losses to it.
         top_k: detections of an image at most.
         target_settings: further keywords of `targets.paint_targets`.
     """
@@ -59,7 +66,7 @@ def ttfnet(
         paint=functools.partial(targets.paint_targets, **settings),
         render=functools.partial(targets_tf.render_targets, **settings),
         target_shapes={"heatmap": (*cells, num_classes), "box_target": (*cells, 4 * groups), "box_weight": (*cells, groups)},
-        normalizers=normalizers,
+        normalizers=ttfnet_normalizers,
         samples=functools.partial(targets_tf.sample_counts, **settings),
         losses=functools.partial(
             ttfnet_losses,
@@ -67,11 +74,20 @@ def ttfnet(
             box_weight=box_weight,
             quality=quality,
             class_weights=class_weights,
+            teacher_heatmap_weight=teacher_heatmap_weight,
+            teacher_box_weight=teacher_box_weight,
         ),
-        loss_names=tuple(METHODS["ttfnet"].losses),
+        loss_names=(*METHODS["ttfnet"].losses, *(() if teacher is None else METHODS["ttfnet"].teacher_losses)),
         decode=functools.partial(decode_distances, image_size=image_size, top_k=top_k),
         target_settings=drawn,
+        teacher_targets=teacher_targets,
     )
+
+
+def ttfnet_normalizers(targets: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """`losses.normalizers`, and with a teacher "teacher_weight_sum" [], the sum of the weights of its boxes."""
+    weight = targets.get("teacher_box_weight")
+    return {**normalizers(targets), **({} if weight is None else {"teacher_weight_sum": tf.reduce_sum(weight)})}
 
 
 def ttfnet_heads(
@@ -118,24 +134,29 @@ def ttfnet_losses(
     box_weight: float = 5.0,
     quality: float = 0.0,
     class_weights: Sequence[float] = (),
+    teacher_heatmap_weight: float = 1.0,
+    teacher_box_weight: float = 5.0,
     num_centres: tf.Tensor | None = None,
     weight_sum: tf.Tensor | None = None,
+    teacher_weight_sum: tf.Tensor | None = None,
     static_shapes: bool = False,
 ) -> dict[str, tf.Tensor]:
     """The training loss of a batch and its two parts.
 
     Args:
         outputs: "heatmap" [B, h, w, C] logits and "box" [B, h, w, 4 G] distances in input pixels.
-        targets: "heatmap" [B, h, w, C], "box_target" [B, h, w, 4 G] and "box_weight" [B, h, w, G], see `targets.paint_targets`.
+        targets: "heatmap" [B, h, w, C], "box_target" [B, h, w, 4 G] and "box_weight" [B, h, w, G], see `targets.paint_targets`;
+            with a teacher those of `teacher.teacher_targets` too.
         heatmap_weight: factor of the heatmap loss.
         box_weight: factor of the box loss.
         quality, class_weights: see `centres.centre_difference`.
+        teacher_heatmap_weight, teacher_box_weight, teacher_weight_sum: see `teacher.teacher_losses`.
         num_centres: [] what the focal sum is divided by (by 1 if 0); None counts the centres of this batch.
         weight_sum: [] what the box sum is divided by (plus 1e-4); None adds up the box weights of this batch.
         static_shapes: see `losses.box_giou_sum`.
 
     Returns:
-        "loss" [] = "heatmap_loss" [] + "box_loss" [], both with their factor.
+        "loss" [], the sum of "heatmap_loss" [] and "box_loss" [], both with their factor, and of the losses to a teacher.
 
     Raises:
         ValueError: if the shapes of outputs and targets differ, at trace time.
@@ -148,7 +169,18 @@ def ttfnet_losses(
     weight_sum = batch_weight if weight_sum is None else weight_sum
     heatmap_loss = heatmap_weight * heatmap_sum / tf.where(num_centres > 0, num_centres, 1.0)
     box_loss = box_weight * box_sum / (weight_sum + 1e-4)
-    return {"loss": heatmap_loss + box_loss, "heatmap_loss": heatmap_loss, "box_loss": box_loss}
+    parts = {"heatmap_loss": heatmap_loss, "box_loss": box_loss}
+    if "teacher_heatmap" in targets:
+        parts |= teacher_losses(
+            outputs,
+            targets,
+            heatmap_weight=teacher_heatmap_weight,
+            box_weight=teacher_box_weight,
+            num_centres=num_centres,
+            teacher_weight_sum=teacher_weight_sum,
+            static_shapes=static_shapes,
+        )
+    return {"loss": functools.reduce(operator.add, parts.values()), **parts}
 
 
 def decode_distances(outputs: dict[str, tf.Tensor], *, image_size: tuple[int, int], top_k: int = 100) -> dict[str, tf.Tensor]:

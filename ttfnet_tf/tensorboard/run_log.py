@@ -109,7 +109,8 @@ class RunLog:
         if step == 0:
             first = dict.fromkeys(first, 0)
         self._last_tick = self._last_evaluation = _ticks(seconds)
-        losses = METHODS[settings["model.method"]].losses
+        method = METHODS[settings["model.method"]]
+        losses = {**method.losses, **method.teacher_losses}
         self._line |= {key: (f"loss/{key.removesuffix('_loss')}", 1, note) for key, note in losses.items()}
         self._notes |= {name: note for name, _, note in self._line.values()}
         self._logs = {name: EventLog(self._folder / name, first_step=first[name], writes=self._writes) for name in FOLDERS}

@@ -33,6 +33,7 @@ from ttfnet_tf.training.state import MetricWindow, Optimizer, TrainState
 from ttfnet_tf.training.step import build_train_function, metric_names
 from ttfnet_tf.training.step_inspection import inspect_step
 from ttfnet_tf.training.step_record import StepRecorder
+from ttfnet_tf.training.teacher import load_teacher
 from ttfnet_tf.training.time_budget import RunTime, TimeBudget
 from ttfnet_tf.training.time_plan import TimePlan
 
@@ -94,6 +95,8 @@ def optimizer_of(config: Config, parameters: Mapping[str, tf.Variable]) -> Optim
 
 def train_function_of(config: Config, strategy: tf.distribute.Strategy, state: TrainState, method: Method) -> Callable:
     """The compiled training steps, see `step.build_train_function`."""
+    with strategy.scope():
+        teacher = load_teacher(config, method)
     return build_train_function(
         strategy,
         state,
@@ -105,6 +108,7 @@ def train_function_of(config: Config, strategy: tf.distribute.Strategy, state: T
         measures_wait=not config.train.deterministic,
         side_bias=side_bias_of(config, state.parameters),
         accumulate=config.optim.accumulate,
+        teacher=teacher,
     )
 
 
@@ -257,6 +261,7 @@ def inspection_of(
             replicas=replicas,
             accumulate=config.optim.accumulate,
             loss_scale=loss_scale,
+            teacher=load_teacher(config, method),
         )
 
     return inspect

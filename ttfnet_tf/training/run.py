@@ -39,6 +39,7 @@ from ttfnet_tf.training.profiler import ProfileWindow
 from ttfnet_tf.training.recorder import RunRecorder
 from ttfnet_tf.training.state import TrainState
 from ttfnet_tf.training.stop import StopRequest
+from ttfnet_tf.training.teacher import check_teacher
 from ttfnet_tf.training.time_budget import RunTime
 from ttfnet_tf.training.tracking import Tracking, refuse_missing
 from ttfnet_tf.training.workers import lost_worker_in_one_line, refuse_different_folders
@@ -89,6 +90,7 @@ def _train(
         config, batch = _with_batch_size(config, strategy, train_split, begun)
         note = refuse_other_run(run.folder, config, labels, fingerprint)
         folder = RunFolder(run.folder, config, labels, fingerprint=fingerprint, writes=is_chief(strategy))
+        teacher = check_teacher(config, labels.class_names)
         state = training_build.state_of(config, strategy, train_split.num_classes)
         budget = training_build.budget_of(config, run_time)
         state = dataclasses.replace(state, budget=budget)
@@ -100,7 +102,7 @@ def _train(
             on_saved=run.upload,
         )
         say = print if folder.writes else _say_nothing
-        for line in (precision, batch, note):
+        for line in (precision, batch, note, teacher):
             if line is not None:
                 say(line)
         step = store.restore_latest(say)  # before anything is removed: a run that cannot resume leaves its files as they were

@@ -61,6 +61,7 @@ class TrainStep:
         accumulate: parts in which each replica computes its images, one after the other, so that the network's memory is that of one part.
             The counts that divide the losses are those of all parts, known before the first, so the gradient is that of the whole batch
             up to rounding. Only local batch normalisation differs: each part has its own statistics, and moves the running ones.
+        teacher: images -> further targets, see `teacher.load_teacher`; None without.
 
     Raises:
         ValueError: unknown normalizer, `restore_statistics` without a sentinel, or `accumulate` below 1.
@@ -78,6 +79,7 @@ class TrainStep:
         jit_compile: bool = False,
         side_bias: int | None = None,
         accumulate: int = 1,
+        teacher: Callable[[tf.Tensor], dict[str, tf.Tensor]] | None = None,
     ):
         if normalizer not in ("global", "replica"):
             raise ValueError(f"normalizer must be 'global' or 'replica', received '{normalizer}'")
@@ -85,7 +87,8 @@ class TrainStep:
             raise ValueError("restore_statistics needs a sentinel, received a state without one")
         if accumulate < 1:
             raise ValueError(f"accumulate must be 1 or more, received {accumulate}")
-        self.strategy, self.state, self.method, self.accumulate = strategy, state, method, accumulate
+        self.strategy, self.state, self.method = strategy, state, method
+        self.accumulate, self.teacher = accumulate, teacher
         self.is_global, self.clip_norm, self.side_bias = normalizer == "global", clip_norm, side_bias
         self.reduce_op = tf.distribute.ReduceOp.SUM if self.is_global else tf.distribute.ReduceOp.MEAN
         self.parameters = list(state.parameters.values())
@@ -141,6 +144,8 @@ class TrainStep:
         method = self.method
         targets = batch if "heatmap" in batch else method.render(batch["boxes"], batch["labels"])
         targets = {key: targets[key] for key in method.target_shapes}
+        if self.teacher is not None:
+            targets |= self.teacher(batch["image"])
         counts = method.normalizers(targets)
         # Counted once: reading the heatmap of 80 classes a second time is a measurable part of a step.
         samples = {"positives": counts["num_centres"], **method.samples(batch["boxes"], batch["labels"], targets)}

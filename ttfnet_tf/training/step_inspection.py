@@ -24,6 +24,7 @@ def inspect_step(
     replicas: int = 1,
     accumulate: int = 1,
     loss_scale: float = 1.0,
+    teacher: Callable[[tf.Tensor], Maps] | None = None,
 ) -> dict[str, Any]:
     """Computes on one device what `step.TrainStep` computes on `replicas` of them; only running statistics of `model` are updated.
 
@@ -38,6 +39,7 @@ def inspect_step(
         replicas: that shared the batch.
         accumulate: parts in which each computed its images.
         loss_scale: that the gradients were computed with.
+        teacher: see `TrainStep`.
 
     Returns:
         "losses" {name: number} and "gradient_norm", or "error" (a line) where the network could not be computed; "images", in the
@@ -48,7 +50,7 @@ def inspect_step(
     layers = _weights(model)
     batch = {name: tf.constant(values) for name, values in batch.items()}
     targets = batch if "heatmap" in batch else method.render(batch["boxes"], batch["labels"])
-    targets = {name: targets[name] for name in method.target_shapes}
+    targets = {name: targets[name] for name in method.target_shapes} | ({} if teacher is None else teacher(batch["image"]))
     size = len(batch["image_id"]) // replicas  # images of a replica
     part = size // accumulate
     own = [method.normalizers(_rows(targets, slice(size * k, size * (k + 1)))) for k in range(replicas)]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 SIDES = (96, 128, 160, 192, 224, 256, 320, 384, 512)  # px; square roots of the areas that an input may have
 LEAST_SIDE = 64  # px
 NEEDED = 0.95  # of the highest ceiling, which the input size should allow
-WANTED_STEPS = 1200  # a larger input is not worth fewer steps
+WANTED_STEPS = 200  # times the square root of the minutes: a larger input is not worth fewer steps
+OVERHEAD = 12_000  # px that take as long as what a step does for an image of any size
 LEAST_STEPS = 200  # with fewer, the input becomes smaller than the boxes need
 CPU_BATCH, GPU_BATCH = 8, 32
 END_SECONDS = 40.0  # of start, compilation, last evaluation, report and export: for the estimate, which the run replaces by measuring
@@ -35,7 +36,7 @@ class DataFacts:
 class MachineFacts:
     """What is known about the machine before training."""
 
-    pixel_seconds: float  # of a training step on all devices, for one pixel of one image
+    pixel_seconds: float  # of a training step on all devices, for one pixel of one image, `OVERHEAD` included
     on_gpu: bool
     free_memory: int  # bytes
     devices: int = 1  # that share a batch
@@ -91,11 +92,11 @@ def decide(
     seconds = max(60 * minutes - END_SECONDS, 30 * minutes)
 
     def steps_at(size: tuple[int, int]) -> int:
-        return max(int(seconds / (machine.pixel_seconds * batch * size[0] * size[1])), 1)
+        return max(int(seconds / (machine.pixel_seconds * batch * (_area(size) + OVERHEAD))), 1)
 
     decisions = []
     if image_size is None:
-        image_size, decision = _input_size(data, steps_at)
+        image_size, decision = _input_size(data, steps_at, round(WANTED_STEPS * math.sqrt(minutes)))
         decisions.append(decision)
     steps = steps_at(image_size)
     epochs = steps * batch / max(data.train_images, 1)
@@ -141,15 +142,15 @@ def _multiple(side: float) -> int:
     return max(round(side / 32) * 32, LEAST_SIDE)
 
 
-def _input_size(data: DataFacts, steps_at) -> tuple[tuple[int, int], Decision]:
+def _input_size(data: DataFacts, steps_at: Callable[[tuple[int, int]], int], wanted: int) -> tuple[tuple[int, int], Decision]:
     """The largest size with enough steps; at least what the boxes need, as long as some hundred steps are left."""
     sizes = sorted(data.ceilings, key=lambda size: size[0] * size[1])
     best = max(data.ceilings.values())
     needed = next(size for size in sizes if data.ceilings[size] >= NEEDED * best)
-    comfortable = [size for size in sizes if steps_at(size) >= WANTED_STEPS]
+    comfortable = [size for size in sizes if steps_at(size) >= wanted]
     possible = [size for size in sizes if steps_at(size) >= LEAST_STEPS]
     if comfortable and _area(comfortable[-1]) >= _area(needed):
-        size, why = comfortable[-1], f"the largest with {WANTED_STEPS} steps in the time"
+        size, why = comfortable[-1], f"the largest with {wanted} steps in the time"
     elif possible and _area(possible[-1]) >= _area(needed):
         size, why = needed, f"the smallest whose ceiling is {NEEDED:.0%} of the best"
     elif possible:

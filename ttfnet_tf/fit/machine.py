@@ -10,9 +10,9 @@ from ttfnet_tf.data.image_cache import free_memory
 from ttfnet_tf.fit.decide import MachineFacts
 from ttfnet_tf.training.choose_precision import CONVOLUTION_FLOPS, bfloat16_unit, convolution
 
-# Floating-point operations of a training step of TTFNet-18 for a pixel of an image; three times those of its forward pass. Where steps
-# were timed beside convolutions (docs/benchmarks/speed.md has the machines), this made them alike within a third.
-_FLOPS_OF_A_PIXEL = 460e3
+# Floating-point operations of a convolution that take as long as a training step of TTFNet-18 for a pixel of an image, beside
+# `decide.OVERHEAD`: by steps and convolutions timed on one machine with two cores. The run itself measures its steps.
+_FLOPS_OF_A_PIXEL = 265e3
 _ROUNDS = 8
 
 

@@ -25,7 +25,7 @@ _SLACK = 0.01  # of the whole time, by which a cooldown may end early or late
 _WINDOW = 0.05  # of the whole time, in which steps are timed; at least 10 seconds
 _LEAST_LAPS = 5  # to say how long a step takes
 _MEASURING = 0.1  # of the whole time, after which no further step is timed
-_EXIT = 0.3  # of the first call of the training step: the end of the process
+_EXIT = 0.5  # of the first call of the training step: the end of the process
 _AROUND = 1.3  # an evaluation takes, in units of its calls of the network: images are read, figures computed
 _HEAD = 4  # of the variable, before the bends
 

@@ -34,3 +34,18 @@ def resize_boxes(boxes: np.ndarray, from_size: tuple[int, int], to_size: tuple[i
     scaled = np.asarray(boxes, np.float32) * np.array([scale_x, scale_y, scale_x, scale_y], np.float32)
     limit = np.array([width - 1, height - 1, width - 1, height - 1], np.float32)
     return np.minimum(np.maximum(scaled, np.float32(0)), limit)  # faster than np.clip for a few boxes
+
+
+def fitted_size(from_size: Sequence[float], to_size: tuple[int, int], keep_ratio: bool) -> tuple[int, int]:
+    """(height, width) that an image of `from_size` (H, W) has in a network's input of `to_size`.
+
+    Without `keep_ratio` it is stretched to `to_size`. With it (letterbox) both sides are scaled by the smaller of the two factors; the
+    shorter one is rounded half up, in integers, so that every runtime gets the same number. The image fills the upper left corner; the
+    rest is padding. `data.opencv_resize.fitted_size` is the same in TensorFlow.
+    """
+    if not keep_ratio:
+        return to_size
+    (from_height, from_width), (height, width) = (int(side) for side in from_size), to_size
+    if width * from_height <= height * from_width:
+        return max(1, (2 * from_height * width + from_width) // (2 * from_width)), width
+    return height, max(1, (2 * from_width * height + from_height) // (2 * from_height))

@@ -151,4 +151,5 @@ def train_dataset(
         service=config.data.service,
         cache=config.data.cache,
         class_balance=config.data.class_balance,
+        keep_ratio=config.data.keep_ratio,
     )

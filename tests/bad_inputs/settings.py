@@ -181,6 +181,16 @@ ROWS = {
         text("a.yaml", f"base: {'a' * 5000}"),
         f"{{tmp}}/a.yaml: base={'a' * 40}... is too long: 5000 characters, at most 4096",
     ),
+    "a resize that does not exist": (
+        f"{TRAIN} data.resize=crop",
+        None,
+        "{tmp}/a.yaml: data.resize=crop must be one of stretch, letterbox; did you mean 'letterbox'?",
+    ),
+    "letterbox with random views": (
+        f"{TRAIN} data.resize=letterbox augment.affine=true",
+        None,
+        "{tmp}/a.yaml: data.resize=letterbox is not possible with augment.affine, whose views are stretched; set one of them back",
+    ),
     "a setting that predict does not take": (
         f"{PREDICT} decode.top_k=5",
         None,

@@ -113,11 +113,12 @@ def test_a_share_of_the_batch_equals_that_from_files(data, packed):
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("keep_ratio", [False, True])
 @pytest.mark.parametrize("backend", ["device", "py_function"])
-def test_an_epoch_without_python_equals_that_from_files(data, packed, service, flip, backend):
+def test_an_epoch_without_python_equals_that_from_files(data, packed, service, flip, backend, keep_ratio):
     """What the workers of tf.data service make."""
     steps = steps_per_epoch(len(KINDS), BATCH)
-    changes = {"augment": Augmentation(flip=flip), "backend": backend, "start_step": steps - 1}
+    changes = {"augment": Augmentation(flip=flip), "backend": backend, "start_step": steps - 1, "keep_ratio": keep_ratio}
     found = train(_split(data, packed), service=service, **changes)
     assert_same(take(train(_split(data), **changes), steps + 1), take(found, steps + 1))
     assert bool(_python_functions(found)) == (backend == "py_function")

@@ -25,7 +25,7 @@ def decoded():
 @pytest.fixture(scope="module")
 def batch():
     return tf.function(
-        lambda contents: decode_and_resize(contents, (64, 32), max_pixels=10_000),
+        lambda contents: decode_and_resize(contents, (64, 32), max_pixels=10_000)[0],
         input_signature=[tf.TensorSpec([None], tf.string)],
         autograph=False,
     )

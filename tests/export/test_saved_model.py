@@ -205,7 +205,10 @@ def test_names_and_ids_that_cannot_be_served(tmp_path):
     ("arguments", "message"),
     [
         (["--version", "0"], "--version 0 must be 1 or more"),
-        (["model.neck=plain"], "override 'model.neck=plain': export takes decode.*, export.*, data.train.* and data.val.* keys"),
+        (
+            ["model.neck=plain"],
+            "override 'model.neck=plain': export takes decode.*, export.*, data.image_size, data.train.* and data.val.* keys",
+        ),
         (["export.max_pixels=0"], "export.max_pixels=0 must be above 0"),
     ],
 )

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from pycocotools import mask
 
+from ttfnet_tf.boxes import fitted_size
+
 SAME_OBJECT = 0.5  # IoU from which two boxes of a class are the same detection
 
 
@@ -40,6 +42,7 @@ def differences(
     original_sizes: Mapping[int, tuple[int, int]],
     image_size: tuple[int, int],
     score: float,
+    keep_ratio: bool = False,
 ) -> Differences:
     """Pairs each confident detection of the reference with the free detection of the same image and class that overlaps it most.
 
@@ -49,6 +52,7 @@ def differences(
         original_sizes: image id -> (height, width) of the image in pixels.
         image_size: (H, W) of the network's input in pixels.
         score: reference detections with higher scores are compared.
+        keep_ratio: whether images keep their ratio, see `boxes.fitted_size`.
     """
     others = defaultdict(list)
     for one in found:
@@ -67,7 +71,8 @@ def differences(
             continue
         other = candidates.pop(best)
         height, width = original_sizes[one["image_id"]]
-        scale = np.array([image_size[1] / width, image_size[0] / height] * 2)
+        fitted = fitted_size((height, width), image_size, keep_ratio)
+        scale = np.array([fitted[1] / width, fitted[0] / height] * 2)
         corners.append(np.abs((_corners(one["bbox"]) - _corners(other["bbox"])) * scale).max())
         scores.append(abs(one["score"] - other["score"]))
     return Differences(compared, len(corners), _largest_and_median(corners), _largest_and_median(scores))

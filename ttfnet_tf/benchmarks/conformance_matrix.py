@@ -94,6 +94,7 @@ def conformance_matrix(
                 original_sizes={image.id: image.size for image in split.images},
                 image_size=run.config.data.size,
                 score=COMPARED_FROM,
+                keep_ratio=run.config.data.keep_ratio,
             )
             row |= dataclasses.asdict(found)
         rows.append(row)
@@ -126,6 +127,7 @@ def _evaluate_all(run: LoadedRun, models: Mapping[str, Path], runtimes: Mapping[
                 score_threshold=run.config.decode.score_threshold,
                 broken_images=run.config.data.broken_images,
                 workers=run.config.data.workers,
+                keep_ratio=run.config.data.keep_ratio,
                 on_batch=lambda done, before=before, name=name: meter.update(before + done, {"model": name}),
             )
     return results

@@ -30,7 +30,7 @@ def benchmark_detection(config: Config, *, num_classes: int, repeats: int, on_st
     Returns:
         The stages, and the peak memory in GB.
     """
-    size = config.data.size
+    size, keep_ratio = config.data.size, config.data.keep_ratio
     model = build.model_of(config, num_classes)
     image = tf.constant(np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8))
     method = build.method_of(config, num_classes)
@@ -44,7 +44,7 @@ def benchmark_detection(config: Config, *, num_classes: int, repeats: int, on_st
             "one image to boxes": lambda: predict(image)["boxes"].numpy(),
             "  forward": lambda: forward(image)["heatmap"].numpy(),
             "  decode": lambda: decoded(outputs)["boxes"].numpy(),
-            "  reading and resizing 640 x 480": lambda: resize(read_rgb(path), np.zeros([0, 4], np.float32), size),
+            "  reading and resizing 640 x 480": lambda: resize(read_rgb(path), np.zeros([0, 4], np.float32), size, keep_ratio=keep_ratio),
         }
         stages = [time_stage(name, call, repeats=repeats, images=1, on_stage=on_stage) for name, call in calls.items()]
     return stages, peak_memory_gb()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -39,7 +40,8 @@ def benchmark_evaluation(config: Config, *, repeats: int, on_stage: OnStage = No
         threshold, workers = config.decode.score_threshold, config.data.workers
 
         def detections():
-            return detect(predict, split, image_size=size, batch_size=batch_size, score_threshold=threshold, workers=workers)
+            sizes: dict[str, Any] = {"image_size": size, "batch_size": batch_size, "keep_ratio": config.data.keep_ratio}
+            return detect(predict, split, score_threshold=threshold, workers=workers, **sizes)
 
         detected = detections()
         calls = {

@@ -111,7 +111,13 @@ def lock_milliseconds(config: Config, split: CocoSplit) -> float:
     Measured in one thread, from the time of the whole and of the functions that give the lock back.
     """
     outside, indices = [0.0], range(min(len(split.images), 200))
-    settings: dict[str, Any] = {"image_size": config.data.size, "seed": 0, "flip": 0.5, "broken_images": "raise"}
+    settings: dict[str, Any] = {
+        "image_size": config.data.size,
+        "keep_ratio": config.data.keep_ratio,
+        "seed": 0,
+        "flip": 0.5,
+        "broken_images": "raise",
+    }
     settings.update(notes=ImageNotes(), reader=ImageReader(len(split.images)))
 
     def timed(function):

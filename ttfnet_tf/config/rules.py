@@ -191,6 +191,11 @@ _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
         "must be [height, width], both multiples of 32, for the deepest stride is 32",
     ),
     (
+        "data.resize",
+        lambda v, c: v == "stretch" or not c.augment.affine,
+        "is not possible with augment.affine, whose views are stretched; set one of them back",
+    ),
+    (
         "model.pretrained_classes",
         lambda v, _: all(re.fullmatch(r"(?s)[^=]+=.+", pair) for pair in v) and len({pair.split("=")[0] for pair in v}) == len(v),
         "must be a list of NAME_HERE=NAME_THERE with each name here once",

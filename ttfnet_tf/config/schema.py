@@ -80,7 +80,12 @@ class DataConfig:
         "classes to use, all if empty: `[person, car]`, or merged and renamed `{vehicle: [car, truck], person: person}`, also written as "
         "`[vehicle=car, vehicle=truck, person]`; objects of other classes are background (docs/own_data.md)",
     )
-    image_size: list[int] = setting(_values(512, 512), "[height, width] of the input in px, multiples of 32; images are stretched to it")
+    image_size: list[int] = setting(_values(512, 512), "[height, width] of the input in px, multiples of 32")
+    resize: Literal["stretch", "letterbox"] = setting(
+        "stretch",
+        "how images get that size: `stretch` as the reference does, or `letterbox`, which keeps their ratio and fills the rest, right or "
+        "below, with the mean colour",
+    )
     crowd: Literal["background", "object"] = setting(
         "background", "boxes with iscrowd=1: `background` drops them, as the reference does; `object` trains on them"
     )
@@ -106,6 +111,11 @@ class DataConfig:
         """`image_size` as a pair: height and width of the input in pixels."""
         height, width = self.image_size
         return height, width
+
+    @property
+    def keep_ratio(self) -> bool:
+        """Whether the resize keeps the ratio of images."""
+        return self.resize == "letterbox"
 
 
 @dataclass(frozen=True)

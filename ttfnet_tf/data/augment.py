@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -76,12 +76,14 @@ def augment_sample(
     epoch: int,
     count: int,
     other: Callable[[int], Labelled | None],
+    keep_ratio: bool = False,
 ) -> Labelled:
     """`augment_image` of the image, or of a mosaic or mixup of it and others; see `mosaic.combine` for `count` and `other`."""
     if epoch < augmentation.mixed_epochs:
         mosaic, mixup = augmentation.mosaic, augmentation.mixup
-        sample = combine(sample, image_size, mosaic=mosaic, mixup=mixup, rng=rng, count=count, other=other)
-    return augment_image(*sample, image_size, augmentation, rng)
+        settings: dict[str, Any] = {"mosaic": mosaic, "mixup": mixup, "count": count, "other": other, "keep_ratio": keep_ratio}
+        sample = combine(sample, image_size, rng=rng, **settings)
+    return augment_image(*sample, image_size, augmentation, rng, keep_ratio=keep_ratio)
 
 
 def augment_image(
@@ -91,6 +93,8 @@ def augment_image(
     image_size: tuple[int, int],
     augmentation: Augmentation,
     rng: np.random.Generator,
+    *,
+    keep_ratio: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All augmentation of one image after mosaic and mixup, resize included: the order of `Augmentation`.
 
@@ -103,6 +107,7 @@ def augment_image(
         image_size: (H, W) of the result in pixels.
         augmentation: the random changes.
         rng: of this image in this epoch.
+        keep_ratio: whether the resize keeps the image's ratio, see `boxes.fitted_size`; a random view has its own resize.
 
     Returns:
         uint8 [H, W, 3]; float32 [n, 4] boxes in its pixels, clipped to it; labels [n]. Boxes that a crop or a view cut off are gone with
@@ -132,7 +137,7 @@ def augment_image(
         image, boxes, labels = apply_view(image, boxes, labels, view, image_size)
         image, boxes = flip(image, boxes) if is_mirrored else (image, boxes)
     else:
-        image, boxes = _resized_and_flipped(image, boxes, image_size, is_mirrored)
+        image, boxes = _resized_and_flipped(image, boxes, image_size, is_mirrored, keep_ratio)
     image, boxes = flip_upside_down(image, boxes) if is_upside_down else (image, boxes)
     image, boxes = turn(image, boxes, turns) if turns and turns_last else (image, boxes)
     if augmentation.lighting:
@@ -140,12 +145,12 @@ def augment_image(
     return _to_bytes(image), boxes, labels
 
 
-def _resized_and_flipped(image, boxes, size, is_mirrored):
+def _resized_and_flipped(image, boxes, size, is_mirrored, keep_ratio):
     if image.dtype != np.uint8:
-        image, boxes = resize(image, boxes, size)
+        image, boxes = resize(image, boxes, size, keep_ratio=keep_ratio)
         return flip(image, boxes) if is_mirrored else (image, boxes)
     result = new_pixels(size)
-    image, boxes = resize(image, boxes, size, out=scratch_pixels(size) if is_mirrored else result)
+    image, boxes = resize(image, boxes, size, out=scratch_pixels(size) if is_mirrored else result, keep_ratio=keep_ratio)
     return flip(image, boxes, out=result) if is_mirrored else (image, boxes)
 
 

@@ -70,13 +70,14 @@ class ImageCache:
         return int((self._rows["height"] > 0).sum())
 
 
-def cache_of(split: CocoSplit, kind: str, image_size: tuple[int, int]) -> ImageCache | None:
+def cache_of(split: CocoSplit, kind: str, image_size: tuple[int, int], keep_ratio: bool = False) -> ImageCache | None:
     """The cache of a split, the same in every call as long as the split is in use.
 
     Args:
         split: whose images are kept.
         kind: "none", "ram" or "disk".
         image_size: (H, W) of the network's input in pixels.
+        keep_ratio: whether images keep their ratio, see `boxes.fitted_size`.
 
     Raises:
         UserError: it does not fit, or its folder cannot be written.
@@ -84,9 +85,10 @@ def cache_of(split: CocoSplit, kind: str, image_size: tuple[int, int]) -> ImageC
     if kind == "none":
         return None
     known = _caches.setdefault(split, {})
-    if (kind, image_size) not in known:
-        known[kind, image_size] = _in_memory(split, image_size) if kind == "ram" else _on_disk(split, image_size)
-    return known[kind, image_size]
+    key = kind, image_size, keep_ratio
+    if key not in known:
+        known[key] = _in_memory(split, image_size) if kind == "ram" else _on_disk(split, image_size, keep_ratio)
+    return known[key]
 
 
 def _in_memory(split: CocoSplit, image_size: tuple[int, int]) -> ImageCache:
@@ -96,9 +98,9 @@ def _in_memory(split: CocoSplit, image_size: tuple[int, int]) -> ImageCache:
     return ImageCache(np.empty([count, *image_size, 3], np.uint8), np.zeros(count, _ROW), checked=False)
 
 
-def _on_disk(split: CocoSplit, image_size: tuple[int, int]) -> ImageCache:
+def _on_disk(split: CocoSplit, image_size: tuple[int, int], keep_ratio: bool) -> ImageCache:
     count, shape = len(split.images), [len(split.images), *image_size, 3]
-    folder = cache_folder() / "images" / f"{_fingerprint(split)[:16]}-{image_size[0]}x{image_size[1]}"
+    folder = cache_folder() / "images" / f"{_fingerprint(split)[:16]}-{image_size[0]}x{image_size[1]}{'-letterbox' if keep_ratio else ''}"
     about = {"version": _VERSION, "images": count, "image_size": list(image_size), "annotations": str(split.annotations)}
     pixels, rows = folder / "pixels.bin", folder / "rows.bin"
     try:

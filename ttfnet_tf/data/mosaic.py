@@ -41,6 +41,7 @@ def combine(
     rng: np.random.Generator,
     count: int,
     other: Callable[[int], Labelled | None],
+    keep_ratio: bool = False,
 ) -> Labelled:
     """A mosaic of the image and three others, then a mixup with one more, each with its probability; else the image as it is.
 
@@ -52,14 +53,15 @@ def combine(
         rng: of this image in this epoch.
         count: images to choose from, each with the same probability and the image itself among them.
         other: number below `count` -> that image in `size`, or None where it cannot be read: the image itself takes its place.
+        keep_ratio: whether images keep their ratio when they are resized, see `boxes.fitted_size`.
     """
     if mosaic and rng.random() < mosaic:
         numbers, tiles = rng.integers(count, size=3).tolist(), draw_mosaic(size, rng)
-        own = _in_size(sample, size)
+        own = _in_size(sample, size, keep_ratio)
         sample = make_mosaic([own, *(other(number) or own for number in numbers)], tiles, size)
     if mixup and rng.random() < mixup:
         number, ratio = int(rng.integers(count)), float(rng.beta(_BETA, _BETA))
-        own = _in_size(sample, size)
+        own = _in_size(sample, size, keep_ratio)
         sample = mix(own, other(number) or own, ratio)
     return sample
 
@@ -127,6 +129,6 @@ def mix(first: Labelled, second: Labelled, ratio: float) -> Labelled:
     return image, np.concatenate([first[1], second[1]]), np.concatenate([first[2], second[2]])
 
 
-def _in_size(sample: Labelled, size: tuple[int, int]) -> Labelled:
+def _in_size(sample: Labelled, size: tuple[int, int], keep_ratio: bool) -> Labelled:
     image, boxes, labels = sample
-    return *resize(image, boxes, size), labels
+    return *resize(image, boxes, size, keep_ratio=keep_ratio), labels

@@ -8,19 +8,23 @@ Reference: OpenCV 4.x, `modules/imgproc/src/resize.cpp` (`HResizeLinear`, `VResi
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import tensorflow as tf
+
+from ttfnet_tf.models.normalization import PADDING
 
 _WEIGHT_BITS = 11  # of OpenCV's fixed-point weights
 
 
-def resize(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def resize(images: tf.Tensor, size: Sequence) -> tf.Tensor:
     """Resizes as `cv2.resize` with INTER_LINEAR does on bytes, without keeping the aspect ratio.
 
     The weights have 11 bits. Columns are weighted first and lose 4 bits; rows are weighted next, lose 16 bits and are rounded at the end.
 
     Args:
         images: uint8 [..., H, W, 3]; H and W may be unknown while tracing, but must not be 0.
-        size: (height, width) of the result in pixels.
+        size: (height, width) of the result in pixels; numbers or int32 [].
 
     Returns:
         uint8 [..., height, width, 3].
@@ -43,12 +47,12 @@ def resize(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     return tf.cast(tf.bitwise.right_shift(first + second + 2, 2), tf.uint8)
 
 
-def resize_image(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def resize_image(image: tf.Tensor, size: Sequence) -> tf.Tensor:
     """`resize` of one image on a processor, in less time: the weights as sparse matrices, each used by one operation.
 
     Args:
         image: uint8 [H, W, 3]; H and W may be unknown while tracing, but must not be 0.
-        size: (height, width) of the result in pixels.
+        size: (height, width) of the result in pixels; numbers or int32 [].
 
     Returns:
         uint8 [height, width, 3].
@@ -68,20 +72,48 @@ def resize_image(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     return tf.reshape(tf.cast(tf.bitwise.right_shift(products[:height] + products[height:] + 2, 2), tf.uint8), [height, width, 3])
 
 
+def fitted_size(from_size: tf.Tensor, to_size: tuple[int, int]) -> tf.Tensor:
+    """`boxes.fitted_size` with keep_ratio: int32 [2] of int32 [2]."""
+    from_height, from_width = tf.unstack(tf.cast(from_size, tf.int64))
+    height, width = to_size
+    low = tf.stack([(2 * from_height * width + from_width) // (2 * from_width), width])
+    high = tf.stack([height, (2 * from_width * height + from_height) // (2 * from_height)])
+    return tf.cast(tf.maximum(tf.where(width * from_height <= height * from_width, low, high), 1), tf.int32)
+
+
+def fit(images: tf.Tensor, size: tuple[int, int], *, resize: Callable = resize) -> tuple[tf.Tensor, tf.Tensor]:
+    """`transforms.fit` with keep_ratio.
+
+    Args:
+        images: uint8 [..., H, W, 3]; H and W may be unknown while tracing, but must not be 0.
+        size: (height, width) of the result in pixels.
+        resize: `resize`, or `resize_image` for one image.
+
+    Returns:
+        uint8 [..., height, width, 3], and `fitted_size` int32 [2].
+    """
+    fitted = fitted_size(tf.shape(images)[-3:-1], size)
+    images = resize(images, tf.unstack(fitted))
+    spare = tf.concat([tf.zeros([images.shape.rank - 3], tf.int32), size - fitted, [0]], 0)
+    is_image = (tf.range(size[0]) < fitted[0])[:, None, None] & (tf.range(size[1]) < fitted[1])[None, :, None]
+    padded = tf.where(is_image, tf.pad(images, tf.stack([tf.zeros_like(spare), spare], 1)), tf.constant(PADDING, tf.uint8))
+    return tf.ensure_shape(padded, [*images.shape[:-3], *size, 3]), fitted
+
+
 def _product(rows, columns, values, shape, dense):
     """A sparse matrix of integers times a dense one, int32 [shape[0], ...]."""
     indices = tf.cast(tf.stack([rows, columns], axis=1), tf.int64)
     return tf.raw_ops.SparseTensorDenseMatMul(a_indices=indices, a_values=values, a_shape=tf.cast(tf.stack(shape), tf.int64), b=dense)
 
 
-def _source_lines(length, target: int, *, is_column: bool):
+def _source_lines(length, target, *, is_column: bool):
     """(first, second, weight of the first, weight of the second): the two source rows or columns of each target one, int32 [target].
 
     Weights are in units of 1/2048. OpenCV moves columns outside the image to its border; a row outside is the border row twice, with both
     weights.
     """
-    scale = 1.0 / (tf.constant(float(target), tf.float64) / tf.cast(length, tf.float64))
-    position = tf.cast((tf.range(target, dtype=tf.float64) + 0.5) * scale - 0.5, tf.float32)
+    scale = 1.0 / (tf.cast(target, tf.float64) / tf.cast(length, tf.float64))
+    position = tf.cast((tf.cast(tf.range(target), tf.float64) + 0.5) * scale - 0.5, tf.float32)
     first = tf.floor(position)
     fraction = position - first
     first = tf.cast(first, tf.int32)

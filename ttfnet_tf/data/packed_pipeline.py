@@ -18,7 +18,7 @@ import tensorflow as tf
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.data.numpy_random import first_random
-from ttfnet_tf.data.opencv_resize import resize_image
+from ttfnet_tf.data.opencv_resize import fit, resize_image
 from ttfnet_tf.data.order import steps_per_epoch
 from ttfnet_tf.data.rows import Rows
 from ttfnet_tf.data.samples import ImageNotes
@@ -41,9 +41,10 @@ def note_sizes(split: CocoSplit, notes: ImageNotes) -> None:
         notes.add_resized(split.images[index], (int(found[index, 0]), int(found[index, 1])))
 
 
-def packed_row(split: CocoSplit, image_size: tuple[int, int], flip: float, seed: int, batch_size: int) -> Callable:
+def packed_row(split: CocoSplit, image_size: tuple[int, int], keep_ratio: bool, flip: float, seed: int, batch_size: int) -> Callable:
     """(epoch, position, index) -> a row of a packed split with the step of its batch; as `_in_graph` of `train_sample`, without Python."""
-    rows, is_flipped, steps = PackedRows(split, image_size), flips(flip, seed), steps_per_epoch(len(split.images), batch_size)
+    rows, is_flipped = PackedRows(split, image_size, keep_ratio), flips(flip, seed)
+    steps = steps_per_epoch(len(split.images), batch_size)
 
     def make_row(epoch, position, index):
         return {**rows.row(index, is_flipped(epoch[None], index[None])[0]), STEP: epoch * steps + position // batch_size}
@@ -57,12 +58,13 @@ class PackedRows:
     Args:
         split: whose images are in one packed folder.
         image_size: (H, W) of the result in pixels.
+        keep_ratio: whether images keep their ratio, see `boxes.fitted_size`.
     """
 
-    def __init__(self, split: CocoSplit, image_size: tuple[int, int]):
+    def __init__(self, split: CocoSplit, image_size: tuple[int, int], keep_ratio: bool = False):
         folder = split.packed
         assert folder is not None
-        self._size, self._rows = image_size, Rows(split, image_size)
+        self._size, self._keep_ratio, self._rows = image_size, keep_ratio, Rows(split, image_size, keep_ratio)
         table = _table(split)
         self._files = tf.constant([str(shard) for shard in folder.shards])
         self._shards, self._records, self._orientations = (tf.constant(table[:, k]) for k in (0, 1, 7))
@@ -91,7 +93,11 @@ class PackedRows:
 
     def _resized(self, image):
         is_there = tf.reduce_all(tf.shape(image)[:2] == list(self._size))
-        return tf.ensure_shape(tf.cond(is_there, lambda: image, lambda: resize_image(image, self._size)), [*self._size, 3])
+
+        def changed():
+            return fit(image, self._size, resize=resize_image)[0] if self._keep_ratio else resize_image(image, self._size)
+
+        return tf.ensure_shape(tf.cond(is_there, lambda: image, changed), [*self._size, 3])
 
 
 def flips(probability: float, seed: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:

@@ -3,8 +3,7 @@
 Order and randomness are functions of (seed, epoch, index): the batch of a step does not depend on the steps before it, so that a run
 can start at any step and resumes bit for bit. `data.order` says which image comes when, `data.samples` makes one row.
 
-A UserError inside tf.data (an image that is missing or broken) travels as one marked line in TensorFlow's error; `iterate` and
-`reraise` turn it back into the UserError.
+A UserError inside tf.data, about an image, travels as one marked line in TensorFlow's error; `iterate` and `reraise` turn it back.
 """
 
 from __future__ import annotations
@@ -72,6 +71,7 @@ def build_train_dataset(
     service: str = "",
     cache: str = "none",
     class_balance: float = 0.0,
+    keep_ratio: bool = False,
 ) -> tf.data.Dataset:
     """Endless batches; element n is the batch of step `start_step + n`.
 
@@ -92,6 +92,7 @@ def build_train_dataset(
         service: grpc://host:port of a tf.data service whose workers make the batches; the images must be packed.
         cache: "ram" or "disk" keeps resized images; then nothing in `augment` may come before the resize.
         class_balance: threshold of `balance.balance_of`; 0 is off. Not with a service.
+        keep_ratio: whether images keep their ratio, see `boxes.fitted_size`.
 
     Returns:
         Dataset of dictionaries of static shape, with b = B / num_shards and M = `samples.most_boxes`: "image" uint8 [b, H, W, 3] RGB;
@@ -107,8 +108,9 @@ def build_train_dataset(
     if service:
         check_service(service)
     paint, maps = (method.paint, method.target_shapes) if backend == "py_function" else (None, {})
-    settings: dict[str, Any] = {"image_size": image_size, "seed": seed, "broken_images": broken_images}
-    settings.update(notes=notes or ImageNotes(), reader=ImageReader(len(split.images)), cache=cache_of(split, cache, image_size))
+    settings: dict[str, Any] = {"image_size": image_size, "keep_ratio": keep_ratio, "seed": seed, "broken_images": broken_images}
+    settings |= {"notes": notes or ImageNotes(), "reader": ImageReader(len(split.images))}
+    settings["cache"] = cache_of(split, cache, image_size, keep_ratio)
     rows, balance = batch_size // num_shards, balance_of(split, class_balance, seed)
     steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
     dataset = steps.map(rows_of_step(seed, len(split.images), batch_size, rows, shard_index * rows, balance)).unbatch()
@@ -117,7 +119,7 @@ def build_train_dataset(
         if not can_read(split, augment):
             raise UserError(f"data.service={service}: its workers read packed images only; pack {split.annotations} with ttfnet data pack")
         note_sizes(split, settings["notes"])
-        dataset = dataset.map(packed_row(split, image_size, augment.flip, seed, batch_size), num_parallel_calls=parallel)
+        dataset = dataset.map(packed_row(split, image_size, keep_ratio, augment.flip, seed, batch_size), num_parallel_calls=parallel)
         messages = {name: f"{_MARK}{text.format(service)}{_END}" for name, text in (("lost", _LOST), ("silent", _SILENT))}
         dataset = read_in_order(dataset.batch(rows, drop_remainder=True), service, first_step=start_step, **messages)
         dataset = dataset.unbatch() if paint is not None else dataset
@@ -146,6 +148,7 @@ def build_eval_dataset(
     workers: int = 0,
     notes: ImageNotes | None = None,
     cache: str = "none",
+    keep_ratio: bool = False,
 ) -> tf.data.Dataset:
     """Every image of the split once, in its order.
 
@@ -160,14 +163,13 @@ def build_eval_dataset(
     _check_choice("broken_images", broken_images, ("raise", "skip"))
     check_files(split, broken_images)
     settings: dict[str, Any] = {"broken_images": broken_images, "notes": notes or ImageNotes(), "reader": ImageReader(len(split.images))}
-    settings.update(cache=cache_of(split, cache, image_size))
+    settings.update(cache=cache_of(split, cache, image_size, keep_ratio), keep_ratio=keep_ratio)
 
     def sample(index):
         return eval_sample(split, int(index), image_size=image_size, **settings)
 
     dataset = tf.data.Dataset.range(steps_per_epoch(len(split.images), batch_size) * batch_size)
-    make_row = _in_graph(sample, example_signature(split.max_boxes, image_size))
-    dataset = dataset.map(make_row, num_parallel_calls=workers or tf.data.AUTOTUNE)
+    dataset = dataset.map(_in_graph(sample, example_signature(split.max_boxes, image_size)), num_parallel_calls=workers or tf.data.AUTOTUNE)
     return _finish(dataset.batch(batch_size, drop_remainder=True))
 
 
@@ -212,9 +214,7 @@ def reraise(error: BaseException) -> BaseException:
     """The UserError inside an error of TensorFlow, or `error` itself; for `raise reraise(error) from None`."""
     _, mark, rest = str(error).partition(_MARK)
     line, end, _ = rest.partition(_END)
-    if mark and end:
-        return UserError(line)
-    return damage_of(str(error)) or error
+    return UserError(line) if mark and end else damage_of(str(error)) or error
 
 
 _opencv_lock = threading.Lock()
@@ -251,7 +251,7 @@ def _sampled_row(split: CocoSplit, augment: Augmentation, settings: dict[str, An
 
 def _row_of_file(split: CocoSplit, augment: Augmentation, settings: dict[str, Any]) -> Callable:
     """(epoch, position, index) -> a row where nothing but the flip is random: only its pixels come from Python."""
-    rows, is_flipped = Rows(split, settings["image_size"]), flips(augment.flip, settings["seed"])
+    rows, is_flipped = Rows(split, settings["image_size"], settings["keep_ratio"]), flips(augment.flip, settings["seed"])
 
     def pixels(epoch, position, index, is_flipped):
         return train_pixels(split, int(epoch), int(position), int(index), bool(is_flipped), flip=augment.flip, **settings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.data.opencv_resize import fitted_size
 
 
 class Rows:
@@ -16,11 +17,12 @@ class Rows:
     Args:
         split: whose boxes to use.
         image_size: (H, W) of the rows' images in pixels.
+        keep_ratio: whether images keep their ratio, see `boxes.fitted_size`.
     """
 
-    def __init__(self, split: CocoSplit, image_size: tuple[int, int]):
+    def __init__(self, split: CocoSplit, image_size: tuple[int, int], keep_ratio: bool = False):
         images = split.images
-        self._size, self._max_boxes = image_size, split.max_boxes
+        self._size, self._keep_ratio, self._max_boxes = image_size, keep_ratio, split.max_boxes
         self._ids, self._offsets = tf.constant(images.ids, tf.int64), tf.constant(images.offsets, tf.int64)
         self._boxes, self._labels = tf.constant(images.boxes), tf.constant(images.labels)
 
@@ -48,7 +50,7 @@ class Rows:
 
     def _resized(self, boxes, original_size):
         """`boxes.resize_boxes` as operations."""
-        height, width = self._size
-        scale = tf.constant([width, height], tf.float64) / tf.cast(original_size[::-1], tf.float64)
+        fitted = tf.constant(self._size) if not self._keep_ratio else fitted_size(original_size, self._size)
+        scale = tf.cast(fitted[::-1], tf.float64) / tf.cast(original_size[::-1], tf.float64)
         scaled = boxes * tf.cast(tf.tile(scale, [2]), tf.float32)
-        return tf.clip_by_value(scaled, 0.0, tf.constant([width - 1, height - 1] * 2, tf.float32))
+        return tf.clip_by_value(scaled, 0.0, tf.cast(tf.tile(fitted[::-1] - 1, [2]), tf.float32))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ttfnet_tf.boxes import resize_boxes
+from ttfnet_tf.boxes import fitted_size, resize_boxes
 from ttfnet_tf.data.annotated_images import AnnotatedImage
 from ttfnet_tf.data.augment import Augmentation, augment_sample
 from ttfnet_tf.data.balance import ClassBalance
@@ -72,6 +72,7 @@ def train_sample(
     notes: ImageNotes,
     reader: ImageReader,
     cache: ImageCache | None = None,
+    keep_ratio: bool = False,
 ) -> Example:
     """The augmented image at a position of an epoch, with its boxes.
 
@@ -89,13 +90,14 @@ def train_sample(
         notes: collects problems.
         reader: of the split's files.
         cache: keeps resized images; nothing in `augmentation` may come before the resize.
+        keep_ratio: whether images keep their ratio, see `boxes.fitted_size`.
     """
-    kept = None if cache is None else _kept(cache, split, index, notes, image_size)
+    kept = None if cache is None else _kept(cache, split, index, notes, image_size, keep_ratio)
     if kept is None:
         image, index = _read_or_next(split, epoch, position, index, seed, broken_images, notes, reader, balance)
         original_size, boxes = image.shape[:2], split.images.objects(index)[0]
         if cache is not None:
-            image, boxes = resize(image, boxes, image_size)
+            image, boxes = resize(image, boxes, image_size, keep_ratio=keep_ratio)
             cache.put(index, image, original_size)
     else:
         image, boxes, original_size = kept
@@ -103,9 +105,10 @@ def train_sample(
 
     def other(number: int) -> Labelled | None:
         number = number if balance is None else balance.image(epoch, number)
-        return _resized_image(split, number, image_size, broken_images, notes, reader, cache)
+        return _resized_image(split, number, image_size, broken_images, notes, reader, cache, keep_ratio)
 
-    image, boxes, labels = augment_sample(sample, image_size, augmentation, rng, epoch=epoch, count=count, other=other)
+    settings: dict[str, Any] = {"epoch": epoch, "count": count, "other": other, "keep_ratio": keep_ratio}
+    image, boxes, labels = augment_sample(sample, image_size, augmentation, rng, **settings)
     return _example(image, boxes, labels, split.images.ids[index], original_size, most_boxes(split, augmentation))
 
 
@@ -128,11 +131,12 @@ def train_pixels(
     notes: ImageNotes,
     reader: ImageReader,
     cache: ImageCache | None = None,
+    keep_ratio: bool = False,
 ) -> Example:
     """The image of `train_sample` where nothing but the flip is random; its boxes are left to `data.rows`.
 
     Args:
-        split, epoch, position, index, image_size, seed, broken_images, notes, reader, cache: as there.
+        split, epoch, position, index, image_size, seed, broken_images, notes, reader, cache, keep_ratio: as there.
         is_flipped: whether image `index` is mirrored in this epoch.
         flip: the probability of that, asked for when another image takes its place.
 
@@ -147,11 +151,11 @@ def train_pixels(
         image, found = _read_or_next(split, epoch, position, index, seed, broken_images, notes, reader)
         original_size = image.shape[0], image.shape[1]
         if cache is not None:
-            image = resized(image, image_size, False)
+            image = resized(image, image_size, False, keep_ratio=keep_ratio)
             cache.put(found, image, original_size)
     if found != index:
         is_flipped = image_rng(seed, epoch, found).random() < flip
-    image, size = resized(image, image_size, is_flipped), np.array(original_size, np.int32)
+    image, size = resized(image, image_size, is_flipped, keep_ratio=keep_ratio), np.array(original_size, np.int32)
     return {"image": image, "original_size": size, "index": found, "is_flipped": is_flipped}
 
 
@@ -174,10 +178,11 @@ def eval_sample(
     notes: ImageNotes,
     reader: ImageReader,
     cache: ImageCache | None = None,
+    keep_ratio: bool = False,
 ) -> Example:
     """Image `index` resized, with its boxes; beyond the last image, and for an image that is skipped, a black row of image id -1."""
     is_image = index < len(split.images)
-    if cache is not None and is_image and (kept := _kept(cache, split, index, notes, image_size)) is not None:
+    if cache is not None and is_image and (kept := _kept(cache, split, index, notes, image_size, keep_ratio)) is not None:
         image, boxes, original_size = kept
         return _example(image, boxes, split.images.objects(index)[1], split.images.ids[index], original_size, split.max_boxes)
     image = _read(split, index, broken_images, notes, reader) if is_image else None
@@ -185,7 +190,7 @@ def eval_sample(
         black = np.zeros([*image_size, 3], np.uint8)
         return _example(black, np.zeros([0, 4], np.float32), np.zeros([0], np.int32), -1, image_size, split.max_boxes)
     boxes, labels = split.images.objects(index)
-    pixels, boxes = resize(image, boxes, image_size, out=new_pixels(image_size))
+    pixels, boxes = resize(image, boxes, image_size, out=new_pixels(image_size), keep_ratio=keep_ratio)
     if cache is not None:
         cache.put(index, pixels, image.shape[:2])
     return _example(pixels, boxes, labels, split.images.ids[index], image.shape[:2], split.max_boxes)
@@ -221,7 +226,7 @@ def _example(
 
 
 def _kept(
-    cache: ImageCache, split: CocoSplit, index: int, notes: ImageNotes, image_size: tuple[int, int]
+    cache: ImageCache, split: CocoSplit, index: int, notes: ImageNotes, image_size: tuple[int, int], keep_ratio: bool
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int]] | None:
     """The resized image, its boxes in it, and its size before, of an image that is kept."""
     found = cache.get(index)
@@ -229,7 +234,8 @@ def _kept(
         return None
     image, original_size = found
     _note_size(split, index, original_size, notes)
-    return image, resize_boxes(split.images.objects(index)[0], original_size, image_size), original_size
+    fitted = fitted_size(original_size, image_size, keep_ratio)
+    return image, resize_boxes(split.images.objects(index)[0], original_size, fitted), original_size
 
 
 def _resized_image(
@@ -240,17 +246,18 @@ def _resized_image(
     notes: ImageNotes,
     reader: ImageReader,
     cache: ImageCache | None,
+    keep_ratio: bool,
 ) -> Labelled | None:
     """Image `index` in the size of the input with its boxes and labels; None for a broken image that is skipped."""
     annotated, labels = split.images.objects(index)
-    kept = None if cache is None else _kept(cache, split, index, notes, image_size)
+    kept = None if cache is None else _kept(cache, split, index, notes, image_size, keep_ratio)
     if kept is not None:
         return kept[0], kept[1], labels
     image = _read(split, index, broken_images, notes, reader)
     if image is None:
         return None
     original_size = image.shape[:2]
-    image, boxes = resize(image, annotated, image_size)
+    image, boxes = resize(image, annotated, image_size, keep_ratio=keep_ratio)
     if cache is not None:
         cache.put(index, image, original_size)
     return image, boxes, labels

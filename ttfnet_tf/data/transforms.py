@@ -10,7 +10,8 @@ import threading
 import cv2
 import numpy as np
 
-from ttfnet_tf.boxes import resize_boxes
+from ttfnet_tf.boxes import fitted_size, resize_boxes
+from ttfnet_tf.models.normalization import PADDING
 
 _TURNS = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
 _ALIGNMENT = 64  # bytes, of tensors on a processor with AVX-512
@@ -40,24 +41,37 @@ def scratch_pixels(size: tuple[int, int]) -> np.ndarray:
     return found
 
 
-def resize(image: np.ndarray, boxes: np.ndarray, size: tuple[int, int], out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Resizes to `size` without keeping the aspect ratio.
+def resize(
+    image: np.ndarray, boxes: np.ndarray, size: tuple[int, int], out: np.ndarray | None = None, *, keep_ratio: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Resizes to `size`: stretched, or padded with `keep_ratio`.
 
     Args:
         image: uint8 or float32 [H, W, 3].
         boxes: float32 [N, 4] xyxy in pixels of `image`.
         size: (height, width) of the result in pixels.
         out: [height, width, 3] of the image's type, where the result is written unless the image has that size already.
+        keep_ratio: whether the image keeps its ratio, see `fit`.
 
     Returns:
-        [height, width, 3] of the image's type by OpenCV's bilinear rule on that type, and the boxes in its pixels, clipped to it.
+        [height, width, 3] of the image's type by OpenCV's bilinear rule on that type, and the boxes in its pixels, clipped to the image.
 
     Reference: mmdetection 1.0 `Resize` with keep_ratio=False (mmcv `imresize`).
     """
-    boxes = resize_boxes(boxes, image.shape[:2], size)
-    if image.shape[:2] != tuple(size):
-        image = cv2.resize(image, (size[1], size[0]), dst=out, interpolation=cv2.INTER_LINEAR)
-    return image, boxes
+    return fit(image, size, out, keep_ratio=keep_ratio), resize_boxes(
+        boxes, image.shape[:2], fitted_size(image.shape[:2], size, keep_ratio)
+    )
+
+
+def fit(image: np.ndarray, size: tuple[int, int], out: np.ndarray | None = None, *, keep_ratio: bool = False) -> np.ndarray:
+    """The pixels of `resize`; with `keep_ratio` the image fills the upper left `boxes.fitted_size`, and the rest is the mean colour."""
+    height, width = fitted_size(image.shape[:2], size, keep_ratio)
+    is_whole = (height, width) == tuple(size)
+    if image.shape[:2] != (height, width):
+        image = cv2.resize(image, (width, height), dst=out if is_whole else None, interpolation=cv2.INTER_LINEAR)
+    if is_whole:
+        return image
+    return cv2.copyMakeBorder(image, 0, size[0] - height, 0, size[1] - width, cv2.BORDER_CONSTANT, dst=out, value=PADDING)
 
 
 def flip(image: np.ndarray, boxes: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -96,10 +110,8 @@ def turn(image: np.ndarray, boxes: np.ndarray, quarters: int) -> tuple[np.ndarra
     return cv2.rotate(image, _TURNS[quarters - 1]), boxes
 
 
-def resized(image: np.ndarray, size: tuple[int, int], is_flipped: bool) -> np.ndarray:
+def resized(image: np.ndarray, size: tuple[int, int], is_flipped: bool, *, keep_ratio: bool = False) -> np.ndarray:
     """uint8 [height, width, 3]: the pixels of `resize`, then of `flip` if wanted, in memory that TensorFlow takes over."""
-    result, is_resized = new_pixels(size), image.shape[:2] != tuple(size)
-    if is_resized:
-        target = scratch_pixels(size) if is_flipped else result
-        image = cv2.resize(image, (size[1], size[0]), dst=target, interpolation=cv2.INTER_LINEAR)
+    result = new_pixels(size)
+    image = fit(image, size, scratch_pixels(size) if is_flipped else result, keep_ratio=keep_ratio)
     return cv2.flip(image, 1, dst=result) if is_flipped else image

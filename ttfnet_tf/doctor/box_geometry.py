@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ttfnet_tf.boxes import STRIDE
+from ttfnet_tf.boxes import STRIDE, fitted_size
 from ttfnet_tf.data.box_rules import geometry_fault
 from ttfnet_tf.doctor.findings import Findings, Settings
 from ttfnet_tf.doctor.inventory import Inventory, SoundBox
@@ -48,7 +48,8 @@ def _check_shape(bbox: Sequence[float], area: float | None, box: SoundBox, setti
     beyond = max(-x, -y, x + width - right, y + height - bottom)
     if beyond > OUTSIDE:
         add("box-partly-outside", f" leaves its image of {box.image.size_text} by {beyond:.4g} px")
-    resized = width * settings.image_size[1] / right, height * settings.image_size[0] / bottom
+    fitted = fitted_size(box.image.size, settings.image_size, settings.keep_ratio)
+    resized = width * fitted[1] / right, height * fitted[0] / bottom
     if min(resized) < STRIDE:
         code = "box-below-pixel" if min(resized) < 1 else "box-below-cell"
         add(code, f" is {resized[0]:.3g} x {resized[1]:.3g} px after resizing")

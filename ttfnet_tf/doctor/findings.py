@@ -14,6 +14,7 @@ class Settings:
     """The settings that decide what training does about a finding: those of the `data` section, and one of the model."""
 
     image_size: tuple[int, int] = (512, 512)  # (H, W) in pixels of the input
+    keep_ratio: bool = False  # of images, when they are resized
     crowd: str = "background"
     min_box_size: float = 1.0  # px of the original image
     min_image_size: int = 32  # px

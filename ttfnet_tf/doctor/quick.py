@@ -16,13 +16,16 @@ _FEW = 0.01  # fraction of the boxes below which a line would only be noise
 _MANY_DROPPED = 0.1  # fraction of the boxes
 
 
-def quick_check(train: CocoSplit, val: CocoSplit | None = None, *, image_size: tuple[int, int] = (512, 512)) -> list[str]:
+def quick_check(
+    train: CocoSplit, val: CocoSplit | None = None, *, image_size: tuple[int, int] = (512, 512), keep_ratio: bool = False
+) -> list[str]:
     """Lines about what is likely to spoil a run; none for a sound data set.
 
     Args:
         train: as `load_coco` returns it.
         val: of the same categories, if there is one.
         image_size: (H, W) of the input in pixels.
+        keep_ratio: whether images keep their ratio, see `boxes.fitted_size`.
     """
     lines = list(train.remarks)
     counts = _boxes_of_classes(train)
@@ -42,10 +45,10 @@ def quick_check(train: CocoSplit, val: CocoSplit | None = None, *, image_size: t
         if len(missing):
             lines.append(f"{len(missing)} classes have no validation box, so no AP: {_names(train, missing)}")
         lines += _shared_files(train, val)
-    return [f"{train.annotations}: {line}" for line in [*lines, *_about_boxes(train, image_size)]]
+    return [f"{train.annotations}: {line}" for line in [*lines, *_about_boxes(train, image_size, keep_ratio)]]
 
 
-def _about_boxes(split: CocoSplit, image_size: tuple[int, int]) -> list[str]:
+def _about_boxes(split: CocoSplit, image_size: tuple[int, int], keep_ratio: bool) -> list[str]:
     images = split.images
     meant = ("images", OTHER_CLASSES)  # no boxes, and boxes of classes that data.classes does not name
     dropped = sum(count for reason, count in split.dropped.items() if not reason.startswith(meant))
@@ -59,6 +62,7 @@ def _about_boxes(split: CocoSplit, image_size: tuple[int, int]) -> list[str]:
     boxes, labels = images.boxes, images.labels
     limit = images.sizes[:, ::-1].astype(np.float32)[index]  # [N, 2] width, height
     scale = np.array(image_size[::-1], np.float32) / limit
+    scale = scale.min(axis=1, keepdims=True) if keep_ratio else scale
     sides = boxes[:, 2:] - boxes[:, :2] + 1
     outside = ((boxes[:, :2] < -OUTSIDE) | (boxes[:, 2:] + 1 > limit + OUTSIDE)).any(axis=1)
     tiny = (sides * scale < 1).any(axis=1)

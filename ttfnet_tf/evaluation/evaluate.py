@@ -16,7 +16,7 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.coco_metrics import METRIC_NAMES, coco_evaluation, coco_results, metrics_of
 from ttfnet_tf.evaluation.matches import Matches, match
 from ttfnet_tf.files import remove, write_json
-from ttfnet_tf.inference.predictor import to_original
+from ttfnet_tf.inference.predictor import in_original
 from ttfnet_tf.methods import decode
 from ttfnet_tf.outputs import marked
 
@@ -76,6 +76,7 @@ def evaluate(
     notes: pipeline.ImageNotes | None = None,
     on_batch: Callable[[int], None] | None = None,
     dataset: tf.data.Dataset | None = None,
+    keep_ratio: bool = False,
 ) -> EvaluationResult:
     """Runs a detector on every image of a split and computes the COCO metrics.
 
@@ -90,6 +91,7 @@ def evaluate(
         notes: collects messages about images, such as skipped ones.
         on_batch: called with the number of images done so far.
         dataset: of `pipeline.build_eval_dataset` with these arguments, for a split that is evaluated often; None makes one.
+        keep_ratio: whether images keep their ratio, see `boxes.fitted_size`.
 
     Raises:
         UserError: an image is missing or broken and `broken_images` is "raise".
@@ -105,6 +107,7 @@ def evaluate(
         notes=notes,
         on_batch=on_batch,
         dataset=dataset,
+        keep_ratio=keep_ratio,
     )
     evaluation = coco_evaluation(split, detections)
     metrics, per_class = metrics_of(evaluation, split)
@@ -124,6 +127,7 @@ def detect(
     notes: pipeline.ImageNotes | None = None,
     on_batch: Callable[[int], None] | None = None,
     dataset: tf.data.Dataset | None = None,
+    keep_ratio: bool = False,
 ) -> list[dict]:
     """Runs a detector on every image of a split; arguments as in `evaluate`.
 
@@ -132,7 +136,13 @@ def detect(
     """
     if dataset is None:
         dataset = pipeline.build_eval_dataset(
-            split, image_size=image_size, batch_size=batch_size, broken_images=broken_images, workers=workers, notes=notes
+            split,
+            image_size=image_size,
+            batch_size=batch_size,
+            broken_images=broken_images,
+            workers=workers,
+            notes=notes,
+            keep_ratio=keep_ratio,
         )
     detections, done = [], 0
     for batch in pipeline.iterate(dataset):
@@ -141,8 +151,9 @@ def detect(
             if image_id < 0:  # padding of the last batch
                 continue
             one = decode.select({name: value[row] for name, value in found.items()}, score_threshold)
-            boxes = to_original(one["boxes"], image_size=image_size, original_size=tuple(int(side) for side in original_size))
-            detections += coco_results(int(image_id), boxes, one["scores"], one["classes"], split.category_ids)
+            height, width = (int(side) for side in original_size)
+            one = in_original(one, image_size=image_size, original_size=(height, width), keep_ratio=keep_ratio)
+            detections += coco_results(int(image_id), one["boxes"], one["scores"], one["classes"], split.category_ids)
             done += 1
         if on_batch is not None:
             on_batch(done)

@@ -101,6 +101,7 @@ def evaluate_run(
             workers=config.data.workers,
             notes=notes,
             on_batch=meter.update,
+            keep_ratio=config.data.keep_ratio,
         )
         for line in notes.new_lines():
             meter.message(f"ttfnet: {line}")
@@ -137,7 +138,7 @@ def evaluation_folder(exported: ExportedModel) -> Path:
 
 
 def step_folder(folder: Path, step: int, config: Config) -> Path:
-    """Folder for the evaluation of a step of a run: eval/<step>, and eval/<step>-<height>x<width> at another size than that of training.
+    """Folder for the evaluation of a step of a run: eval/<step>, with -<height>x<width> or -<resize> if they are not those of training.
 
     Args:
         folder: the work directory.
@@ -146,7 +147,8 @@ def step_folder(folder: Path, step: int, config: Config) -> Path:
     """
     trained = load_stored(folder / "config.yaml").data
     height, width = config.data.size
-    return folder / "eval" / (str(step) if config.data.size == trained.size else f"{step}-{height}x{width}")
+    name = str(step) if config.data.size == trained.size else f"{step}-{height}x{width}"
+    return folder / "eval" / (name if config.data.resize == trained.resize else f"{name}-{config.data.resize}")
 
 
 def _prepare(run: str | Path, exported: ExportedModel | None, config: Config, batch_size: int | None):
@@ -211,10 +213,11 @@ def _settings_of(exported: ExportedModel, overrides: Sequence[str]) -> Config:
     config = config_of(exported.card["config"], overrides, source=str(exported.path))
     exported.check_image_size(config.data.size)
     for key, is_possible in (
+        ("data.resize", config.data.keep_ratio == exported.keep_ratio),
         ("decode.top_k", config.decode.top_k == exported.card["top_k"]),
         ("decode.score_threshold", config.decode.score_threshold >= exported.score_threshold),
     ):
         if not is_possible:
-            built_in = exported.card[key.rpartition(".")[2]]
+            built_in = exported.resize if key == "data.resize" else exported.card[key.rpartition(".")[2]]
             raise UserError(f"{exported.path}: was exported with {key}={built_in}, which cannot be changed; export the run again")
     return config

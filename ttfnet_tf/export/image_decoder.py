@@ -12,7 +12,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from ttfnet_tf.data import image_headers as headers
-from ttfnet_tf.data.opencv_resize import resize
+from ttfnet_tf.data.opencv_resize import fit, resize
 
 _MAX_ENTRIES = headers.MAX_MARKERS // 2  # of an EXIF directory
 _PARALLEL_IMAGES = 4  # decoded at the same time: bounds the memory of a request to this many images of `max_pixels`
@@ -36,16 +36,19 @@ _KINDS = [
 ]
 
 
-def decode_and_resize(contents: tf.Tensor, size: tuple[int, int], *, max_pixels: int) -> tf.Tensor:
+def decode_and_resize(
+    contents: tf.Tensor, size: tuple[int, int], *, max_pixels: int, keep_ratio: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes JPEG and PNG files of any size, applies their EXIF orientation and resizes them.
 
     Args:
         contents: string [N], one file each.
         size: (height, width) of the result in pixels.
         max_pixels: larger images are refused before they are decoded.
+        keep_ratio: whether images keep their ratio, see `boxes.fitted_size`.
 
     Returns:
-        uint8 [N, height, width, 3] RGB.
+        uint8 [N, height, width, 3] RGB, and int32 [N, 2] height and width of the images in it.
 
     Raises:
         tf.errors.InvalidArgumentError: at run time, for an empty string, another format, a header without a size, an image that is too
@@ -54,12 +57,13 @@ def decode_and_resize(contents: tf.Tensor, size: tuple[int, int], *, max_pixels:
 
     def decode_row(arguments):
         row, content = arguments
-        return resize(decode(content, row, max_pixels=max_pixels), size)
+        image = decode(content, row, max_pixels=max_pixels)
+        return fit(image, size) if keep_ratio else (resize(image, size), tf.constant(size))
 
     return tf.map_fn(
         decode_row,
         (tf.range(tf.size(contents)), contents),
-        fn_output_signature=tf.TensorSpec([*size, 3], tf.uint8),
+        fn_output_signature=(tf.TensorSpec([*size, 3], tf.uint8), tf.TensorSpec([2], tf.int32)),
         parallel_iterations=_PARALLEL_IMAGES,
     )
 

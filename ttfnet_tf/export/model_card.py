@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ttfnet_tf.inference.exported_model import CARD
 from ttfnet_tf.json_text import json_text, read_json
+from ttfnet_tf.models.normalization import PADDING
 from ttfnet_tf.plain_text import printable
 from ttfnet_tf.runs.checkpoint import LoadedRun
 from ttfnet_tf.runs.run_folder import read_config, read_metrics
@@ -22,6 +23,10 @@ OUTPUTS = {
     "detection_classes": "float32 [N, K]: category ids of the training annotations",
     "num_detections": "float32 [N]: how many of the K rows are detections; the other rows are 0",
 }
+_PADDED_BOXES = (  # where images keep their ratio: of a file whose caller resizes, and of a SavedModel, which does it itself
+    "float32 [N, K, 4]: ymin, xmin, ymax, xmax as fractions of the input's height and width, padding included",
+    f"{OUTPUTS['detection_boxes']}; of `preprocessed` as fractions of the input's, padding included",
+)
 _PACKAGES = ("tensorflow", "numpy", "opencv-python-headless", "ttfnet_tf")
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
@@ -41,9 +46,9 @@ def model_card(
 
     Returns:
         name, version, kind, precision, created; classes: [{name, category_id}] in the order of the heatmap's channels; image_size,
-        inputs, outputs; top_k, score_threshold, max_pixels; training: {annotations, step, epochs (or None), weights}; results: COCO metrics
-        (0..1) of that step on measured_on, or None; config: all settings; versions; commit of the code that trained. `write_matrix` of
-        `benchmarks.conformance_matrix` adds "matrix".
+        resize, inputs, outputs; top_k, score_threshold, max_pixels; training: {annotations, step, epochs (or None), weights}; results: COCO
+        metrics (0..1) of that step on measured_on, or None; config: all settings; versions; commit of the code that trained.
+        `write_matrix` of `benchmarks.conformance_matrix` adds "matrix".
     """
     config, environment = run.config, _environment(run.folder)
     return {
@@ -54,8 +59,9 @@ def model_card(
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "classes": [{"name": name, "category_id": number} for name, number in zip(run.labels.class_names, run.labels.category_ids)],
         "image_size": list(config.data.image_size),
+        "resize": config.data.resize,
         "inputs": inputs,
-        "outputs": OUTPUTS,
+        "outputs": OUTPUTS if not config.data.keep_ratio else {**OUTPUTS, "detection_boxes": _PADDED_BOXES[kind == "saved_model"]},
         "top_k": config.decode.top_k,
         "score_threshold": config.decode.score_threshold,
         "max_pixels": config.export.max_pixels,
@@ -78,10 +84,20 @@ def _file_names(files: Iterable[Any]) -> str | None:
     return " + ".join(Path(one.annotations).name for one in files) or None
 
 
+def resizing(card: Mapping[str, Any]) -> str:
+    """How images get the size of the input, as the end of a sentence."""
+    height, width = card["image_size"]
+    if card.get("resize", "stretch") == "stretch":
+        return f"resized to {height} x {width} pixels without keeping their aspect ratio"
+    return (
+        f"scaled by the smaller factor to fit into {height} x {width} pixels, in the upper left corner; the rest, on the right or below, "
+        f"is the colour {PADDING}"
+    )
+
+
 def markdown(card: dict[str, Any]) -> str:
     """The card as a Markdown page."""
     title = card["name"] if card["version"] is None else f"{card['name']}, version {card['version']}"
-    height, width = card["image_size"]
     training, config = card["training"], card["config"]
     results = card["results"] or {}
     metrics = ", ".join(f"{key} {results[key]:.3f}" for key in _METRICS if results.get(key, -1) > -1)
@@ -92,7 +108,7 @@ def markdown(card: dict[str, Any]) -> str:
         f"{config['model']['method']} detector on {config['model']['backbone']}, {len(card['classes'])} classes, as {card['kind']} in "
         f"{card['precision']}, exported {card['created']}.",
         "",
-        f"- Input: RGB, 0..255; images are resized to {height} x {width} pixels without keeping their aspect ratio.",
+        f"- Input: RGB, 0..255; images are {resizing(card)}.",
         f"- Detections: at most {card['top_k']} per image, with scores above {card['score_threshold']:g}.",
         f"- Training: {training['annotations'] or 'unknown annotations'}, {epochs}weights of step "
         f"{training['step']}, {training['weights']}.",
@@ -155,11 +171,11 @@ def texts(card: dict[str, Any]) -> dict[str, str]:
 
 
 def _results(run: LoadedRun) -> dict[str, float] | None:
-    """The COCO metrics that training logged at the step of the weights; None if it had other images, resized to another size."""
-    if run.config.data.size != read_config(run.folder).data.size:
-        return None
+    """The COCO metrics that training logged at the step of the weights; None if that was at another size."""
     for line in reversed(read_metrics(run.folder)):
         if line.get("step") == run.step and "AP" in line:
+            if run.config.data.size != read_config(run.folder).data.size:
+                return None
             return {key: value for key, value in line.items() if key.startswith(("AP", "AR")) and isinstance(value, (int, float))}
     return None
 

@@ -35,9 +35,9 @@ def export_onnx(run: LoadedRun, folder: Path, *, precision: str = "fp32", repres
     """Writes `model_<precision>.onnx`.
 
     Its input and outputs are those of the SavedModel's `serving_default`, but for the size of the images. It takes `input_tensor`, uint8
-    [N, H, W, 3] RGB in every precision: images resized to (H, W) without keeping their aspect ratio. It returns, all float32 and with
+    [N, H, W, 3] RGB in every precision: images resized as `data.resize` says. It returns, all float32 and with
     K = `decode.top_k`:
-        detection_boxes [N, K, 4]: ymin, xmin, ymax, xmax as fractions of the image's height and width;
+        detection_boxes [N, K, 4]: ymin, xmin, ymax, xmax as fractions of the input's height and width;
         detection_scores [N, K]: descending;
         detection_classes [N, K]: category ids of the training annotations;
         num_detections [N]: the number of detections, those with scores above `decode.score_threshold`; the other rows are 0.
@@ -118,7 +118,8 @@ def _finished(model: Any) -> bytes:
 
 def _card(run: LoadedRun, precision: str, num_images: int) -> dict[str, Any]:
     height, width = run.config.data.image_size
-    about = f"`{INPUT}` uint8 [N, {height}, {width}, 3], RGB, 0..255, resized to this size; normalised inside"
+    resizing = model_card.resizing({"image_size": (height, width), "resize": run.config.data.resize})
+    about = f"`{INPUT}` uint8 [N, {height}, {width}, 3], RGB, 0..255, {resizing}; normalised inside"
     card = model_card.model_card(run, name="model", kind="onnx", inputs={"serving_default": about}, precision=precision)
     card["normalization"] = {"mean": list(MEAN), "std": list(STD), "inside": True}
     card["opset"] = OPSET

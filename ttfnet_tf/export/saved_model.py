@@ -68,6 +68,7 @@ def export_saved_model(run: LoadedRun, out: Path, *, name: str, version: int | N
         image_size=size,
         score_threshold=settings.decode.score_threshold,
         max_pixels=settings.export.max_pixels,
+        keep_ratio=settings.data.keep_ratio,
     )
     about = model_card.model_card(
         run,

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ttfnet_tf import build
-from ttfnet_tf.data.opencv_resize import resize
+from ttfnet_tf.data.opencv_resize import fit, resize
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.export import image_decoder
 from ttfnet_tf.keras2 import keras
@@ -28,6 +28,7 @@ def serving_functions(
     image_size: tuple[int, int],
     score_threshold: float,
     max_pixels: int,
+    keep_ratio: bool = False,
 ) -> dict[str, Callable]:
     """Builds the function of each signature.
 
@@ -38,6 +39,8 @@ def serving_functions(
         image_size: (H, W) of the model's input in pixels.
         score_threshold: detections with higher scores are returned.
         max_pixels: larger image files are refused.
+        keep_ratio: whether images are resized with their ratio, see `boxes.fitted_size`. Then boxes of `preprocessed` are fractions of its
+            whole input, padding included.
 
     Returns:
         serving_default: uint8 [N, any, any, 3] "input_tensor".
@@ -49,21 +52,32 @@ def serving_functions(
     height, width = image_size
 
     @tf.function(input_signature=[tf.TensorSpec([None, height, width, 3], tf.float32, name="images")], autograph=False)
+    def detect(images):
+        return decode(model(images, training=False))
+
+    def outputs(found, fitted=None):
+        ids = np.array(category_ids, np.float32)
+        return detection_outputs(found, category_ids=ids, image_size=image_size, threshold=score_threshold, fitted=fitted)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, height, width, 3], tf.float32, name="images")], autograph=False)
     def preprocessed(images):
-        found = decode(model(images, training=False))
-        return detection_outputs(found, category_ids=np.array(category_ids, np.float32), image_size=image_size, threshold=score_threshold)
+        return outputs(detect(images))
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="input_tensor")], autograph=False)
     def serving_default(input_tensor):
         shape = tf.shape(input_tensor)
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(shape[1:3] > 0), ["input_tensor is an empty image", shape])]):
-            images = resize(tf.identity(input_tensor), image_size)
-        return preprocessed(tf.cast(images, tf.float32))
+            images, fitted = tf.identity(input_tensor), None
+        if keep_ratio:
+            images, fitted = fit(images, image_size)
+        else:
+            images = resize(images, image_size)
+        return outputs(detect(tf.cast(images, tf.float32)), fitted)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
     def image_bytes(image_bytes):
-        images = image_decoder.decode_and_resize(image_bytes, image_size, max_pixels=max_pixels)
-        return preprocessed(tf.cast(images, tf.float32))
+        images, fitted = image_decoder.decode_and_resize(image_bytes, image_size, max_pixels=max_pixels, keep_ratio=keep_ratio)
+        return outputs(detect(tf.cast(images, tf.float32)), fitted[:, None] if keep_ratio else None)
 
     return {"serving_default": serving_default, "image_bytes": image_bytes, "preprocessed": preprocessed}
 
@@ -74,7 +88,23 @@ def check_category_ids(run: LoadedRun) -> None:
         raise UserError(f"{run.folder}: category id {largest} is above {_LARGEST_ID}, the largest that an exported model can return")
 
 
-def detection_outputs(found, *, category_ids: np.ndarray, image_size: tuple[int, int], threshold: float) -> dict[str, tf.Tensor]:
+def inside(found: dict[str, tf.Tensor], fitted: tf.Tensor) -> dict[str, tf.Tensor]:
+    """`inference.predictor.in_original` in a graph: detections on the image, clipped to it; those beside it come last, with score 0.
+
+    Args:
+        found: of `Method.decode`.
+        fitted: int32 [N, 1, 2] or [2] height and width of the images in the input.
+    """
+    last = tf.cast(fitted, tf.float32)[..., ::-1] - 1.0
+    is_inside = tf.reduce_all(found["boxes"][..., :2] <= last, axis=-1)
+    scores, order = tf.math.top_k(tf.where(is_inside, found["scores"], 0.0), tf.shape(is_inside)[1])  # equal scores keep their order
+    boxes, classes = (tf.gather(found[name], order, batch_dims=1) for name in ("boxes", "classes"))
+    return {"boxes": tf.minimum(boxes, tf.concat([last, last], -1)), "scores": scores, "classes": classes}
+
+
+def detection_outputs(
+    found, *, category_ids: np.ndarray, image_size: tuple[int, int], threshold: float, fitted: tf.Tensor | None = None
+) -> dict[str, tf.Tensor]:
     """Decoded detections as the four outputs of an exported model, see `model_card.OUTPUTS`; rows without a detection are 0.
 
     Args:
@@ -82,9 +112,12 @@ def detection_outputs(found, *, category_ids: np.ndarray, image_size: tuple[int,
         category_ids: [C] of the channels of the heatmap; int32 or float32.
         image_size: (H, W) of the model's input in pixels.
         threshold: detections with higher scores are returned.
+        fitted: see `inside`; None: images fill the input.
     """
     height, width = image_size
     sides = np.array([height, width, height, width], np.float32)
+    if fitted is not None:
+        found, sides = inside(found, fitted), tf.cast(tf.concat([fitted, fitted], -1), tf.float32)
     keep = found["scores"] > threshold  # the first rows, because scores descend
     return {
         "detection_boxes": tf.where(keep[..., None], tf.gather(found["boxes"], [1, 0, 3, 2], axis=-1) / sides, 0.0),

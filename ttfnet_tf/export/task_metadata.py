@@ -16,6 +16,7 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
+from ttfnet_tf.export.model_card import resizing
 from ttfnet_tf.plain_text import printable
 
 NAME, IDENTIFIER = "TFLITE_METADATA", b"M001"
@@ -70,7 +71,7 @@ def task_metadata(card: dict[str, Any]) -> bytes:
     normalization = card["normalization"]
     image = _tensor(
         "image",
-        f"RGB image of {width} x {height} pixels, 0..255. The model normalises with mean {normalization['mean']} and std "
+        f"RGB image of {width} x {height} pixels, 0..255, {resizing(card)}. The model normalises with mean {normalization['mean']} and std "
         f"{normalization['std']}: pass the pixels unchanged.",
         content={0: _IMAGE, 1: {0: _RGB, 1: {0: np.uint32(width), 1: np.uint32(height)}}},
         # What a caller has to do with the pixels: nothing.

@@ -35,9 +35,9 @@ from ttfnet_tf.runs.checkpoint import LoadedRun
 def export_tflite(run: LoadedRun, folder: Path, *, precision: str = "fp32", representative: Images | None = None) -> Path:
     """Writes `model_<precision>.tflite`.
 
-    Its signature `serving_default` takes `image`, uint8 [1, H, W, 3] RGB in every precision: the image resized to (H, W) without keeping
-    its aspect ratio. It returns, all float32 and with K = `decode.top_k`:
-        detection_boxes [1, K, 4]: ymin, xmin, ymax, xmax as fractions of the image's height and width;
+    Its signature `serving_default` takes `image`, uint8 [1, H, W, 3] RGB in every precision: the image resized as `data.resize` says.
+    It returns, all float32 and with K = `decode.top_k`:
+        detection_boxes [1, K, 4]: ymin, xmin, ymax, xmax as fractions of the input's height and width;
         detection_scores [1, K]: descending;
         detection_classes [1, K]: category ids of the training annotations;
         num_detections [1]: the number of detections, those with scores above `decode.score_threshold`; the other rows are 0.
@@ -114,7 +114,8 @@ def _convert(saved: str, precision: str) -> bytes:
 
 def _card(run: LoadedRun, precision: str, num_images: int) -> dict:
     height, width = run.config.data.image_size
-    about = f"image: uint8 [1, {height}, {width}, 3], RGB, 0..255, resized to this size; normalised inside"
+    resizing = model_card.resizing({"image_size": (height, width), "resize": run.config.data.resize})
+    about = f"image: uint8 [1, {height}, {width}, 3], RGB, 0..255, {resizing}; normalised inside"
     card = model_card.model_card(run, name="model", kind="tflite", inputs={"serving_default": about}, precision=precision)
     card["normalization"] = {"mean": list(MEAN), "std": list(STD), "inside": True}
     if precision == "int8":

@@ -22,6 +22,8 @@ def checked_card(card: Any) -> dict[str, Any]:
         raise ValueError("has a class without name or id")
     if not isinstance(size, list) or len(size) != 2 or not all(is_integer(side) and side > 0 for side in size):
         raise ValueError("has no image_size")
+    if card.get("resize", "stretch") not in ("stretch", "letterbox"):
+        raise ValueError("has an unknown resize")
     if not is_number(card.get("score_threshold")) or not is_integer(card.get("top_k")):
         raise ValueError("has no score_threshold or top_k")
     if not isinstance(card.get("config"), dict) or not isinstance(training, dict) or not is_integer(training.get("step")):

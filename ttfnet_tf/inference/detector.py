@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from ttfnet_tf import build
 from ttfnet_tf.data.images import read_rgb, rgb_of
+from ttfnet_tf.data.transforms import fit
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.detections import Detections
 from ttfnet_tf.inference.exported_model import find_exported
-from ttfnet_tf.inference.predictor import predict_function, to_original
+from ttfnet_tf.inference.predictor import in_original, predict_function
 from ttfnet_tf.keras2 import keras
 from ttfnet_tf.methods import decode
 from ttfnet_tf.runs.checkpoint import load_run
@@ -38,6 +38,7 @@ class Detector:
         category_ids: of the same.
         decode: from the model's maps to boxes, see `methods.Method.decode`; None with `make_predict`.
         image_size: (H, W) in pixels that images are resized to.
+        keep_ratio: whether they keep their ratio, as in training; see `boxes.fitted_size`.
         score_threshold: only scores above it are returned.
         class_thresholds: class name -> threshold in place of `score_threshold`.
         make_predict: from a batch size to a function like that of `predictor.predict_function`; None compiles `model` and `decode`.
@@ -54,13 +55,14 @@ class Detector:
         decode: Callable | None,
         *,
         image_size: tuple[int, int],
+        keep_ratio: bool = False,
         score_threshold: float = 0.3,
         class_thresholds: Mapping[str, float] | None = None,
         make_predict: Callable[[int], Callable] | None = None,
     ):
         self.model, self.decode = model, decode
         self.class_names, self.category_ids = tuple(class_names), tuple(category_ids)
-        self.image_size, self.score_threshold = image_size, score_threshold
+        self.image_size, self.keep_ratio, self.score_threshold = image_size, keep_ratio, score_threshold
         self.class_thresholds = dict(class_thresholds or {})
         for name in self.class_thresholds:
             if name not in self.class_names:
@@ -109,6 +111,7 @@ class Detector:
                 exported.category_ids,
                 None,
                 image_size=exported.image_size,
+                keep_ratio=exported.keep_ratio,
                 **thresholds,
                 make_predict=exported.predict_function,
             )
@@ -119,6 +122,7 @@ class Detector:
             loaded.labels.category_ids,
             build.method_of(loaded.config, len(loaded.labels.class_names)).decode,
             image_size=loaded.config.data.size,
+            keep_ratio=loaded.config.data.keep_ratio,
             **thresholds,
         )
 
@@ -189,9 +193,7 @@ class Detector:
         height, width = self.image_size
         batch = np.zeros((batch_size, height, width, 3), np.uint8)  # rows beyond the images stay black and are ignored
         for row, image in enumerate(images):
-            # The same resize as in training and evaluation, see data.transforms.resize.
-            same = image.shape[:2] == (height, width)
-            batch[row] = image if same else cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+            batch[row] = fit(image, self.image_size, keep_ratio=self.keep_ratio)  # as in training and evaluation
         start = time.perf_counter()
         found = {name: value.numpy() for name, value in self._predict[batch_size](batch).items()}
         seconds = time.perf_counter() - start
@@ -202,8 +204,9 @@ class Detector:
         """The detections of one image of `size` (height, width) that pass the thresholds, in its pixels."""
         height, width = size
         found = decode.select(found, self._thresholds[np.asarray(found["classes"], np.int64)])
+        found = in_original(found, image_size=self.image_size, original_size=(height, width), keep_ratio=self.keep_ratio)
         return Detections(
-            boxes=to_original(found["boxes"], image_size=self.image_size, original_size=(height, width)),
+            boxes=found["boxes"],
             scores=np.asarray(found["scores"], np.float32),
             class_ids=np.array([self.category_ids[index] for index in found["classes"]], np.int32),
             class_names=tuple(self.class_names[index] for index in found["classes"]),

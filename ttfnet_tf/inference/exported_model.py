@@ -43,6 +43,16 @@ class ExportedModel:
         return tuple(self.card["image_size"])
 
     @property
+    def resize(self) -> str:
+        """How images get that size, see `config.schema.DataConfig.resize`."""
+        return self.card.get("resize", "stretch")
+
+    @property
+    def keep_ratio(self) -> bool:
+        """Whether the resize keeps the ratio of images."""
+        return self.resize == "letterbox"
+
+    @property
     def score_threshold(self) -> float:
         """The graph itself drops scores below it."""
         return self.card["score_threshold"]

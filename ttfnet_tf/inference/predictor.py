@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from ttfnet_tf.boxes import fitted_size
 from ttfnet_tf.keras2 import keras
 
 
@@ -59,6 +60,30 @@ def _with_constants(predict) -> Callable:
         return tf.nest.pack_sequence_as(structure, frozen(tf.convert_to_tensor(images)))
 
     return call
+
+
+def in_original(
+    found: dict[str, np.ndarray], *, image_size: tuple[int, int], original_size: tuple[int, int], keep_ratio: bool = False
+) -> dict[str, np.ndarray]:
+    """The detections of one image with "boxes" in pixels of the original image.
+
+    With `keep_ratio`, detections that begin beside the image, in its padding, are dropped, and the others are clipped to it; the graph of
+    a SavedModel does the same, see `export.signatures.inside`.
+
+    Args:
+        found: "boxes" [N, 4] xyxy in input pixels, and other arrays [N].
+        image_size: (H, W) of the model's input.
+        original_size: (H, W) of the image.
+        keep_ratio: whether the image was resized with its ratio, see `boxes.fitted_size`.
+    """
+    fitted = fitted_size(original_size, image_size, keep_ratio)
+    boxes = np.asarray(found["boxes"], np.float32)
+    if fitted != tuple(image_size):
+        last = np.array([fitted[1] - 1, fitted[0] - 1] * 2, np.float32)
+        kept = (boxes[:, :2] <= last[:2]).all(axis=1)
+        found = {name: np.asarray(value)[kept] for name, value in found.items()}
+        boxes = np.minimum(boxes[kept], last)
+    return {**found, "boxes": to_original(boxes, image_size=fitted, original_size=original_size)}
 
 
 def to_original(boxes: np.ndarray, *, image_size: tuple[int, int], original_size: tuple[int, int]) -> np.ndarray:

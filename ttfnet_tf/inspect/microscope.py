@@ -60,6 +60,7 @@ class Microscope:
     Args:
         split: read with `training=True`.
         image_size: (H, W) of the input in pixels.
+        keep_ratio: whether images keep their ratio, see `boxes.fitted_size`.
         paint: boxes and labels -> maps, `Method.paint` of the detector.
         targets: keywords alpha, beta, area, kernel and box_per_class of `target_stats.measure_targets`.
         augmentation: the random changes.
@@ -72,13 +73,14 @@ class Microscope:
         split: CocoSplit,
         *,
         image_size: tuple[int, int],
+        keep_ratio: bool = False,
         paint: Paint,
         targets: Mapping[str, Any],
         augmentation: Augmentation,
         seed: int,
         balance: ClassBalance | None = None,
     ):
-        self.split, self.image_size, self._paint = split, image_size, paint
+        self.split, self.image_size, self._keep_ratio, self._paint = split, image_size, keep_ratio, paint
         self._targets, self._augmentation, self._seed, self._balance = dict(targets), augmentation, seed, balance
 
     def read(self, index: int) -> np.ndarray:
@@ -93,7 +95,9 @@ class Microscope:
     def resized(self, index: int, pixels: np.ndarray) -> View:
         """Image `index` as evaluation sees it; `pixels` from `read`."""
         image = self.split.images[index]
-        return self._view("resized", (*resize(pixels, image.boxes, self.image_size), image.labels), len(image.boxes))
+        return self._view(
+            "resized", (*resize(pixels, image.boxes, self.image_size, keep_ratio=self._keep_ratio), image.labels), len(image.boxes)
+        )
 
     def augmented(self, index: int, epoch: int, pixels: np.ndarray) -> View:
         """Image `index` as training sees it in `epoch`, counted from 0; `pixels` from `read`. Mosaics and mixups read further images."""
@@ -103,14 +107,15 @@ class Microscope:
         def other(number: int) -> Labelled | None:
             number = number if self._balance is None else self._balance.image(epoch, number)
             try:
-                found = resize(self.read(number), images[number].boxes, self.image_size)
+                found = resize(self.read(number), images[number].boxes, self.image_size, keep_ratio=self._keep_ratio)
             except UserError:  # training skips it, or reports it
                 return None
             others.append(images[number])
             return *found, images[number].labels
 
         sample, count = (pixels, image.boxes, image.labels), len(images)
-        view = augment_sample(sample, self.image_size, self._augmentation, rng, epoch=epoch, count=count, other=other)
+        settings: dict[str, Any] = {"epoch": epoch, "count": count, "other": other, "keep_ratio": self._keep_ratio}
+        view = augment_sample(sample, self.image_size, self._augmentation, rng, **settings)
         annotated = sum(len(one.boxes) for one in (image, *others))
         return self._view(f"epoch {epoch}", view, annotated, tuple(one.id for one in others))
 

@@ -29,6 +29,7 @@ def microscope_of(config: Config, split) -> Microscope | None:
     return Microscope(
         split,
         image_size=config.data.size,
+        keep_ratio=config.data.keep_ratio,
         paint=method.paint,
         # The assignment of cells does not depend on their weight.
         targets={key: value for key, value in method.target_settings.items() if key != "weight"},

@@ -26,6 +26,7 @@ def measure_ceiling(
     stride: int = STRIDE,
     top_k: int = 100,
     score_threshold: float = 0.01,
+    keep_ratio: bool = False,
     on_image: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
     """The COCO metrics of the targets themselves, decoded and evaluated as the output of a network.
@@ -35,13 +36,14 @@ def measure_ceiling(
         image_size: (H, W) of the resized images in pixels.
         alpha, beta, area, kernel, box_per_class, stride: as in `targets.paint_targets`.
         top_k, score_threshold: of decoding, see `ttfnet.decode_distances` and `decode.select`.
+        keep_ratio: whether images keep their ratio, see `boxes.fitted_size`.
         on_image: called with the number of images done so far.
 
     Returns:
         The 12 metrics by `evaluate.METRIC_NAMES`, 0..1; -1 where there is no such object.
     """
     from ttfnet_tf.evaluation.coco_metrics import coco_metrics, coco_results
-    from ttfnet_tf.inference.predictor import to_original
+    from ttfnet_tf.inference.predictor import in_original
 
     settings: dict[str, Any] = {
         "alpha": alpha,
@@ -52,10 +54,10 @@ def measure_ceiling(
         "stride": stride,
     }
     detections = []
-    for done, (image, (boxes, labels)) in enumerate(zip(split.images, resized_objects(split, image_size)), start=1):
+    for done, (image, (boxes, labels)) in enumerate(zip(split.images, resized_objects(split, image_size, keep_ratio)), start=1):
         detected = decode_targets(boxes, labels, image_size=image_size, top_k=top_k, score_threshold=score_threshold, **settings)
-        original = to_original(detected["boxes"], image_size=image_size, original_size=image.size)
-        detections += coco_results(image.id, original, detected["scores"], detected["classes"], split.category_ids)
+        detected = in_original(detected, image_size=image_size, original_size=image.size, keep_ratio=keep_ratio)
+        detections += coco_results(image.id, detected["boxes"], detected["scores"], detected["classes"], split.category_ids)
         if on_image is not None:
             on_image(done)
     return coco_metrics(split, detections)[0]

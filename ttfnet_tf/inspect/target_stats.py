@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ttfnet_tf.boxes import STRIDE, resize_boxes
+from ttfnet_tf.boxes import STRIDE, fitted_size, resize_boxes
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.inspect.cell_assignment import assign_cells
 from ttfnet_tf.methods.targets import box_areas, centre_cells, kernel_radii
@@ -91,6 +91,7 @@ def measure_targets(
     kernel: str = "aspect",
     box_per_class: bool = False,
     stride: int = STRIDE,
+    keep_ratio: bool = False,
     on_image: Callable[[int], None] | None = None,
 ) -> TargetStatistics:
     """Measures the targets of all images of a split; 5,000 images of COCO take a few seconds.
@@ -99,13 +100,14 @@ def measure_targets(
         split: as `data.coco.load_coco` returns it; image files are not opened.
         image_size: (H, W) of the resized images in pixels.
         alpha, beta, area, kernel, box_per_class, stride: as in `targets.paint_targets`.
+        keep_ratio: whether images keep their ratio, see `boxes.fitted_size`.
         on_image: called with the number of images done so far.
     """
     height, width = image_size[0] // stride, image_size[1] // stride
     count: Counter[str] = Counter()
     ratios, most_objects = [], 0
     settings: dict[str, Any] = {"beta": beta, "area": area, "kernel": kernel, "box_per_class": box_per_class, "stride": stride}
-    for done, (boxes, labels) in enumerate(resized_objects(split, image_size), start=1):
+    for done, (boxes, labels) in enumerate(resized_objects(split, image_size, keep_ratio), start=1):
         assigned = assign_cells(boxes, labels, image_size=image_size, **settings)
         boxes, labels = boxes[assigned.order], labels[assigned.order]
         centres = centre_cells(boxes, stride)
@@ -141,10 +143,10 @@ def measure_targets(
     )
 
 
-def resized_objects(split: CocoSplit, image_size: tuple[int, int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def resized_objects(split: CocoSplit, image_size: tuple[int, int], keep_ratio: bool = False) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(boxes [N, 4] xyxy in input pixels, labels [N]) of each image."""
     for image in split.images:
-        yield resize_boxes(image.boxes, image.size, image_size), image.labels
+        yield resize_boxes(image.boxes, image.size, fitted_size(image.size, image_size, keep_ratio)), image.labels
 
 
 def _not_alone(keys):

@@ -114,7 +114,7 @@ def collect(record: Record, options: Options) -> Contents:
         best=best,
         worst=worst,
         data=[summarise(name, split) for name, split in (("train", train), ("val", val)) if split is not None],
-        findings=[] if train is None else quick_check(train, val, image_size=config.data.size),
+        findings=[] if train is None else quick_check(train, val, image_size=config.data.size, keep_ratio=config.data.keep_ratio),
         warnings=run_warnings(record, analysis, reference, lines),
         config=dump_config(config),
         command=options.command,

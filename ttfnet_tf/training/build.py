@@ -215,6 +215,7 @@ def evaluator_of(config: Config, strategy: tf.distribute.Strategy, split: CocoSp
         broken_images=config.data.broken_images,
         workers=config.data.workers,
         cache=config.data.cache,
+        keep_ratio=config.data.keep_ratio,
         notes=notes,
         strategy=shared,
     )

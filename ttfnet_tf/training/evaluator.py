@@ -39,6 +39,7 @@ class Evaluator:
         notes: collects problems of images.
         strategy: whose replicas share the images; None is one device.
         cache: "ram" or "disk" keeps resized images for the next evaluation.
+        keep_ratio: whether images keep their ratio, see `boxes.fitted_size`.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class Evaluator:
         notes: pipeline.ImageNotes | None = None,
         strategy: tf.distribute.Strategy | None = None,
         cache: str = "none",
+        keep_ratio: bool = False,
     ):
         self.model, self.method, self.split = model, method, split
         self.num_images = len(split.images)
         self.score_threshold = score_threshold
         self._reading: dict[str, Any] = {"image_size": image_size, "broken_images": broken_images, "workers": workers}
+        self._reading["keep_ratio"] = keep_ratio
         self._notes, self._cache = notes, cache
         self._strategy = strategy or tf.distribute.get_strategy()
         self._wanted_batch = batch_size

@@ -196,7 +196,8 @@ def _introduce(config: Config, splits: tuple[CocoSplit, CocoSplit | None], repli
         say(describe_balance(train_split, config.data.class_balance))
     steps_per_epoch = pipeline.steps_per_epoch(len(train_split.images), config.train.batch_size)
     steps = None if config.train.minutes else config.train.steps or config.train.epochs * steps_per_epoch
-    for line in [*quick_check(train_split, val_split, image_size=config.data.size), *doubts(config, steps, replicas)]:
+    found = quick_check(train_split, val_split, image_size=config.data.size, keep_ratio=config.data.keep_ratio)
+    for line in [*found, *doubts(config, steps, replicas)]:
         say(f"note: {line}")
     if effective_lr(config) != config.optim.lr:
         say(

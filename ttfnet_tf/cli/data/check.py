@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     data = config.data
     settings = Settings(
         image_size=data.size,
+        keep_ratio=data.keep_ratio,
         crowd=data.crowd,
         min_box_size=data.min_box_size,
         min_image_size=data.min_image_size,

@@ -41,7 +41,8 @@ def add_to(verbs) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measures the targets, and prints the figures."""
     config = _settings(args)
-    height, width = image_size = config.data.size
+    height, width = config.data.size
+    resizing = {"image_size": config.data.size, "keep_ratio": config.data.keep_ratio}
     if args.json:
         refuse_to_overwrite(args.json, _WRITER, inputs=[args.annotations, args.config], overwrite=args.overwrite)
 
@@ -70,15 +71,15 @@ def run(args: argparse.Namespace) -> None:
         "stride": args.stride,
     }
     with ProgressMeter("stats", len(split.images)) as meter:
-        result = measure_targets(split, image_size=image_size, on_image=meter.update, **settings)
+        result = measure_targets(split, on_image=meter.update, **resizing, **settings)
     print(split.summary())
     print(f"{height} x {width} px; " + ", ".join(f"{name} {value}" for name, value in settings.items()))
     print(result.table())
-    content = {"annotations": str(args.annotations), "image_size": list(image_size), "settings": settings, **dataclasses.asdict(result)}
+    content = {"annotations": str(args.annotations), "image_size": [height, width], "settings": settings, **dataclasses.asdict(result)}
     if args.ceiling:
         decode = {"top_k": config.decode.top_k, "score_threshold": config.decode.score_threshold}
         with ProgressMeter("ceiling", len(split.images)) as meter:
-            ceiling = measure_ceiling(split, image_size=image_size, on_image=meter.update, **decode, **settings)
+            ceiling = measure_ceiling(split, on_image=meter.update, **resizing, **decode, **settings)
         content["ceiling"] = ceiling
         print(f"{'ceiling':20} " + "  ".join(f"{name} {ceiling[name]:.3f}" for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")))
     if args.json:

@@ -165,16 +165,20 @@ class TrainStep:
         size = image.shape[0] // self.accumulate
         counts = counts or self.method.normalizers(targets)  # of the replica, not of a part
 
+        losses = {name: tf.zeros([]) for name in ("loss", *self.method.loss_names)}
+        gradients = [tf.zeros(parameter.shape, parameter.dtype) for parameter in self.parameters]
+
         def add_part(part, losses, gradients):
             rows = slice(part * size, (part + 1) * size)
             here = {name: tf.ensure_shape(values[rows], [size, *values.shape[1:]]) for name, values in targets.items()}
             more_losses, more = self.differentiate_part(tf.ensure_shape(image[rows], [size, *image.shape[1:]]), here, counts, scale)
-            return part + 1, {name: losses[name] + more_losses[name] for name in losses}, [a + b for a, b in zip(gradients, more)]
+            # Without a dependency TensorFlow joins these sums with those of the backward pass, into a temporary variable that the next call
+            # finds there already (tensorflow/tensorflow#23780).
+            with tf.control_dependencies([more_losses["loss"]]):
+                return part + 1, {name: losses[name] + more_losses[name] for name in losses}, [a + b for a, b in zip(gradients, more)]
 
-        losses = {name: tf.zeros([]) for name in ("loss", *self.method.loss_names)}
-        start = (0, losses, [tf.zeros(parameter.shape, parameter.dtype) for parameter in self.parameters])
         options = {"parallel_iterations": 1, "maximum_iterations": self.accumulate}  # one part in memory at a time
-        return tf.while_loop(lambda part, *_: part < self.accumulate, add_part, start, **options)[1:]
+        return tf.while_loop(lambda part, *_: part < self.accumulate, add_part, (0, losses, gradients), **options)[1:]
 
     def _read_statistics(self):
         return [tf.identity(variable) for variable in self.statistics]

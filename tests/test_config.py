@@ -184,6 +184,10 @@ WRONG_VALUES = [
 
 WRONG_TOGETHER = [
     (
+        "augment: {mosaic: 1}, train: {steps: 5}",
+        "augment.mosaic=1.0 ends with the cooldown in a run of train.steps; set optim.schedule=trapezoid, or train.epochs",
+    ),
+    (
         "data: {class_balance: 0.1, service: 'grpc://host:5000'}",
         "data.class_balance=0.1 is not possible with data.service; set one of them back",
     ),

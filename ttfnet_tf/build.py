@@ -22,6 +22,8 @@ from ttfnet_tf.methods.catalog import METHODS
 from ttfnet_tf.models.detector import build_model
 from ttfnet_tf.models.precision import precision_policy
 
+_EVERY_EPOCH = 1 << 31
+
 
 def model_of(config: Config, num_classes: int, *, precision: str = "float32") -> keras.Model:
     """The network, initialised by `train.seed`; pretrained weights are not loaded here.
@@ -110,12 +112,20 @@ def load_split(config: Config, name: str, *, known: tuple[Sequence[int], Sequenc
     )
 
 
-def augmentation_of(config: Config) -> Augmentation:
-    """The random changes of training; `augment.close` as the number of epochs before it."""
+def augmentation_of(config: Config, *, mixes: bool = True) -> Augmentation:
+    """The random changes of training; `augment.close` as the number of epochs before it.
+
+    Args:
+        config: settings.
+        mixes: in a run of `train.steps` or `train.minutes`, which end no epoch: whether mosaic and mixup are still on.
+    """
     settings = dataclasses.asdict(config.augment)
     del settings["close"]
-    is_mixed = settings["mosaic"] or settings["mixup"]
-    return Augmentation(**settings, mixed_epochs=config.train.epochs - closed_epochs(config) if is_mixed else 0)
+    if not (settings["mosaic"] or settings["mixup"]):
+        return Augmentation(**settings)
+    if config.train.steps or config.train.minutes:
+        return Augmentation(**settings, mixed_epochs=_EVERY_EPOCH if mixes else 0)
+    return Augmentation(**settings, mixed_epochs=config.train.epochs - closed_epochs(config))
 
 
 def train_dataset(
@@ -126,8 +136,11 @@ def train_dataset(
     num_shards: int = 1,
     shard_index: int = 0,
     notes: ImageNotes | None = None,
+    mixes: bool = True,
 ) -> tf.data.Dataset:
-    """Batches from `start_step` on; one shard gets its rows of every global batch. `notes` collects what is noticed about images.
+    """Batches from `start_step` on; one shard gets its rows of every global batch.
+
+    `notes` collects what is noticed about images; `mixes` is that of `augmentation_of`.
 
     Raises:
         UserError: `train.batch_size=auto` is not decided.
@@ -139,7 +152,7 @@ def train_dataset(
         image_size=config.data.size,
         batch_size=config.train.batch_size,
         seed=config.train.seed,
-        augment=augmentation_of(config),
+        augment=augmentation_of(config, mixes=mixes),
         method=method_of(config, len(split.class_names)),
         backend=config.targets.backend,
         broken_images=config.data.broken_images,

@@ -1,16 +1,21 @@
 """Mosaic and mixup: tiles, pixels and boxes by hand, and batches that do not depend on where a run begins, on workers or on the cache."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
 from train_batches import BATCH, SIZE, assert_same, take, train
 
+from ttfnet_tf import build
+from ttfnet_tf.config import load_config
 from ttfnet_tf.data import samples
 from ttfnet_tf.data.annotated_images import AnnotatedImage
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.data.mosaic import Tile, combine, draw_mosaic, make_mosaic, mix, place_boxes
 from ttfnet_tf.data.pipeline import ImageNotes
+from ttfnet_tf.training.build import mixing_of
 
 IMAGES = 7
 ALWAYS = Augmentation(mosaic=1.0, mixup=0.5, mixed_epochs=99, vertical_flip=0.5)
@@ -203,6 +208,22 @@ def test_the_last_epochs_are_those_without_mosaic_and_mixup(make_split):
     np.testing.assert_array_equal(batches[3]["boxes"][:, :3], plain[3]["boxes"])
     assert (batches[3]["labels"][:, 3:] == -1).all()
     assert_same(take(train(make_split(), augment=closing, start_step=2), 2), batches[2:])
+
+
+def test_a_run_of_steps_or_minutes_mixes_until_it_is_told(make_split):
+    of = lambda *overrides: load_config(os.devnull, ["augment.mosaic=1", "optim.schedule=trapezoid", *overrides])  # noqa: E731
+    for config in (of("train.steps=30"), of("train.minutes=3")):
+        assert build.augmentation_of(config).mixed_epochs > 10**6
+        assert build.augmentation_of(config, mixes=False).mixed_epochs == 0
+        assert mixing_of(config).ends_with_cooldown
+    assert mixing_of(of("train.steps=30", "optim.cooldown=0.3")).cooldown_step == 21
+    epochs = of("train.epochs=20", "augment.close=0.2")
+    assert build.augmentation_of(epochs).mixed_epochs == build.augmentation_of(epochs, mixes=False).mixed_epochs == 16
+    assert not mixing_of(epochs).ends_with_cooldown
+    assert not mixing_of(load_config(os.devnull, ["train.steps=30"])).ends_with_cooldown
+    # The shape of batches stays, so that the step is not traced again.
+    shapes = [take(train(make_split(), augment=Augmentation(mosaic=1.0, mixed_epochs=k)), 1)[0]["boxes"].shape for k in (0, 9)]
+    assert shapes == [(BATCH, 4 * 3, 4)] * 2
 
 
 def test_a_broken_image_is_skipped_in_mosaics_too(files, make_split, tmp_path):

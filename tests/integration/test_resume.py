@@ -62,15 +62,20 @@ def test_killed_three_times_ends_bit_equal(runs, straight):
     _assert_equal_runs(straight, runs.finish("killed", *SETTINGS))
 
 
-def test_mixed_images_a_class_balance_and_a_teacher_resume_bit_equal(runs, straight):
-    """Stopped in the second of four epochs; the last two are without mosaic and mixup."""
-    mixed = ("augment.mosaic=0.5", "augment.mixup=0.5", "augment.close=0.5", "augment.vertical_flip=0.5", "augment.quarter_turns=0.5")
+IN_EPOCHS, IN_STEPS = ("augment.close=0.5",), ("train.steps=12", "optim.schedule=trapezoid", "optim.cooldown=0.6")
+
+
+@pytest.mark.parametrize("length", [IN_EPOCHS, IN_STEPS], ids=["epochs", "steps"])
+def test_mixed_images_a_class_balance_and_a_teacher_resume_bit_equal(runs, straight, length):
+    """Stopped in the second of four epochs; mosaic and mixup end with it, or one step after it began."""
+    mixed = ("augment.mosaic=0.5", "augment.mixup=0.5", *length, "augment.vertical_flip=0.5", "augment.quarter_turns=0.5")
     learned = ("data.class_balance=0.6", "data.cache=ram", "losses.quality=0.5", f"train.teacher={straight}")
     settings = (*SETTINGS, *mixed, *learned)
-    whole = runs.finish("mixed", *settings)
+    name = f"mixed_{len(length)}"
+    whole = runs.finish(name, *settings)
     assert metrics(whole) != metrics(straight)
-    assert _end_at(runs, "mixed_and_stopped", 4, signal.SIGTERM, settings) == 0
-    _assert_equal_runs(whole, runs.finish("mixed_and_stopped", *settings))
+    assert _end_at(runs, f"{name}_stopped", 4, signal.SIGTERM, settings) == 0
+    _assert_equal_runs(whole, runs.finish(f"{name}_stopped", *settings))
 
 
 def test_signals_save_inside_an_epoch_and_the_run_resumes_bit_equal(runs, straight):

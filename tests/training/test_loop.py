@@ -12,7 +12,10 @@ from ttfnet_tf.training import run
 from ttfnet_tf.training.divergence import Counts, Decision
 from ttfnet_tf.training.intervals import Intervals
 from ttfnet_tf.training.loop import TrainingLoop
+from ttfnet_tf.training.mixing import Mixing
 from ttfnet_tf.training.patience import Patience
+from ttfnet_tf.training.schedule import Trapezoid
+from ttfnet_tf.training.time_plan import TimePlan
 
 
 class History(Mapping):
@@ -116,6 +119,25 @@ def test_the_call_that_began_after_a_bad_step_is_dropped_and_its_data_are_read_a
     loop.run(0, lambda: False)
     assert events[:7] == ["begin 0", "begin 1", "read 0", "begin 2", "read 1", "bad 1", "begin 2"]
     assert events[7:] == ["begin 3", "read 2", "read 3", "line 4", "save 4", "save 4"]
+
+
+@pytest.mark.parametrize(("step", "starts"), [(0, [(0, False), (4, True)]), (4, [(4, True)]), (5, [(5, True)])])
+def test_the_input_is_made_anew_where_mixing_ends(make_loop, step, starts):
+    """The call that begins at the step where the cooldown begins has the first batch without mixed images, also after a resume."""
+    found, mixing = [], Mixing(ends_with_cooldown=True, cooldown_step=4)
+    loop, events = make_loop(total=6, mixing=mixing, batches=lambda number: found.append((number, mixing.is_over)) or [number])
+    loop.run(step, lambda: False)
+    assert found == starts
+    assert [event for event in events if event.startswith("begin")] == [f"begin {k}" for k in range(step, 6)]
+
+
+def test_the_clock_decides_where_mixing_ends():
+    plan = TimePlan(Trapezoid.of(10, 0.3), 0)  # its cooldown begins at step 7
+    budget = SimpleNamespace(is_planned=True, plan=plan)
+    mixing = Mixing(ends_with_cooldown=True)
+    assert [mixing.ends_by(step, budget) for step in (0, 6, 7, 10)] == [False, False, True, True]
+    assert not mixing.ends_by(9, SimpleNamespace(is_planned=False))
+    assert not Mixing().ends_by(9, budget)
 
 
 def test_workers_stop_by_the_answer_to_the_question_before(monkeypatch):

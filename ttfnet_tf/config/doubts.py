@@ -61,7 +61,7 @@ def _drop_to_nothing(config: Config, *_: int) -> str | None:
 
 def _closed_from_the_start(config: Config, *_: int) -> str | None:
     augment, epochs = config.augment, config.train.epochs
-    if not (augment.mosaic or augment.mixup) or closed_epochs(config) < epochs:
+    if not (augment.mosaic or augment.mixup) or closed_epochs(config) < epochs or config.train.steps or config.train.minutes:
         return None
     return f"augment.close={augment.close:g} of train.epochs={epochs} is rounded up to all of them: no image is mixed; lower augment.close"
 

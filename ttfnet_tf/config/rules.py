@@ -78,8 +78,8 @@ _UNREAD: tuple[tuple[str, Callable[[Any, Config], bool], Sequence[str]], ...] = 
     ("optim.drop_epochs", lambda v, c: not v and c.optim.schedule == "step", ("optim.drop_factor",)),
     ("optim.schedule", lambda v, _: v != "trapezoid", ("optim.cooldown", "optim.cooldown_bends")),
     ("optim.warmup_steps", lambda v, _: v == 0, ("optim.warmup_ratio",)),
-    ("train.minutes", lambda v, _: v > 0, ("train.epochs", "train.steps", "optim.cooldown_bends")),
-    ("train.steps", lambda v, _: v > 0, ("train.epochs",)),
+    ("train.minutes", lambda v, _: v > 0, ("train.epochs", "train.steps", "optim.cooldown_bends", "augment.close")),
+    ("train.steps", lambda v, _: v > 0, ("train.epochs", "augment.close")),
     ("train.strategy", lambda v, _: v == "multi_worker", ("train.devices",)),
     ("train.evaluate_every", lambda v, c: v == 0 and c.train.summary_images != 0, ("train.summary_images",)),
     ("train.evaluate_every", lambda v, _: v == 0, ("train.evaluate_batch_size", "train.patience")),
@@ -305,8 +305,8 @@ _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
     *(
         (
             f"augment.{name}",
-            lambda v, c: not v or not (c.train.minutes or c.train.steps),
-            "ends by train.epochs (augment.close); leave train.minutes and train.steps at 0",
+            lambda v, c: not v or not c.train.steps or c.optim.schedule == "trapezoid",
+            "ends with the cooldown in a run of train.steps; set optim.schedule=trapezoid, or train.epochs",
         )
         for name in ("mosaic", "mixup")
     ),

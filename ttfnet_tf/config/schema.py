@@ -132,7 +132,9 @@ class AugmentConfig:
     quarter_turns: float = setting(0.0, "probability of a turn by 90, 180 or 270 degrees, for images without an upright")
     mosaic: float = setting(0.0, "probability of four training images in one (docs/augmentation.md)")
     mixup: float = setting(0.0, "probability of a blend with another training image (docs/augmentation.md)")
-    close: float = setting(0.1, "fraction of the epochs, the last ones, without mosaic and mixup; rounded up to whole epochs")
+    close: float = setting(
+        0.1, "fraction of `train.epochs`, the last ones, without mosaic and mixup; rounded up to whole epochs (docs/augmentation.md)"
+    )
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,8 @@ class Augmentation:
 
     @property
     def most_images(self) -> int:
-        """Images whose boxes one sample may hold."""
-        return (4 if self.mosaic else 1) + (1 if self.mixup else 0) if self.mixed_epochs else 1
+        """Images whose boxes one sample may hold, also of epochs without mosaic and mixup: batches keep their shape."""
+        return (4 if self.mosaic else 1) + (1 if self.mixup else 0)
 
 
 class Distortion(NamedTuple):

@@ -21,8 +21,11 @@ from ttfnet_tf.tensorboard.events import EventLog
 _WRITER = "ttfnet data show"
 
 
-def microscope_of(config: Config, split) -> Microscope | None:
-    """The microscope for a split with the settings of a run; None for a method with targets of another kind."""
+def microscope_of(config: Config, split, *, mixes: bool = True) -> Microscope | None:
+    """The microscope for a split with the settings of a run; None for a method with targets of another kind.
+
+    `mixes` is that of `build.augmentation_of`.
+    """
     method = build.method_of(config, split.num_classes)
     if method.target_settings is None:
         return None
@@ -33,7 +36,7 @@ def microscope_of(config: Config, split) -> Microscope | None:
         paint=method.paint,
         # The assignment of cells does not depend on their weight.
         targets={key: value for key, value in method.target_settings.items() if key != "weight"},
-        augmentation=build.augmentation_of(config),
+        augmentation=build.augmentation_of(config, mixes=mixes),
         seed=config.train.seed,
         balance=balance_of(split, config.data.class_balance, config.train.seed),
     )

@@ -25,6 +25,7 @@ from ttfnet_tf.training.choose_precision import choose_precision, hint
 from ttfnet_tf.training.evaluator import Evaluator
 from ttfnet_tf.training.intervals import Intervals
 from ttfnet_tf.training.loss_scale import LossScale
+from ttfnet_tf.training.mixing import Mixing
 from ttfnet_tf.training.optimizers import RuleGroups
 from ttfnet_tf.training.schedule import Trapezoid, learning_rate
 from ttfnet_tf.training.sentinel import Sentinel
@@ -180,8 +181,16 @@ def intervals_of(config: Config, steps_per_epoch: int) -> Intervals:
     )
 
 
+def mixing_of(config: Config) -> Mixing:
+    """Where mosaic and mixup end, if not with an epoch."""
+    is_mixed, steps = bool(config.augment.mosaic or config.augment.mixup), config.train.steps
+    return Mixing(
+        is_mixed and bool(steps or config.train.minutes), Trapezoid.of(steps, config.optim.cooldown).cooldown_step if steps else None
+    )
+
+
 def batches_of(
-    config: Config, strategy: tf.distribute.Strategy, split: CocoSplit, notes: ImageNotes
+    config: Config, strategy: tf.distribute.Strategy, split: CocoSplit, notes: ImageNotes, mixing: Mixing
 ) -> Callable[[int], tf.distribute.DistributedDataset]:
     """A function: number of a batch of the data -> the batches from there on, distributed over the replicas."""
 
@@ -189,7 +198,13 @@ def batches_of(
         def worker_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
             shards = context.num_input_pipelines
             dataset = build.train_dataset(
-                config, split, start_step=start, num_shards=shards, shard_index=context.input_pipeline_id, notes=notes
+                config,
+                split,
+                start_step=start,
+                num_shards=shards,
+                shard_index=context.input_pipeline_id,
+                notes=notes,
+                mixes=not mixing.is_over,
             )
             if strategy.num_replicas_in_sync == shards:
                 return dataset
@@ -221,11 +236,13 @@ def evaluator_of(config: Config, strategy: tf.distribute.Strategy, split: CocoSp
     )
 
 
-def step_recorder_of(config: Config, strategy: tf.distribute.Strategy, folder: RunFolder, split: CocoSplit, method: Method) -> StepRecorder:
+def step_recorder_of(
+    config: Config, strategy: tf.distribute.Strategy, folder: RunFolder, split: CocoSplit, method: Method, mixing: Mixing
+) -> StepRecorder:
     """What writes the records of bad steps."""
 
     def read_batch(number: int) -> dict[str, np.ndarray]:
-        dataset = build.train_dataset(config, split, start_step=number)
+        dataset = build.train_dataset(config, split, start_step=number, mixes=not mixing.is_over)
         return {name: values.numpy() for name, values in next(iter(dataset)).items()}
 
     def copy_model(source: keras.Model, copy: keras.Model | None) -> keras.Model:

@@ -25,6 +25,7 @@ from ttfnet_tf.training.devices import is_not_deterministic
 from ttfnet_tf.training.divergence import BadStep, Decision, DivergencePolicy, message
 from ttfnet_tf.training.evaluator import Evaluator
 from ttfnet_tf.training.intervals import Intervals
+from ttfnet_tf.training.mixing import Mixing
 from ttfnet_tf.training.patience import Patience
 from ttfnet_tf.training.profiler import ProfileWindow
 from ttfnet_tf.training.recorder import RunRecorder
@@ -79,6 +80,7 @@ class TrainingLoop:
     budget: TimeBudget | None = None  # of a run with `train.minutes`, whose plan decides the steps
     dead_sides: DeadSideWatch = field(default_factory=DeadSideWatch)
     patience: Patience = field(default_factory=Patience)
+    mixing: Mixing = field(default_factory=Mixing)
 
     def run(self, step: int, must_stop: Callable[[], bool]) -> TrainingResult:
         """Trains from `step` to the end, or until `must_stop()` is true."""
@@ -98,6 +100,8 @@ class TrainingLoop:
                 goes_on = step < intervals.total_steps and not self.patience.is_over and not must_stop()
                 # The next call begins before the host reads the last one, so that a GPU does not wait for it. Should the last one hold a
                 # bad step, the next one changes nothing, because the sentinel stands still.
+                if goes_on and self.mixing.ends_by(step, self.budget) != self.mixing.is_over:
+                    data = self._data_from(step)
                 begun = self._begin(data, step) if goes_on else None
                 bad = None if waiting is None else self._judge(waiting)
                 if bad is None and begun is None and waiting is None:
@@ -198,6 +202,7 @@ class TrainingLoop:
         return self.intervals.is_line(step) and self.budget.saves_at(step)
 
     def _data_from(self, step: int) -> Iterator:
+        self.mixing.is_over = self.mixing.ends_by(step, self.budget)
         return iter(self.batches(step + self.policy.counts.data_offset))
 
     def _begin(self, data: Iterator, step: int) -> _Call:
@@ -249,6 +254,7 @@ class TrainingLoop:
     def _handle(self, bad: BadStep) -> int:
         """Records a bad step and does what the policy says; returns the step to continue from."""
         counts = self.policy.counts
+        self.mixing.is_over = self.mixing.ends_by(bad.step, self.budget)  # the record reads the batch again
         images, record = self.step_recorder.record(bad, bad.step + counts.data_offset, self.state.model)
         decision = self.policy.decide(bad)
         path = self.recorder.folder.path

@@ -34,6 +34,7 @@ from ttfnet_tf.training.devices import any_worker, build_strategy, is_chief, mak
 from ttfnet_tf.training.divergence import DivergencePolicy
 from ttfnet_tf.training.evaluator import Evaluator
 from ttfnet_tf.training.loop import TrainingLoop, TrainingResult
+from ttfnet_tf.training.mixing import Mixing
 from ttfnet_tf.training.patience import Patience
 from ttfnet_tf.training.profiler import ProfileWindow
 from ttfnet_tf.training.recorder import RunRecorder
@@ -228,7 +229,7 @@ def _build_loop(
 ) -> TrainingLoop:
     train_split, val_split = splits
     method = build.method_of(config, train_split.num_classes)
-    notes = pipeline.ImageNotes()
+    notes, mixing = pipeline.ImageNotes(), training_build.mixing_of(config)
     steps_per_epoch = pipeline.steps_per_epoch(len(train_split.images), config.train.batch_size)
     intervals = training_build.intervals_of(config, steps_per_epoch)
     evaluator = None if val_split is None else training_build.evaluator_of(config, strategy, val_split, notes)
@@ -246,14 +247,15 @@ def _build_loop(
         state=state,
         train=training_build.train_function_of(config, strategy, state, method),
         learning_rate=training_build.learning_rate_of(config, steps_per_epoch, state.budget),
-        batches=training_build.batches_of(config, strategy, train_split, notes),
+        batches=training_build.batches_of(config, strategy, train_split, notes, mixing),
         intervals=intervals,
         store=store,
         policy=DivergencePolicy(config.train.on_divergence, state.sentinel),
-        step_recorder=training_build.step_recorder_of(config, strategy, folder, train_split, method),
+        step_recorder=training_build.step_recorder_of(config, strategy, folder, train_split, method, mixing),
         recorder=recorder,
         evaluator=evaluator,
-        images=_images_of(config, train_split, evaluator),
+        images=_images_of(config, train_split, evaluator, mixing),
+        mixing=mixing,
         patience=_patience_of(config, strategy),
         budget=state.budget,
         profile=ProfileWindow(folder.path / "train", config.train.profile_steps, writes=folder.writes),
@@ -269,14 +271,14 @@ def _patience_of(config: Config, strategy: tf.distribute.Strategy) -> Patience:
 
 
 def _images_of(
-    config: Config, train_split: CocoSplit, evaluator: Evaluator | None
+    config: Config, train_split: CocoSplit, evaluator: Evaluator | None, mixing: Mixing
 ) -> Callable[[int, EvaluationResult], Mapping[str, np.ndarray]]:
     """A function: epoch from 0 and its evaluation -> images for TensorBoard."""
-    microscope, count = microscope_of(config, train_split), config.train.summary_images
+    count = config.train.summary_images
 
     def images(epoch: int, result: EvaluationResult) -> dict[str, np.ndarray]:
         return {
-            **run_images.inputs(microscope, epoch, count),
+            **run_images.inputs(microscope_of(config, train_split, mixes=not mixing.is_over), epoch, count),
             **evaluator.panels(count),
             **run_images.worst(evaluator.split, result.matches, count),
         }

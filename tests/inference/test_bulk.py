@@ -50,11 +50,12 @@ def images(tmp_path):
     return sorted((tmp_path / "images").iterdir())
 
 
-def _plan(tmp_path, images, sources=("images",), **changes):
+def _plan(tmp_path, images, sources=("images",), classes=(), **changes):
     (tmp_path / "model.tflite.index").write_bytes(b"a checksum")
     (tmp_path / "out").mkdir(exist_ok=True)
     options = {"format": "jsonl", "shard_size": 3, **changes}
-    return open_plan(tmp_path / "out", DetectorSpec(str(tmp_path / "model.tflite.index")[:-6], 0.25), sources, lambda: images, **options)
+    spec = DetectorSpec(str(tmp_path / "model.tflite.index")[:-6], 0.25, classes=classes)
+    return open_plan(tmp_path / "out", spec, sources, lambda: images, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +127,7 @@ def test_a_worker_does_not_repeat_a_shard(tmp_path, images, detector):
         ({"shard_size": 4}, "was begun with shard_size 3 and is now called with 4; give the same, or name another folder with --out"),
         ({"format": "parquet"}, 'was begun with format "jsonl" and is now called with "parquet"; give the same'),
         ({"sources": ("others",)}, "was begun with sources ["),
+        ({"classes": ("cat",)}, 'was begun with classes null and is now called with ["cat"]'),
     ],
 )
 def test_another_call_is_refused(tmp_path, images, detector, changes, line):
@@ -228,3 +230,18 @@ def test_patterns_and_files_by_url(store, images):
     assert find_all([f"{store}/photos/notes.txt", str(images[0])], find_images).images == [images[0], f"{store}/photos/notes.txt"]
     with pytest.raises(UserError, match=r"memory://bulk/nothing: no image there by its name"):
         find_all([f"{store}/nothing"], find_images)
+
+
+def test_classes_left_out_of_a_second_call_are_refused(tmp_path, images, detector):
+    _plan(tmp_path, images, classes=("cat",))
+    with pytest.raises(UserError, match=r'was begun with classes \["cat"\] and is now called with null'):
+        _plan(tmp_path, images)
+
+
+def test_addresses_of_images_are_taken_as_they_are():
+    """They are fetched by the workers; a password would lie in the list of images."""
+    assert find_all(["https://host/a", "http://host/b.jpg?x=1"], find_images).images == ["https://host/a", "http://host/b.jpg?x=1"]
+    with pytest.raises(
+        UserError, match=r"^https://me:\*\*\*@host/a: its password would be written into the list of images; leave out --runner$"
+    ):
+        find_all(["https://me:secret@host/a"], find_images)

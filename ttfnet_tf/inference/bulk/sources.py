@@ -10,7 +10,7 @@ from ttfnet_tf.data.images import IMAGE_SUFFIXES
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.image_files import Sources
 from ttfnet_tf.locations import file_system, is_url, location
-from ttfnet_tf.web import is_web
+from ttfnet_tf.web import is_web, without_password
 
 
 def find_all(sources: Sequence[str], find_local: Callable[[Sequence[str]], Sources]) -> Sources:
@@ -36,6 +36,8 @@ def find_all(sources: Sequence[str], find_local: Callable[[Sequence[str]], Sourc
 def _images_at(url: str) -> list:
     """Names in a folder or pattern decide by their suffix: a look into each of millions of objects would take days."""
     if is_web(url):
+        if without_password(url) != url:  # the list of images is a file, which workers read
+            raise UserError(f"{without_password(url)}: its password would be written into the list of images; leave out --runner")
         return [url]
     try:
         if glob.has_magic(url):

@@ -117,6 +117,25 @@ def test_our_own_readers_read_what_was_written(photos, tmp_path):
         assert next(labels.rglob(name)).read_text() == (out / "labels" / name).read_text()
 
 
+def test_pycocotools_reads_what_was_written(photos, tmp_path):
+    from pycocotools.coco import COCO
+
+    _predict(photos, tmp_path / "out", "coco", "none")
+    file = tmp_path / "out/detections.coco.json"
+    data = COCO(str(file))
+    assert [data.imgs[number]["file_name"] for number in data.getImgIds(catIds=[8])] == ["a/x.png"]
+    assert [one["score"] for one in data.loadAnns(data.getAnnIds(catIds=[3]))] == [0.75] * 3
+
+
+def test_supervision_reads_what_was_written(photos, tmp_path):
+    supervision = pytest.importorskip("supervision", exc_type=ImportError)
+    _predict(photos, tmp_path / "out", "coco", "none")
+    file = tmp_path / "out/detections.coco.json"
+    read = supervision.DetectionDataset.from_coco(images_directory_path=str(tmp_path / "photos"), annotations_path=str(file))
+    boxes = {Path(name).relative_to(tmp_path / "photos").as_posix(): one.xyxy.tolist() for name, one in read.annotations.items()}
+    assert boxes["a/x.png"] == [[10, 4, 30, 14], [50, 30, 60, 40]]  # edges, where ours are the last pixels
+
+
 def test_none_draws_nothing(photos, tmp_path):
     _predict(photos, tmp_path / "out", "none")
     assert _names(tmp_path / "out") == ["detections.json"]

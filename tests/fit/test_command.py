@@ -72,6 +72,14 @@ def test_the_settings_are_an_ordinary_configuration(settings, tmp_path):
     assert lines[1].startswith("too little data for 1 class")
 
 
+def test_merged_classes_are_counted_together(settings, coco):
+    content = json.loads(coco.read_text())
+    content["categories"] += [{"id": 2, "name": "b"}]
+    coco.write_text(json.dumps(content))
+    _, lines = settings("data.classes={thing: [a, b]}")
+    assert lines[1].startswith("too little data for 1 class:")
+
+
 def test_the_same_command_takes_the_same_settings(settings):
     config, _ = settings("optim.lr=0.001")
     again, lines = settings("optim.lr=0.001")

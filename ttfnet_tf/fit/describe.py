@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,22 +19,27 @@ from ttfnet_tf.inspect.target_ceiling import measure_ceiling
 SAMPLE = 32  # images on which ceilings are measured
 
 
-def describe_data(prepared: Prepared, folder: Path, *, crowd: str = "background") -> DataFacts:
-    """Counts, sizes and ceilings of a data set; `folder` takes a file with the images of the latter.
+def describe_data(prepared: Prepared, folder: Path, **rules: Any) -> DataFacts:
+    """Counts, sizes and ceilings of a data set.
+
+    Args:
+        prepared: its files.
+        folder: takes a file with the images on which ceilings are measured.
+        rules: keywords of `data.coco.load_sets`, such as classes.
 
     Raises:
         UserError: there is nothing to train on.
     """
     file = prepared.train.annotations
     content = read_content(file, read_bytes(file))
-    split = load_coco(file, prepared.train.images, crowd=crowd, training=True)
+    split = load_coco(file, prepared.train.images, **rules, training=True)
     if not len(split.images.boxes):
         raise UserError(f"{file}: holds no box to train on")
     size = np.median(split.images.sizes.astype(float), axis=0).round().astype(int).tolist()
     ids = split.images.ids[np.linspace(0, len(split.images) - 1, min(SAMPLE, len(split.images))).astype(int)].tolist()
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "sample.json", subset(content, ids))
-    sample = load_coco(folder / "sample.json", prepared.train.images, crowd=crowd, training=True)
+    sample = load_coco(folder / "sample.json", prepared.train.images, **rules, training=True)
     return DataFacts(
         train_images=len(split.images),
         val_images=len(read_content(prepared.val.annotations, read_bytes(prepared.val.annotations))["images"]),

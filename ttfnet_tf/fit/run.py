@@ -92,7 +92,8 @@ def settings_of_fit(request: Request, work_dir: Path, *, say: Callable[[str], ob
     )
     for line in prepared.lines:
         say(line)
-    facts = describe_data(prepared, work_dir / _DATA, crowd=given.data.crowd)
+    names = ("classes", "crowd", "min_box_size", "min_image_size")
+    facts = describe_data(prepared, work_dir / _DATA, **{name: getattr(given.data, name) for name in names})
     if warning := too_little(facts.boxes_of_class):
         say(warning)
     values: dict[str, Any] = {

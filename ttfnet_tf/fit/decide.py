@@ -108,8 +108,8 @@ def decide(
     decisions += [_start(pretrained, batch, batch_size), _schedule(steps, epochs), _average(steps)]
     decisions.append(
         Decision(
-            {"model.box_gradient": "recover", "data.broken_images": "skip"},
-            "safety: box_gradient=recover keeps every side of the boxes learning; an image that cannot be read is skipped and counted",
+            {"model.box_gradient": "recover", "train.on_divergence": "rollback", "data.broken_images": "skip"},
+            "safety: no side of the boxes can die, a loss that explodes goes back to the last checkpoint, unreadable images are skipped",
         )
     )
     decisions.append(
@@ -199,20 +199,16 @@ def _start(pretrained: str | None, batch: int, given: int | None) -> Decision:
     common = {"optim.lr_batch_size": CPU_BATCH, "optim.weight_decay": 4e-4}
     if pretrained is None:
         values = {"model.frozen_stages": -1, "model.zero_init_residual": False, "optim.lr": 0.006, "optim.clip_norm": 10.0}
-        line = (
-            "from scratch, no stage frozen: learning rate 0.006 for a batch of 8, gradients clipped at 10; model.pretrained=FILE gives more"
-        )
-        return Decision({**common, **values, "optim.warmup_ratio": 0.02}, line)
+        line = "from scratch, no stage frozen: learning rate 0.006 for a batch of 8 after 150 steps, gradients clipped at 10; model.pretrained=FILE gives more"
+        return Decision({**common, **values, "optim.warmup_steps": 150, "optim.warmup_ratio": 0.02}, line)
     values = {"model.frozen_stages": 1, "model.zero_init_residual": True, "optim.lr": 0.008, "optim.clip_norm": 35.0}
-    line = f"from {pretrained}, stem and first stage frozen: learning rate 0.008 for a batch of 8, gradients clipped at 35"
-    return Decision({**common, **values, "optim.warmup_ratio": 0.2}, line)
+    line = f"from {pretrained}, stem and first stage frozen: learning rate 0.008 for a batch of 8 after 100 steps, gradients clipped at 35"
+    return Decision({**common, **values, "optim.warmup_steps": 100, "optim.warmup_ratio": 0.2}, line)
 
 
 def _schedule(steps: int, epochs: float) -> Decision:
-    values = {"optim.schedule": "trapezoid", "optim.cooldown": 0.3, "optim.warmup_steps": 300}
-    line = (
-        f"schedule: about {steps} steps ({epochs:.0f} epochs); a tenth warms up (at most 300), the last 30 % go down to 0 as the time ends"
-    )
+    values = {"optim.schedule": "trapezoid", "optim.cooldown": 0.3}
+    line = f"schedule: about {steps} steps ({epochs:.0f} epochs); at most 30 % warm up, the last 30 % go down to 0 as the time ends"
     return Decision(values, line)
 
 

@@ -81,6 +81,12 @@ def test_weights_decide_what_is_frozen_and_how_fast_it_learns():
     assert scratch["model.zero_init_residual"] is False
 
 
+@pytest.mark.parametrize(("batch", "expected"), [(4, 0.003), (8, 0.006), (32, 0.012)])
+def test_the_learning_rate_follows_small_batches_and_the_root_of_large_ones(batch, expected):
+    values = _values(batch_size=batch)
+    assert (values["optim.lr"], values["optim.lr_batch_size"]) == (expected, batch)
+
+
 def test_the_cache_takes_a_quarter_of_the_memory():
     """360 images of 320 x 320 x 3 bytes are 110.6 MB; photometric changes are before the resize."""
     assert _values(machine=_machine(free_memory=443_000_000))["data.cache"] == "ram"

@@ -105,7 +105,7 @@ def decide(
     decisions.append(Decision({"train.precision": "auto"}, "precision auto: the run takes bfloat16 where it measures that it is faster"))
     photometric = epochs >= LONG_EPOCHS
     decisions += [_augmentation(data, epochs, photometric), _cache(data, machine, image_size, photometric)]
-    decisions += [_start(pretrained, batch, batch_size), _schedule(steps, epochs), _average(steps)]
+    decisions += [_start(pretrained, batch), _schedule(steps, epochs), _average(steps)]
     decisions.append(
         Decision(
             {"model.box_gradient": "recover", "train.on_divergence": "rollback", "data.broken_images": "skip"},
@@ -194,16 +194,22 @@ def _cache(data: DataFacts, machine: MachineFacts, size: tuple[int, int], photom
     return Decision({"data.cache": "ram" if fits and not photometric else "none"}, line)
 
 
-def _start(pretrained: str | None, batch: int, given: int | None) -> Decision:
+def _start(pretrained: str | None, batch: int) -> Decision:
     """Weights, and the learning rate that they bear."""
-    common = {"optim.lr_batch_size": CPU_BATCH, "optim.weight_decay": 4e-4}
-    if pretrained is None:
-        values = {"model.frozen_stages": -1, "model.zero_init_residual": False, "optim.lr": 0.006, "optim.clip_norm": 10.0}
-        line = "from scratch, no stage frozen: learning rate 0.006 for a batch of 8 after 150 steps, gradients clipped at 10; model.pretrained=FILE gives more"
-        return Decision({**common, **values, "optim.warmup_steps": 150, "optim.warmup_ratio": 0.02}, line)
-    values = {"model.frozen_stages": 1, "model.zero_init_residual": True, "optim.lr": 0.008, "optim.clip_norm": 35.0}
-    line = f"from {pretrained}, stem and first stage frozen: learning rate 0.008 for a batch of 8 after 100 steps, gradients clipped at 35"
-    return Decision({**common, **values, "optim.warmup_steps": 100, "optim.warmup_ratio": 0.2}, line)
+    base, warmup, clip = (0.006, 150, 10.0) if pretrained is None else (0.008, 100, 35.0)
+    rate = round(base * (math.sqrt(batch / CPU_BATCH) if batch > CPU_BATCH else batch / CPU_BATCH), 6)
+    values = {
+        "model.frozen_stages": -1 if pretrained is None else 1,
+        "model.zero_init_residual": pretrained is not None,
+        "optim.lr": rate,
+        "optim.lr_batch_size": batch,
+        "optim.clip_norm": clip,
+        "optim.warmup_steps": warmup,
+        "optim.warmup_ratio": 0.02 if pretrained is None else 0.2,
+    }
+    start = "from scratch, no stage frozen" if pretrained is None else f"from {pretrained}, stem and first stage frozen"
+    more = "; model.pretrained=FILE gives more" if pretrained is None else ""
+    return Decision(values, f"{start}: learning rate {rate:g} after {warmup} steps, gradients clipped at {clip:g}{more}")
 
 
 def _schedule(steps: int, epochs: float) -> Decision:

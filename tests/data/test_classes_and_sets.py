@@ -125,6 +125,14 @@ def test_validation_classes_take_the_ids_of_training_by_name(yard):
     assert {one["category_id"] for one in ground_truth(split).dataset["annotations"]} == {1, 5}
 
 
+def test_one_validation_file_without_a_choice_of_classes_is_matched_by_name_too(write):
+    val = write("val", _content({1: "dog", 2: "car"}, [3], [(3, 1, 5), (3, 2, 25)]))
+    split = load_sets(_sets(val), known=[(1, "car"), (3, "hen"), (5, "dog")], training=False)
+    assert (split.category_ids, split.class_names) == ([1, 3, 5], ["car", "hen", "dog"])
+    assert _objects(split) == [(3, "dog", 5), (3, "car", 25)]
+    assert [one["category_id"] for one in ground_truth(split).dataset["annotations"]] == [5, 1]
+
+
 def test_files_are_joined_by_the_names_of_classes_with_repeats(street, yard):
     split = load_sets(_sets(street, yard, repeats=(1, 2)), training=True)
     # dog and car have the ids of the first file; 3 is free, so hen keeps it.

@@ -133,7 +133,7 @@ def load_sets(
     Args:
         sets: the files, with the folders of their images.
         classes: which classes to use and merge, see `classes.class_groups`; boxes of others are dropped. Empty is all.
-        known: (id, name) of each class of a trained model, to match classes by name; used with `classes` or several files.
+        known: (id, name) of each class of a trained model, to match classes with by name; None matches one file by its ids.
         crowd: "background" drops boxes with iscrowd, "object" uses them like any other.
         min_box_size: pixels of the original image; boxes with a shorter side are dropped.
         min_image_size: pixels; training images with a shorter side are dropped.
@@ -153,7 +153,7 @@ def load_sets(
     is_joined = len(sets) > 1 or sets[0].repeat > 1
     if is_joined:
         _refuse_other_folders([folder for _, folder, _ in read], key)
-    if classes or is_joined:
+    if classes or is_joined or known is not None:
         parts, categories, remarks = _parts_of(sets, read, class_groups(classes), known, training)
     rules: dict[str, Any] = {"crowd": crowd, "min_box_size": min_box_size, "min_image_size": min_image_size, "empty_images": empty_images}
     others: Counter[str] = Counter()

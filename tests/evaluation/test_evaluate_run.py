@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from pycocotools.coco import COCO
 from small_run import write_run
 
 from ttfnet_tf import cli
@@ -70,17 +71,47 @@ def test_gpus_share_the_images_and_find_the_same(run, data, tmp_path, monkeypatc
     assert found == expected
 
 
-def test_images_without_annotations_give_detections_and_no_figures(run, data, tmp_path, capfd):
+def test_images_without_annotations_give_a_submission_and_no_figures(run, data, tmp_path, capfd):
     """As COCO's image_info_test-dev2017.json."""
     annotations, overrides = data
     content = json.loads(annotations.read_text())
     del content["annotations"]
     annotations.write_text(json.dumps(content))
-    assert cli.main(["evaluate", str(run), *overrides, "--out", str(tmp_path / "out")]) == 0
+    out = tmp_path / "out"
+    assert cli.main(["evaluate", str(run), *overrides, "--out", str(out)]) == 0
     printed = capfd.readouterr()
-    assert "no figures, because these images have no boxes" in printed.out
+    assert "no figures, because there are no annotations" in printed.out
     assert "AP" not in printed.out
-    assert len(json.loads((tmp_path / "out" / "detections.json").read_text())) > 3
+    submission = out / f"detections_{annotations.stem}_{run.name}_results.json"
+    assert f"written: {submission}\n" in printed.out
+    assert len(json.loads(submission.read_text())) > 3
+    assert submission.read_bytes() == (out / "detections.json").read_bytes()
+    # COCO's own reader takes it.
+    truth = COCO(str(_with_annotations(annotations)))
+    assert len(truth.loadRes(str(submission)).anns) == len(json.loads(submission.read_text()))
+    assert cli.main(["evaluate", str(run), *overrides, "--out", str(out)]) == 0  # its own files are replaced
+    (out / "metrics.json").unlink()
+    (out / "detections.json").unlink()
+    assert cli.main(["evaluate", str(run), *overrides, "--out", str(out)]) == 2
+    assert f"{submission}: exists and was not written by ttfnet evaluate" in capfd.readouterr().err
+
+
+def _with_annotations(path):
+    """The file with an empty list, which pycocotools needs."""
+    copy = path.with_name("copy.json")
+    copy.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
+    return copy
+
+
+def test_images_without_boxes_and_with_crowds_have_no_figures(run, data, tmp_path, capfd):
+    annotations, overrides = data
+    content = json.loads(annotations.read_text())
+    for one in content["annotations"]:
+        one["iscrowd"] = 1
+    annotations.write_text(json.dumps(content))
+    assert cli.main(["evaluate", str(run), *overrides, "--out", str(tmp_path / "out")]) == 0
+    assert "no figures, because these images have no boxes" in capfd.readouterr().out
+    assert not list((tmp_path / "out").glob("*_results.json"))
 
 
 def test_annotations_that_lack_a_class_are_named(run, data, tmp_path, capfd):

@@ -17,11 +17,13 @@ def add_to(verbs) -> None:
         run,
         "the 12 COCO figures and the AP of each class",
         "key=value",
-        description="Prints the 12 COCO figures and the AP of each class; writes detections.json.",
+        description="Prints the 12 COCO figures and the AP of each class; writes detections.json. Of a file without annotations, such as"
+        " COCO's test-dev, it writes the submission.",
         examples=(
             "ttfnet evaluate runs/demo",
             "ttfnet evaluate runs/demo data.val.annotations=test.json data.val.images=test",
             "ttfnet evaluate runs/demo data.image_size=[640,640]",
+            "ttfnet evaluate runs/coco data.val.annotations=image_info_test-dev2017.json data.val.images=test2017",
         ),
     )
     verb.add_argument("run", metavar="RUN", help=RUN_HELP)
@@ -39,8 +41,11 @@ def run(args: argparse.Namespace) -> None:
     evaluation = evaluate_run(args.run, args.rest, batch_size=batch_size, out=args.out, overwrite=args.overwrite)
     skipped = f", {evaluation.skipped} of them skipped" if evaluation.skipped else ""
     print(f"{args.run}, step {evaluation.step}, on {evaluation.split.annotations} ({evaluation.result.num_images} images{skipped})")
-    if evaluation.result.metrics["AP"] < 0:
+    if evaluation.submissions:
+        print("no figures, because there are no annotations; the submission has COCO's name and format, zip it to upload it")
+    elif evaluation.result.metrics["AP"] < 0:
         print("no figures, because these images have no boxes")
     else:
         print(evaluation.result.table())
-    print(f"written: {evaluation.file}")
+    for file in (evaluation.file, *evaluation.submissions):
+        print(f"written: {file}")

@@ -32,6 +32,7 @@ class EvaluationResult:
         num_images: number of evaluated images.
         matches: which detection matched which object, at an IoU of .5.
         first_ids: of several annotation files, what was added to the image ids of each; see `CocoSplit.own_id`.
+        has_annotations: whether there is a ground truth; the files of secret test sets have none.
     """
 
     detections: list[dict]
@@ -40,6 +41,7 @@ class EvaluationResult:
     num_images: int
     matches: Matches = field(default_factory=lambda: Matches({}, {}))
     first_ids: dict[str, int] = field(default_factory=dict)
+    has_annotations: bool = True
 
     def write(self, folder: str | Path) -> Path:
         """Writes detections.json (COCO's result format) and metrics.json; returns the path of the first.
@@ -112,7 +114,9 @@ def evaluate(
     evaluation = coco_evaluation(split, detections)
     metrics, per_class = metrics_of(evaluation, split)
     first_ids = {str(part.annotations): part.first_id for part in split.parts} if len(split.parts) > 1 else {}
-    return EvaluationResult(detections, metrics, per_class, len(split.images), match(evaluation, list(per_class)), first_ids)
+    has_annotations = bool(evaluation.cocoGt.anns)
+    matches = match(evaluation, list(per_class))
+    return EvaluationResult(detections, metrics, per_class, len(split.images), matches, first_ids, has_annotations)
 
 
 def detect(

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttfnet_tf.config import Config, config_of, load_stored
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.evaluation.submission import submission_name, write_submissions
 from ttfnet_tf.inference.exported_model import ExportedModel, find_exported
 from ttfnet_tf.json_text import read_json
 from ttfnet_tf.outputs import refuse_to_overwrite, says
@@ -40,6 +41,7 @@ class RunEvaluation:
     step: int  # of the weights
     file: Path  # detections.json
     skipped: int  # images that could not be read; they count as images without detections
+    submissions: list[Path] = field(default_factory=list)  # in place of figures, where the data has no annotations
 
 
 def evaluation_settings(run: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, ExportedModel | None]:
@@ -67,6 +69,8 @@ def evaluate_run(
 ) -> RunEvaluation:
     """Evaluates on the validation images and writes detections.json and metrics.json; shows progress.
 
+    Where the data has no annotations, as COCO's test-dev, it also writes the submission.
+
     Args:
         run: work directory, a checkpoint in it, or an exported model.
         overrides: key=value of `data` and `decode`.
@@ -80,7 +84,7 @@ def evaluate_run(
     """
     config, exported = evaluation_settings(run, overrides)
     if out is not None:
-        _check_output(Path(out), config, overwrite)
+        _check_output(Path(out), config, overwrite, _algorithm(run, exported))
 
     from ttfnet_tf.progress import ProgressMeter, working
 
@@ -105,14 +109,24 @@ def evaluate_run(
         )
         for line in notes.new_lines():
             meter.message(f"ttfnet: {line}")
-    return RunEvaluation(result, split, step, result.write(out or folder), len(notes.broken))
+    file = result.write(out or folder)
+    written = [] if result.has_annotations else write_submissions(file.parent, split, result.detections, _algorithm(run, exported))
+    return RunEvaluation(result, split, step, file, len(notes.broken), written)
 
 
-def _check_output(out: Path, config: Config, overwrite: bool) -> None:
+def _algorithm(run: str | Path, exported: ExportedModel | None) -> str:
+    """The name of a run or exported model, for submissions."""
+    if exported is None:
+        return work_directory(run).absolute().name
+    return exported.path.absolute().parent.name if exported.path.is_dir() else exported.path.stem
+
+
+def _check_output(out: Path, config: Config, overwrite: bool, algorithm: str = "") -> None:
     """Raises UserError if a file in `out` is an input, or was not written by an evaluation."""
     record = out / "metrics.json"
     is_ours = not record.exists() or says(record, WRITER) or _is_former(record)
-    for file in (record, out / "detections.json"):
+    names = [submission_name(one.annotations, algorithm) for one in config.data.val.files]
+    for file in (record, out / "detections.json", *(out / name for name in names)):
         refuse_to_overwrite(
             file,
             WRITER,

@@ -91,7 +91,8 @@ def _endless_patience(config: Config, *_: int) -> str | None:
     evaluations = -(-train.epochs // train.evaluate_every) if train.evaluate_every else 0
     if not 0 < evaluations <= train.patience or train.minutes or train.steps:
         return None
-    return f"train.patience={train.patience}, but the run has {evaluations} evaluations: it never stops early; lower train.patience"
+    counted = "1 evaluation" if evaluations == 1 else f"{evaluations} evaluations"
+    return f"train.patience={train.patience}, but the run has {counted}: it never stops early; lower train.patience"
 
 
 def _profile_after_the_end(config: Config, steps: int, _: int) -> str | None:

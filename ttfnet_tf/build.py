@@ -71,8 +71,10 @@ def method_of(config: Config, num_classes: int) -> Method:
         UserError: `losses.class_weights` does not fit the number of classes.
     """
     method = METHODS[config.model.method]
-    if (given := len(config.losses.class_weights)) not in (0, num_classes):
-        raise UserError(f"losses.class_weights has {given} numbers for {num_classes} classes; name one for each class, or none")
+    if len(weights := config.losses.class_weights) not in (0, num_classes):
+        raise UserError(
+            f"losses.class_weights={weights} must have one number for each of the {num_classes} classes, in the order of the category ids"
+        )
     keywords = _keywords(config, method.settings)
     return pkgutil.resolve_name(method.build)(image_size=config.data.size, num_classes=num_classes, **keywords)
 

@@ -39,6 +39,24 @@ ROWS = {
             "or delete {tmp}/run/checkpoints to start again"
         ),
     ),
+    "teacher of other classes": (
+        f"{TRAIN} train.teacher={{tmp}}/run",
+        coco("train.json", categories=[*CATEGORIES, {"id": 9, "name": "fox"}]),
+        (
+            "train.teacher={tmp}/run: has other classes (2 and 3; class 3 is missing there and fox here); both must list the same in the "
+            "same order"
+        ),
+    ),
+    "teacher that is no run": (
+        f"{TRAIN} train.teacher={{tmp}}/nothing",
+        None,
+        "{tmp}/nothing: is neither a work directory nor a checkpoint such as runs/x/checkpoints/step-370",
+    ),
+    "weight of one class of two": (
+        f"{TRAIN} losses.class_weights=[3]",
+        None,
+        "losses.class_weights=[3.0] must have one number for each of the 2 classes, in the order of the category ids",
+    ),
     "metrics are something else": (
         RESUME,
         text("run/metrics.jsonl", "step,loss\n"),

@@ -156,5 +156,5 @@ def test_settings_reach_the_loss_and_one_weight_is_for_one_class(write_yaml):
     method = build.method_of(config, 3)
     expected = ttfnet_losses(outputs, targets, quality=0.8, class_weights=[2.0, 1.0, 0.25])
     np.testing.assert_allclose(method.losses(outputs, targets)["loss"], expected["loss"], rtol=1e-6)
-    with pytest.raises(UserError, match=r"^losses\.class_weights has 3 numbers for 4 classes; name one for each class, or none$"):
+    with pytest.raises(UserError, match=r"^losses\.class_weights=\[2\.0, 1\.0, 0\.25\] must have one number for each of the 4 classes, in"):
         build.method_of(config, 4)

@@ -176,7 +176,8 @@ def _on_images(
     written = ["drawings"] if saving.draws else []
     written += ["detections.json", *(kind for kind in saving.formats if kind != NO_DRAWINGS)]
     crops = f"; crops in {saving.crops}" if saving.crops is not None else ""
-    print(f"{done} images, {detections} detections, {failed} failed; {' and '.join(written)} in {args.out}{crops}")
+    names = " and ".join([", ".join(written[:-1])] * (len(written) > 1) + written[-1:])
+    print(f"{done} images, {detections} detections, {failed} failed; {names} in {args.out}{crops}")
     if not done:
         raise UserError("none of the images could be read")
 

@@ -23,7 +23,7 @@ COMMANDS = {
     "report": ("report run --out out/report.html", True),
     "export": ("export run --out out/models --name m --format saved_model tflite", True),
     "predict": (
-        "predict run shapes/train --out out/drawings --batch-size 1 --score-threshold 0.0 --save coco,yolo,csv,jsonl --crops out/crops",
+        "predict run shapes/train --out out/drawings --batch-size 1 --score-threshold 0.0 --save coco,yolo,csv,jsonl",
         True,
     ),
     "weights of a run": ("weights run --to official --out out/w.npz", True),

@@ -51,6 +51,12 @@ def test_the_time_and_the_boxes_decide_the_size(minutes, expected):
     assert _values(minutes=minutes)["data.image_size"] == expected
 
 
+def test_where_no_size_has_the_wanted_steps_the_largest_with_200_is_taken():
+    """140 s: 334 steps at 96 px, 250 at 128, 145 at 192; 346 are wanted."""
+    data = _data(ceilings=dict.fromkeys(CEILINGS, 0.9))
+    assert _values(data, _machine(0.56), minutes=3)["data.image_size"] == [128, 128]
+
+
 def test_sizes_have_the_shape_of_the_images():
     """Images of 300 x 600: sides of 128 / sqrt(2) = 90.5 -> 96 and 128 sqrt(2) = 181 -> 192."""
     assert (96, 192) in candidate_sizes((300, 600))

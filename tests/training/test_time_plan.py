@@ -13,8 +13,8 @@ def _again(plan, step, seconds, step_seconds=0.5, slack=5.0):
 
 
 def test_the_first_plan():
-    """100 s are 200 steps of half a second; a fifth cools down, three tenths at most warm up."""
-    assert first_plan(100, step_seconds=0.5, cooldown=0.2, warmup_steps=500) == TimePlan(Trapezoid(200, ((160, 1.0),)), 60)
+    """100 s are 200 steps of half a second; a fifth cools down, a fifth at most warms up."""
+    assert first_plan(100, step_seconds=0.5, cooldown=0.2, warmup_steps=500) == TimePlan(Trapezoid(200, ((160, 1.0),)), 40)
     assert first_plan(100, step_seconds=0.5, cooldown=0.2, warmup_steps=7).warmup_steps == 7
     assert first_plan(-3, step_seconds=0.5, cooldown=0.2, warmup_steps=7) == TimePlan(Trapezoid(1, ((0, 1.0),)), 0)
 

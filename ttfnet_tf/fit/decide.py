@@ -151,10 +151,11 @@ def _input_size(data: DataFacts, steps_at: Callable[[tuple[int, int]], int], wan
     possible = [size for size in sizes if steps_at(size) >= LEAST_STEPS]
     if comfortable and _area(comfortable[-1]) >= _area(needed):
         size, why = comfortable[-1], f"the largest with {wanted} steps in the time"
-    elif possible and _area(possible[-1]) >= _area(needed):
+    elif comfortable and _area(possible[-1]) >= _area(needed):
         size, why = needed, f"the smallest whose ceiling is {NEEDED:.0%} of the best"
     elif possible:
-        size, why = possible[-1], f"the largest with {LEAST_STEPS} steps in the time; the boxes need {_text(needed)}, give it more minutes"
+        more = f"; the boxes need {_text(needed)}, give it more minutes" if _area(possible[-1]) < _area(needed) else ""
+        size, why = possible[-1], f"the largest with {LEAST_STEPS} steps in the time{more}"
     else:
         size, why = sizes[0], f"the time is too short for {LEAST_STEPS} steps at any size"
     height, width = data.image_size
@@ -214,7 +215,7 @@ def _start(pretrained: str | None, batch: int) -> Decision:
 
 def _schedule(steps: int, epochs: float) -> Decision:
     values = {"optim.schedule": "trapezoid", "optim.cooldown": 0.3}
-    line = f"schedule: about {steps} steps ({epochs:.0f} epochs); at most 30 % warm up, the last 30 % go down to 0 as the time ends"
+    line = f"schedule: about {steps} steps ({epochs:.0f} epochs); at most 20 % warm up, the last 30 % go down to 0 as the time ends"
     return Decision(values, line)
 
 

@@ -26,7 +26,7 @@ from ttfnet_tf.json_text import read_json
 from ttfnet_tf.outputs import marked, written_by
 from ttfnet_tf.runs.run_folder import make_work_directory, read_metrics
 
-AFTER = 2.2  # report and export take, in units of the first call of the training step
+AFTER = 2.4  # report and export take, in units of the first call of the training step
 _WRITER = "ttfnet fit"
 _RECORD, _SETTINGS, _DATA, _EXPORT = "fit.json", "fit.yaml", "data", "export"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ttfnet_tf.training.schedule import Trapezoid
 
-WARMUP = 0.3  # of the run, at most
+WARMUP = 0.2  # of the run, at most
 MAX_BENDS = 24  # of the cooldown: a checkpoint has room for so many
 
 
@@ -29,7 +29,7 @@ def first_plan(seconds: float, *, step_seconds: float, cooldown: float, warmup_s
         seconds: for steps, without what comes after them.
         step_seconds: of one step.
         cooldown: fraction of the steps, 0..1.
-        warmup_steps: at most; three tenths of the run are the other limit.
+        warmup_steps: at most; a fifth of the run is the other limit.
     """
     total = max(int(seconds / step_seconds), 1)
     return TimePlan(Trapezoid.of(total, cooldown), min(warmup_steps, int(WARMUP * total)))

@@ -191,6 +191,22 @@ ROWS = {
         None,
         "{tmp}/a.yaml: data.resize=letterbox is not possible with augment.affine, whose views are stretched; set one of them back",
     ),
+    "tiles of nothing": (f"{PREDICT} --tile 0", None, "--tile 0 must be 32 px or more"),
+    "tiles that are too small": (f"{EVALUATE} --tile 16", None, "--tile 16 must be 32 px or more"),
+    "tiles that overlap too much": (f"{PREDICT} --tile 64 --overlap .8", None, "--overlap 0.8 must lie in 0..0.5"),
+    "an overlap that is no number": (f"{EVALUATE} --tile 64 --overlap nan", None, "--overlap nan must lie in 0..0.5"),
+    "overlap without tiles": (f"{EVALUATE} --overlap .2", None, "--overlap is for images in tiles; add --tile, e.g. --tile 512"),
+    "a limit of pixels without tiles": (
+        f"{PREDICT} --max-pixels 100",
+        None,
+        "--max-pixels is for images in tiles; add --tile, e.g. --tile 512",
+    ),
+    "a limit of no pixels": (f"{PREDICT} --tile 64 --max-pixels 0", None, "--max-pixels 0 must be 1 or more"),
+    "tiles with a runner": (
+        f"{PREDICT} --tile 64 --runner local",
+        None,
+        "--tile: large images are not taken by --runner; leave one of them out",
+    ),
     "a setting that predict does not take": (
         f"{PREDICT} decode.top_k=5",
         None,

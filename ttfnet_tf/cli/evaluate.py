@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ttfnet_tf.cli.options import RUN_HELP, add_overwrite, positive
+from ttfnet_tf.cli.options import RUN_HELP, add_overwrite, add_tiles, positive, tiles
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.evaluation.evaluate_run import evaluate_run
 
@@ -24,6 +24,7 @@ def add_to(verbs) -> None:
             "ttfnet evaluate runs/demo data.val.annotations=test.json data.val.images=test",
             "ttfnet evaluate runs/demo data.image_size=[640,640]",
             "ttfnet evaluate runs/coco data.val.annotations=image_info_test-dev2017.json data.val.images=test2017",
+            "ttfnet evaluate runs/demo --tile 512 --overlap 0.2",
         ),
     )
     verb.add_argument("run", metavar="RUN", help=RUN_HELP)
@@ -31,6 +32,7 @@ def add_to(verbs) -> None:
         "--out", metavar="DIR", help="for detections.json; default RUN/eval/<step>, with -<height>x<width> at another size than training's"
     )
     add_overwrite(verb)
+    add_tiles(verb)
     batch = "images of each device in one call; does not change the result; default 8, and on GPUs as many as fit"
     verb.add_argument("--batch-size", type=int, metavar="N", help=batch)
 
@@ -38,7 +40,7 @@ def add_to(verbs) -> None:
 def run(args: argparse.Namespace) -> None:
     """Evaluates, and prints the figures."""
     batch_size = None if args.batch_size is None else positive(args.batch_size, "--batch-size")
-    evaluation = evaluate_run(args.run, args.rest, batch_size=batch_size, out=args.out, overwrite=args.overwrite)
+    evaluation = evaluate_run(args.run, args.rest, batch_size=batch_size, out=args.out, overwrite=args.overwrite, tiling=tiles(args))
     skipped = f", {evaluation.skipped} of them skipped" if evaluation.skipped else ""
     print(f"{args.run}, step {evaluation.step}, on {evaluation.split.annotations} ({evaluation.result.num_images} images{skipped})")
     if evaluation.submissions:

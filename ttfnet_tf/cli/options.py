@@ -10,12 +10,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import MAX_PIXELS
 
 if TYPE_CHECKING:
     from ttfnet_tf.config import Config
 
 RUN_HELP = "work directory, one checkpoint such as runs/x/checkpoints/step-370, an exported SavedModel, a .tflite or an .onnx file"
 CONFIG_HELP = "YAML file with settings; default the built-in ones"
+OVERLAP = 0.2  # of tiles
 _SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)+=")
 
 
@@ -62,17 +64,48 @@ def class_list(values: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def load_detector(run: str, options: dict[str, Any], classes: Sequence[str]):
-    """The detector, limited to `classes` if there are any; and category id -> index of the class, which decides its colour."""
+def load_detector(run: str, options: dict[str, Any], classes: Sequence[str], tiling: tuple[int, float, int] | None = None):
+    """The detector, limited to `classes` and in tiles if wanted; and category id -> index of the class, which decides its colour."""
     from ttfnet_tf.progress import working
 
     with working(f"loading {run}"):
         from ttfnet_tf.inference.detector import Detector
 
-        detector = Detector.load(run, **options)
+        detector: Any = Detector.load(run, **options)
         if classes:
             detector.keep_classes(classes)
+        if tiling is not None:
+            tile, overlap, max_pixels = tiling
+            detector = detector.tiled(tile, overlap, max_pixels=max_pixels)
     return detector, {category_id: index for index, category_id in enumerate(detector.category_ids)}
+
+
+def add_tiles(verb: argparse.ArgumentParser) -> None:
+    """Adds the options of detection in tiles."""
+    group = verb.add_argument_group("large images (docs/image_sizes.md)")
+    group.add_argument("--tile", type=int, metavar="PX", help="detect in tiles of this side and merge what they give")
+    group.add_argument("--overlap", type=float, metavar="F", help="of neighbouring tiles, 0 to .5 of their side; default .2")
+    group.add_argument(
+        "--max-pixels", type=int, metavar="N", help=f"height x width of the largest image that is read; default {MAX_PIXELS}"
+    )
+
+
+def tiles(args: argparse.Namespace) -> tuple[int, float, int] | None:
+    """(tile, overlap, max_pixels) of the options; None without --tile.
+
+    Raises:
+        UserError: one is out of range, or needs --tile.
+    """
+    from ttfnet_tf.inference.tiling import check_tiles
+
+    if args.tile is None:
+        for option, value in (("--overlap", args.overlap), ("--max-pixels", args.max_pixels)):
+            if value is not None:
+                raise UserError(f"{option} is for images in tiles; add --tile, e.g. --tile 512")
+        return None
+    overlap = OVERLAP if args.overlap is None else args.overlap
+    check_tiles(args.tile, overlap)
+    return args.tile, overlap, MAX_PIXELS if args.max_pixels is None else positive(args.max_pixels, "--max-pixels")
 
 
 def refuse_other_keys(overrides: Iterable[str], prefixes: Sequence[str], why: str) -> None:

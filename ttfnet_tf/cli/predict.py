@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttfnet_tf.cli import predict_bulk, predict_video
-from ttfnet_tf.cli.options import RUN_HELP, class_list, load_detector, positive, refuse_other_keys, split_settings, threshold
+from ttfnet_tf.cli.options import (
+    RUN_HELP,
+    add_tiles,
+    class_list,
+    load_detector,
+    positive,
+    refuse_other_keys,
+    split_settings,
+    threshold,
+    tiles,
+)
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.config import config_of, load_stored
 from ttfnet_tf.errors import UserError
@@ -41,6 +51,7 @@ def add_to(verbs) -> None:
             "ttfnet predict runs/demo rtsp://camera/live --out drawings --track --count-line 0,240,640,240 --seconds 600",
             "ttfnet predict runs/demo camera:0 --out drawings --class-threshold circle=0.6",
             "ttfnet predict runs/demo images --out drawings data.image_size=[640,640]",
+            "ttfnet predict runs/demo map.png --out drawings --tile 512 --max-pixels 120000000",
             "ttfnet predict runs/demo folder --out found --classes circle,square --save coco,csv,none --crops crops",
             "ttfnet predict models/demo 'photos/**/*.jpg' --out records --runner beam --format parquet",
         ),
@@ -69,6 +80,7 @@ def add_to(verbs) -> None:
         help=f"also write {', '.join(FORMATS)}, with commas between; none: no drawings; videos: csv, none",
     )
     verb.add_argument("--crops", metavar="FOLDER", help="also write every detection as an image of its own there")
+    add_tiles(verb)
     predict_video.add_options(verb)
     predict_bulk.add_options(verb)
 
@@ -77,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     """Detects on images or on videos."""
     predict_bulk.check(args)
     predict_video.check(args)
-    formats, classes = check_formats(args.save), class_list(args.classes)
+    formats, classes, tiling = check_formats(args.save), class_list(args.classes), tiles(args)
     sources, settings = split_settings([*args.sources, *args.rest])
     image_size = _image_size(args.run, settings)
     if not sources:
@@ -101,13 +113,13 @@ def run(args: argparse.Namespace) -> None:
     saving = Saving(formats, None if args.crops is None else Path(args.crops))
     if not found.videos:
         predict_video.refuse_options(args)
-        _on_images(args, found, batch_size or 8, options, classes, saving)
+        _on_images(args, found, batch_size or 8, options, classes, saving, tiling)
     elif found.images or found.failures:
         other = str(found.images[0] if found.images else found.failures[0].source)
         names = f"{without_password(str(found.videos[0]))} is a video and {without_password(other)} is not"
         raise UserError(f"{names}; run predict on images and on videos separately")
     else:
-        predict_video.predict(args, found, batch_size or 1, functools.partial(load_detector, args.run, options, classes), saving)
+        predict_video.predict(args, found, batch_size or 1, functools.partial(load_detector, args.run, options, classes, tiling), saving)
 
 
 def _find(sources: Sequence[str]) -> Sources:
@@ -145,7 +157,13 @@ def _image_size(run: str, settings: Sequence[str]) -> tuple[int, int] | None:
 
 
 def _on_images(
-    args: argparse.Namespace, found: Sources, batch_size: int, options: dict[str, Any], classes: Sequence[str], saving: Saving
+    args: argparse.Namespace,
+    found: Sources,
+    batch_size: int,
+    options: dict[str, Any],
+    classes: Sequence[str],
+    saving: Saving,
+    tiling: tuple[int, float, int] | None,
 ) -> None:
     from ttfnet_tf.inference.predict_images import predict_images, prepare_output
     from ttfnet_tf.progress import ProgressMeter
@@ -157,18 +175,24 @@ def _on_images(
     for failure in failures:
         print(f"ttfnet: {printable(failure.reason)}", file=sys.stderr)
     prepare_output(args.out, saving)
-    detector, colour_of = load_detector(args.run, options, classes)
+    detector, colour_of = load_detector(args.run, options, classes, tiling)
+    about = {"run": str(args.run), **options, **({"classes": classes} if classes else {})}
+    detect, at_once, max_pixels = detector.batch, min(batch_size, len(images)), None
+    if tiling is not None:  # one large image in memory, and a batch of its tiles
+        about |= {"tile": tiling[0], "overlap": tiling[1]}
+        detect, at_once, max_pixels = (lambda large, **_: detector.batch(large, batch_size=batch_size)), 1, tiling[2]
     with ProgressMeter("predict", len(images)) as meter:
         done, detections = predict_images(
-            detector.batch,
+            detect,
             images,
             args.out,
             colour_of=colour_of,
             class_names=detector.class_names,
-            about={"run": str(args.run), **options, **({"classes": classes} if classes else {})},
+            about=about,
             saving=saving,
             failures=failures,
-            batch_size=min(batch_size, len(images)),
+            batch_size=at_once,
+            max_pixels=max_pixels,
             on_failure=lambda line: meter.message(f"ttfnet: {line}"),
             on_batch=meter.update,
         )

@@ -49,6 +49,8 @@ def check(args: argparse.Namespace) -> None:
         for option in ("save", "crops"):
             if getattr(args, option):
                 raise UserError(f"--{option} is not for --runner, which writes files of records; leave one of them out")
+        if args.tile is not None:
+            raise UserError("--tile: large images are not taken by --runner; leave one of them out")
         positive(args.shard_size or 1, "--shard-size")
         options = _options(args.runner_option)
         if options and args.runner == "local":

@@ -53,7 +53,8 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 READABLE = "JPEG, PNG, BMP, GIF, WebP, TIFF, PPM, TGA or AVIF"
-MAX_BYTES = 6 * MAX_PIXELS  # of a file: three channels of 16 bits
+_PIXEL_BYTES = 6  # three channels of 16 bits
+MAX_BYTES = _PIXEL_BYTES * MAX_PIXELS  # of a file
 _DECODERS: dict[str, Any] = {
     headers.JPEG: JpegImagePlugin.JpegImageFile,
     headers.PNG: PngImagePlugin.PngImageFile,
@@ -102,7 +103,7 @@ class ImageHeader:
         return self.stored[::-1] if self.orientation >= 5 else self.stored
 
 
-def read_rgb(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
+def read_rgb(source: str | Path | bytes, name: str | None = None, *, max_pixels: int | None = None) -> np.ndarray:
     """Decodes one image, with the pixels that the reference's `cv2.imread` gives for valid JPEG and PNG files.
 
     Grey, palette and CMYK become RGB, an alpha channel is dropped (not blended), images of 16 bits a channel keep the upper 8, the
@@ -112,6 +113,7 @@ def read_rgb(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
     Args:
         source: path of the file, or the bytes of one.
         name: of the image in messages; default the path.
+        max_pixels: height x width of the largest image that is decoded; default `MAX_PIXELS`.
 
     Returns:
         uint8 [H, W, 3], RGB.
@@ -120,12 +122,13 @@ def read_rgb(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
         UserError: the file is missing, empty, damaged, of no supported format, too large, or has values that do not fit 8 bits: floats,
             and 12 bits in files of 16, which would become white or black.
     """
-    return _decode(*_contents(source, name))[0]
+    limit = max_pixels or MAX_PIXELS
+    return _decode(*_contents(source, name, limit), limit)[0]
 
 
 def read_with_header(data: bytes, name: str) -> tuple[np.ndarray, ImageHeader]:
     """The pixels of `read_rgb`, and what the file says about itself."""
-    image, file, orientation, is_deep = _decode(*_contents(data, name))
+    image, file, orientation, is_deep = _decode(*_contents(data, name, MAX_PIXELS), MAX_PIXELS)
     with _errors_of(name):
         return image, _header(file, data, orientation, is_deep)
 
@@ -141,7 +144,7 @@ def rgb_of(image: Image.Image, name: str = "image") -> np.ndarray:
         return _to_rgb(turned, name, turned.mode.startswith("I;16"), image.format)
 
 
-def read_image_file(path: str | Path, name: str | None = None) -> bytes:
+def read_image_file(path: str | Path, name: str | None = None, *, max_bytes: int = MAX_BYTES) -> bytes:
     """The bytes of an image file that is not too large.
 
     Raises:
@@ -149,16 +152,16 @@ def read_image_file(path: str | Path, name: str | None = None) -> bytes:
     """
     name = name or str(path)
     if is_web(path):
-        return fetch(str(path), max_bytes=MAX_BYTES)[0]
+        return fetch(str(path), max_bytes=max_bytes)[0]
     try:
         if is_url(path) or not isinstance(path, (str, Path)):  # not a file of its own, such as an image of a packed folder
             source: Any = location(path) if is_url(path) else path
-            return _limited(source.read_bytes(), name)
+            return _limited(source.read_bytes(), name, max_bytes)
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # a pipe would be waited for, a device has no end
             raise UserError(f"{name}: is not a regular file")
-        if status.st_size > MAX_BYTES:
-            raise UserError(f"{name}: has {status.st_size} bytes; images may have up to {MAX_BYTES}")
+        if status.st_size > max_bytes:
+            raise UserError(f"{name}: has {status.st_size} bytes; images may have up to {max_bytes}")
         return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{name}: cannot be read ({error.strerror})") from None
@@ -166,24 +169,24 @@ def read_image_file(path: str | Path, name: str | None = None) -> bytes:
         raise UserError(f"{name!r}: is not a file name") from None
 
 
-def _limited(data: bytes, name: str) -> bytes:
-    if len(data) > MAX_BYTES:
-        raise UserError(f"{name}: has {len(data)} bytes; images may have up to {MAX_BYTES}")
+def _limited(data: bytes, name: str, max_bytes: int) -> bytes:
+    if len(data) > max_bytes:
+        raise UserError(f"{name}: has {len(data)} bytes; images may have up to {max_bytes}")
     return data
 
 
-def _contents(source: str | Path | bytes, name: str | None) -> tuple[bytes, str]:
+def _contents(source: str | Path | bytes, name: str | None, max_pixels: int) -> tuple[bytes, str]:
     name = name or ("image" if isinstance(source, bytes) else without_password(str(source)))
-    data = source if isinstance(source, bytes) else read_image_file(source, name)
+    data = source if isinstance(source, bytes) else read_image_file(source, name, max_bytes=_PIXEL_BYTES * max_pixels)
     if not data:
         raise UserError(f"{name}: is empty; an image was expected")
     return data, name
 
 
-def _decode(data: bytes, name: str) -> tuple[np.ndarray, Any, int, bool]:
+def _decode(data: bytes, name: str, max_pixels: int) -> tuple[np.ndarray, Any, int, bool]:
     """(pixels, the loaded image before its rotation, its EXIF orientation, whether it has 16 bits a channel)."""
     with _errors_of(name):
-        file, orientation = _open(data, name)
+        file, orientation = _open(data, name, max_pixels)
         is_deep = _is_deep(file, data)  # before loading, which may change the mode
         turned = file
         if file.format in _TURNED_BY_PILLOW:
@@ -227,7 +230,7 @@ def _errors_of(name: str) -> Iterator[None]:
         raise UserError(f"{name}: is a damaged image ({reason})") from None
 
 
-def _open(data: bytes, name: str) -> tuple[Any, int]:
+def _open(data: bytes, name: str, max_pixels: int) -> tuple[Any, int]:
     """(an image that is not decoded yet and not too large, its EXIF orientation where Pillow does not see it).
 
     JPEG and PNG files are checked, and lose what their pixels do not depend on: profiles, notes, EXIF, animations.
@@ -235,7 +238,7 @@ def _open(data: bytes, name: str) -> tuple[Any, int]:
     kind, orientation = headers.image_format(data), 1
     if kind is None and headers.is_heif(data):
         file = heif_decoder(name)(io.BytesIO(data), "")
-        _check_size(file.size, name)
+        _check_size(file.size, name, max_pixels)
         return file, orientation
     if kind not in _DECODERS:
         if kind == headers.AVIF:
@@ -245,29 +248,29 @@ def _open(data: bytes, name: str) -> tuple[Any, int]:
         raise UserError(f"{name}: {what}")
     if kind == headers.JPEG:
         header = headers.jpeg_header(data)
-        _check_size(header.size[::-1], name)
+        _check_size(header.size[::-1], name, max_pixels)
         orientation = header.orientation
         data = b"".join([b"\xff\xd8", *(data[start:end] for start, end in header.kept), data[header.scan : header.end]])
     elif kind == headers.PNG:
-        _check_size(headers.png_size(data), name)
+        _check_size(headers.png_size(data), name, max_pixels)
         data, orientation = headers.png_contents(data)
     elif kind == headers.TIFF:
         headers.check_tiff(data)
     elif headers.is_slow(data) and len(data) > headers.MAX_SLOW_BYTES:
         raise UserError(f"{name}: has {len(data)} bytes, a kind of {kind} that is read up to {headers.MAX_SLOW_BYTES}; convert it to PNG")
     elif kind == headers.WEBP:
-        _check_size(headers.webp_size(data), name)  # its decoder gets its memory when it opens the file
+        _check_size(headers.webp_size(data), name, max_pixels)  # its decoder gets its memory when it opens the file
     file = _DECODERS[kind](io.BytesIO(data), "")
-    _check_size(file.size, name)
+    _check_size(file.size, name, max_pixels)
     if kind == headers.TIFF:
-        _check_size([file.tag_v2.get(tag, 1) for tag in _TIFF_TILE], name)
+        _check_size([file.tag_v2.get(tag, 1) for tag in _TIFF_TILE], name, max_pixels)
     return file, orientation
 
 
-def _check_size(size, name: str) -> None:
+def _check_size(size, name: str, max_pixels: int) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
-        raise UserError(f"{name}: has {width} x {height} pixels; images may have up to {MAX_PIXELS}")
+    if width * height > max_pixels:
+        raise UserError(f"{name}: has {width} x {height} pixels; images may have up to {max_pixels}")
 
 
 def _is_deep(file: Any, data: bytes) -> bool:

@@ -12,11 +12,13 @@ import tensorflow as tf
 
 from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.data.images import read_rgb
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.coco_metrics import METRIC_NAMES, coco_evaluation, coco_results, metrics_of
 from ttfnet_tf.evaluation.matches import Matches, match
 from ttfnet_tf.files import remove, write_json
 from ttfnet_tf.inference.predictor import in_original
+from ttfnet_tf.inference.tiling import TiledDetector
 from ttfnet_tf.methods import decode
 from ttfnet_tf.outputs import marked
 
@@ -111,6 +113,47 @@ def evaluate(
         dataset=dataset,
         keep_ratio=keep_ratio,
     )
+    return _result(split, detections)
+
+
+def evaluate_tiles(
+    detector: TiledDetector,
+    split: CocoSplit,
+    *,
+    batch_size: int,
+    broken_images: str = "raise",
+    notes: pipeline.ImageNotes | None = None,
+    on_batch: Callable[[int], None] | None = None,
+) -> EvaluationResult:
+    """As `evaluate`, in tiles of one image after the other.
+
+    Args:
+        detector: its score threshold decides what counts.
+        split, broken_images, notes, on_batch: as in `evaluate`.
+        batch_size: tiles per call; does not change the result.
+
+    Raises:
+        UserError: an image is missing or broken and `broken_images` is "raise".
+    """
+    pipeline.check_files(split, broken_images)
+    detections: list[dict] = []
+    for index in range(len(split.images)):
+        image, source = split.images[index], split.images.source(index)
+        try:
+            pixels = read_rgb(source, f"{source} (image id {image.id})", max_pixels=detector.max_pixels)
+        except UserError as error:
+            if broken_images == "raise":
+                raise UserError(f"{error}; fix or remove it, or set data.broken_images=skip") from None
+            if notes is not None:
+                notes.add_broken(image, str(error))
+        else:
+            detections += detector.batch([pixels], batch_size=batch_size)[0].to_coco(image.id)
+        if on_batch is not None:
+            on_batch(index + 1)
+    return _result(split, detections)
+
+
+def _result(split: CocoSplit, detections: list[dict]) -> EvaluationResult:
     evaluation = coco_evaluation(split, detections)
     metrics, per_class = metrics_of(evaluation, split)
     first_ids = {str(part.annotations): part.first_id for part in split.parts} if len(split.parts) > 1 else {}

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ttfnet_tf.config import Config, config_of, load_stored
 from ttfnet_tf.errors import UserError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ttfnet_tf.data.coco import CocoSplit
     from ttfnet_tf.evaluation.evaluate import EvaluationResult
+    from ttfnet_tf.inference.tiling import TiledDetector
     from ttfnet_tf.keras2 import keras
 
 # Keys that may be changed for an evaluation; the others define the trained network.
@@ -66,6 +67,7 @@ def evaluate_run(
     batch_size: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
+    tiling: tuple[int, float, int] | None = None,
 ) -> RunEvaluation:
     """Evaluates on the validation images and writes detections.json and metrics.json; shows progress.
 
@@ -78,6 +80,7 @@ def evaluate_run(
             all GPUs, by as many as fit.
         out: folder for the files; by default that of `step_folder`, and eval/<name> beside an exported model.
         overwrite: also replaces files in `out` that no evaluation has written.
+        tiling: tile, overlap and max_pixels of `TiledDetector`; the folder's name ends with -tile<tile>. None is no tiles.
 
     Raises:
         UserError: something is wrong with the run, the overrides or the data.
@@ -90,23 +93,26 @@ def evaluate_run(
 
     with working(f"loading {run}"):
         from ttfnet_tf.data.pipeline import ImageNotes
-        from ttfnet_tf.evaluation.evaluate import evaluate
+        from ttfnet_tf.evaluation.evaluate import evaluate, evaluate_tiles
 
         split, (predict, batch_size), step, folder = _prepare(run, exported, config, batch_size)
     notes = ImageNotes()
     with ProgressMeter("evaluate", len(split.images)) as meter:
-        result = evaluate(
-            predict,
-            split,
-            image_size=config.data.size,
-            batch_size=batch_size,
-            score_threshold=config.decode.score_threshold,
-            broken_images=config.data.broken_images,
-            workers=config.data.workers,
-            notes=notes,
-            on_batch=meter.update,
-            keep_ratio=config.data.keep_ratio,
-        )
+        shared: dict[str, Any] = {"batch_size": batch_size, "broken_images": config.data.broken_images, "notes": notes}
+        if tiling is not None:
+            folder = folder.with_name(f"{folder.name}-tile{tiling[0]}")
+            result = evaluate_tiles(_tiled(predict, split, config, tiling), split, on_batch=meter.update, **shared)
+        else:
+            result = evaluate(
+                predict,
+                split,
+                image_size=config.data.size,
+                score_threshold=config.decode.score_threshold,
+                workers=config.data.workers,
+                on_batch=meter.update,
+                keep_ratio=config.data.keep_ratio,
+                **shared,
+            )
         for line in notes.new_lines():
             meter.message(f"ttfnet: {line}")
     file = result.write(out or folder)
@@ -119,6 +125,31 @@ def _algorithm(run: str | Path, exported: ExportedModel | None) -> str:
     if exported is None:
         return work_directory(run).absolute().name
     return exported.path.absolute().parent.name if exported.path.is_dir() else exported.path.stem
+
+
+def _tiled(predict: Callable, split: CocoSplit, config: Config, tiling: tuple[int, float, int]) -> TiledDetector:
+    """The function as a detector in tiles."""
+    from ttfnet_tf.inference.detector import Detector
+
+    detector = Detector(
+        None,
+        split.class_names,
+        split.category_ids,
+        None,
+        image_size=config.data.size,
+        keep_ratio=config.data.keep_ratio,
+        score_threshold=config.decode.score_threshold,
+        make_predict=lambda _: _with_tensors(predict),
+    )
+    tile, overlap, max_pixels = tiling
+    return detector.tiled(tile, overlap, max_pixels=max_pixels)
+
+
+def _with_tensors(predict: Callable) -> Callable:
+    """The function with tensors as results; on several replicas it gives arrays."""
+    import tensorflow as tf
+
+    return lambda images: {name: tf.convert_to_tensor(value) for name, value in predict(tf.convert_to_tensor(images)).items()}
 
 
 def _check_output(out: Path, config: Config, overwrite: bool, algorithm: str = "") -> None:

@@ -6,24 +6,22 @@ import difflib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ttfnet_tf import build
-from ttfnet_tf.data.images import read_rgb, rgb_of
 from ttfnet_tf.data.transforms import fit
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.files import MAX_PIXELS
 from ttfnet_tf.inference.detections import Detections
 from ttfnet_tf.inference.exported_model import find_exported
+from ttfnet_tf.inference.image_like import ImageLike, as_rgb
 from ttfnet_tf.inference.predictor import in_original, predict_function
+from ttfnet_tf.inference.tiling import TiledDetector
 from ttfnet_tf.keras2 import keras
 from ttfnet_tf.methods import decode
 from ttfnet_tf.runs.checkpoint import load_run
-
-# A file name, the bytes of an image file, uint8 [H, W, 3] RGB, or an image of Pillow.
-ImageLike = Union[str, Path, bytes, np.ndarray, Image.Image]
 
 
 class Detector:
@@ -142,7 +140,7 @@ class Detector:
         """
         results: list[Detections] = []
         for start in range(0, len(images), batch_size):
-            results += self._detect([_as_rgb(image) for image in images[start : start + batch_size]], batch_size)[0]
+            results += self._detect([as_rgb(image) for image in images[start : start + batch_size]], batch_size)[0]
         return results
 
     def timed(self, images: Sequence[ImageLike], *, batch_size: int) -> tuple[list[Detections], float]:
@@ -153,7 +151,11 @@ class Detector:
         """
         if len(images) > batch_size:
             raise ValueError(f"expected up to batch_size={batch_size} images, received {len(images)}")
-        return self._detect([_as_rgb(image) for image in images], batch_size)
+        return self._detect([as_rgb(image) for image in images], batch_size)
+
+    def tiled(self, tile: int, overlap: float = 0.2, *, max_pixels: int = MAX_PIXELS) -> TiledDetector:
+        """This detector on large images, in overlapping tiles; arguments and errors as of `TiledDetector`."""
+        return TiledDetector(self, tile, overlap, max_pixels=max_pixels)
 
     def warm_up(self, batch_size: int) -> None:
         """Compiles for calls of `batch_size` images, so that the first is as fast as the others."""
@@ -212,16 +214,3 @@ class Detector:
             class_names=tuple(self.class_names[index] for index in found["classes"]),
             size=(height, width),
         )
-
-
-def _as_rgb(image: ImageLike) -> np.ndarray:
-    if isinstance(image, Image.Image):
-        return rgb_of(image)
-    if isinstance(image, (str, Path, bytes)):
-        return read_rgb(image)
-    if not isinstance(image, np.ndarray):
-        kinds = "a file name, the bytes of an image file, a uint8 array [height, width, 3] in RGB or an image of Pillow"
-        raise UserError(f"image must be {kinds}, received {type(image).__name__}")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise UserError(f"image must be a uint8 array [height, width, 3] in RGB, received {image.dtype} {list(image.shape)}")
-    return image

@@ -54,6 +54,7 @@ def predict_images(
     saving: Saving = Saving(),
     failures: Sequence[Failure] = (),
     batch_size: int = 1,
+    max_pixels: int | None = None,
     on_failure: Callable[[str], None] = print,
     on_batch: Callable[[int], None] | None = None,
 ) -> tuple[int, int]:
@@ -71,6 +72,7 @@ def predict_images(
         saving: what else is written.
         failures: sources that were not found; detections.json lists them too.
         batch_size: images of one call.
+        max_pixels: of the largest image, see `read_rgb`.
         on_failure: gets one line for each image that cannot be read.
         on_batch: called with the number of images done so far.
 
@@ -88,7 +90,7 @@ def predict_images(
             files, arrays = [], []
             for file in images[start : start + batch_size]:
                 try:
-                    arrays.append(read_rgb(file))
+                    arrays.append(read_rgb(file, max_pixels=max_pixels))
                     files.append(file)
                 except UserError as error:
                     failed.append({"source": without_password(str(file)), "reason": str(error)})

@@ -102,6 +102,7 @@ def test_evaluation_refuses_a_wrong_batch_size(capsys, run_dir):
 
 
 def test_evaluation_without_data(capsys, run_dir):
+    (run_dir / "labels.json").write_text('{"class_names": ["cat"], "category_ids": [3]}')
     assert "data.val.annotations is not set" in _fails(capsys, "evaluate", run_dir)
 
 

@@ -91,7 +91,7 @@ ONTO_INPUTS = {
 }
 # Options with a file or folder that is only read, or where TensorBoard or a demo adds files and replaces none.
 NOT_OUTPUTS = {
-    *(("demo", "folder"), ("data show", "--tensorboard")),
+    *(("demo", "folder"), ("data show", "--tensorboard"), ("fit", "data"), ("fit", "--images")),
     *(("data check", name) for name in ("annotations", "images", "--val", "--config")),
     *(("data convert", name) for name in ("source", "--images", "--split", "--classes")),
     *(("data pack", name) for name in ("annotations", "images")),

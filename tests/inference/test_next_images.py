@@ -95,3 +95,10 @@ def test_the_command_writes_json_and_prints(folder, capsys):
     capsys.readouterr()
     assert cli.main(["data", "next", "run", "images"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "   3.200  images/3.png"
+
+
+def test_a_detector_without_detections_is_named(folder, capsys, monkeypatch):
+    nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32), (), (64, 64))
+    monkeypatch.setattr(detector.Detector, "one", lambda self, image: nothing)
+    assert cli.main(["data", "next", "run", "images", "--out", "next.csv"]) == 0
+    assert "no image has a detection above 0.1, so that the order says nothing" in capsys.readouterr().err

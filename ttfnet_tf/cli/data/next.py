@@ -85,6 +85,9 @@ def run(args: argparse.Namespace) -> None:
     if not candidates:
         raise UserError("none of the images could be read")
     chosen = choose(candidates, copies_among(candidates, workers=os.cpu_count() or 1), count)
+    if not any(one.detections for one in candidates):
+        advice = "train longer, or lower --score-threshold"
+        print(f"ttfnet: no image has a detection above {least:g}, so that the order says nothing; {advice}", file=sys.stderr)
     if args.out is None:
         print("\n".join(f"{one.score:8.3f}  {one.file}" for one in chosen[:_SHOWN]))
         print(f"{min(len(chosen), _SHOWN)} of {len(candidates)} images; --out next.csv or next.json writes {len(chosen)}")

@@ -105,20 +105,34 @@ def test_two_devices_by_xla_make_the_update_of_two(runs, tmp_path):
     assert _relative_update(tmp_path / "true", tmp_path / "false", least=20) < 1e-5
 
 
-def test_two_workers_make_the_update_of_one(runs, one_step):
-    settings, one = one_step
+def _two_workers(runs, name, *settings):
+    """Exit codes of two workers of one run in the work directory `name`."""
     workers = [f"127.0.0.1:{port}" for port in _free_ports(2)]
     processes = [
         runs.start(
-            "workers" if index == 0 else "second",
+            name if index == 0 else f"{name}_second",
             *settings,
             "train.strategy=multi_worker",
             "--work-dir",
-            str(runs.folder / "workers"),
+            str(runs.folder / name),
             environment={"TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})},
         )
         for index in range(2)
     ]
-    assert [process.wait(timeout=240) for process in processes] == [0, 0]
+    return [process.wait(timeout=240) for process in processes]
+
+
+def test_two_workers_make_the_update_of_one(runs, one_step):
+    settings, one = one_step
+    assert _two_workers(runs, "workers", *settings) == [0, 0]
     assert _relative_update(runs.folder / "workers", one) < 1e-3
     assert sorted(path.name for path in (runs.folder / "workers/checkpoints").iterdir() if path.is_dir()) == []
+
+
+def test_two_workers_stop_early_together(runs):
+    """Nothing is above the threshold, so every AP is 0 and the second is no better than the first; one worker evaluates."""
+    settings = ("model.batch_norm=local", "optim.drop_epochs=[]", "train.patience=1", "decode.score_threshold=0.9")
+    assert _two_workers(runs, "early", *settings) == [0, 0]
+    assert "early stop: no AP above 0.000 (epoch 1) in 1 evaluation; train.patience=1" in (runs.folder / "early.log").read_text()
+    logged = [json.loads(line) for line in (runs.folder / "early/metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in logged if "AP" in line] == [1, 2]

@@ -41,10 +41,8 @@ class Patience:
 
     def message(self) -> str:
         """Why the run ends, in one line."""
-        return (
-            f"early stop: no AP above {self.best:.3f} (epoch {int(self.best_epoch)}) in {self.since} evaluations; "
-            f"train.patience={self.evaluations}"
-        )
+        counted = "1 evaluation" if self.since == 1 else f"{self.since} evaluations"
+        return f"early stop: no AP above {self.best:.3f} (epoch {int(self.best_epoch)}) in {counted}; train.patience={self.evaluations}"
 
     def _add(self, average_precision: float, epoch: float) -> None:
         if average_precision > self.best:  # the earliest of equals stays the best, as in `CheckpointStore.save_if_best`

@@ -41,6 +41,8 @@ class Patience:
 
     def message(self) -> str:
         """Why the run ends, in one line."""
+        if self.since < self.evaluations:  # a worker that does not evaluate
+            return f"early stop, as another worker has found; train.patience={self.evaluations}"
         counted = "1 evaluation" if self.since == 1 else f"{self.since} evaluations"
         return f"early stop: no AP above {self.best:.3f} (epoch {int(self.best_epoch)}) in {counted}; train.patience={self.evaluations}"
 

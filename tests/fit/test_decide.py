@@ -82,8 +82,9 @@ def test_the_batch_is_shared_by_the_devices(images, on_gpu, devices, expected):
 
 def test_weights_decide_what_is_frozen_and_how_fast_it_learns():
     scratch, tuned = _values(), _values(pretrained="resnet18.npz")
-    assert [scratch[key] for key in ("model.frozen_stages", "optim.lr", "optim.clip_norm")] == [-1, 0.006, 10.0]
-    assert [tuned[key] for key in ("model.frozen_stages", "optim.lr", "optim.clip_norm")] == [1, 0.008, 35.0]
+    keys = ("model.frozen_stages", "optim.name", "optim.lr", "optim.clip_norm")
+    assert [scratch[key] for key in keys] == [-1, "sgd", 0.006, 10.0]
+    assert [tuned[key] for key in keys] == [1, "adamw", 0.0014, 35.0]
     assert scratch["model.zero_init_residual"] is False
 
 

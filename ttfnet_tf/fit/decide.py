@@ -195,22 +195,41 @@ def _cache(data: DataFacts, machine: MachineFacts, size: tuple[int, int], photom
     return Decision({"data.cache": "ram" if fits and not photometric else "none"}, line)
 
 
+@dataclass(frozen=True)
+class _Optimizer:
+    """What a start bears; the rate is for batches of `CPU_BATCH`."""
+
+    name: str
+    rate: float
+    weight_decay: float
+    warmup_steps: int
+    warmup_ratio: float
+    clip_norm: float
+
+
+_FROM_SCRATCH = _Optimizer("sgd", 0.006, 4e-4, 150, 0.02, 10.0)  # configs/demo.yaml
+_PRETRAINED = _Optimizer("adamw", 0.0014, 0.05, 40, 0.2, 35.0)  # configs/fast.yaml
+
+
 def _start(pretrained: str | None, batch: int) -> Decision:
-    """Weights, and the learning rate that they bear."""
-    base, warmup, clip = (0.006, 150, 10.0) if pretrained is None else (0.008, 100, 35.0)
-    rate = round(base * (math.sqrt(batch / CPU_BATCH) if batch > CPU_BATCH else batch / CPU_BATCH), 6)
+    """Weights, and the optimizer that they bear."""
+    optimizer = _FROM_SCRATCH if pretrained is None else _PRETRAINED
+    rate = round(optimizer.rate * (math.sqrt(batch / CPU_BATCH) if batch > CPU_BATCH else batch / CPU_BATCH), 6)
     values = {
         "model.frozen_stages": -1 if pretrained is None else 1,
         "model.zero_init_residual": pretrained is not None,
+        "optim.name": optimizer.name,
         "optim.lr": rate,
         "optim.lr_batch_size": batch,
-        "optim.clip_norm": clip,
-        "optim.warmup_steps": warmup,
-        "optim.warmup_ratio": 0.02 if pretrained is None else 0.2,
+        "optim.weight_decay": optimizer.weight_decay,
+        "optim.clip_norm": optimizer.clip_norm,
+        "optim.warmup_steps": optimizer.warmup_steps,
+        "optim.warmup_ratio": optimizer.warmup_ratio,
     }
     start = "from scratch, no stage frozen" if pretrained is None else f"from {pretrained}, stem and first stage frozen"
     more = "; model.pretrained=FILE gives more" if pretrained is None else ""
-    return Decision(values, f"{start}: learning rate {rate:g} after {warmup} steps, gradients clipped at {clip:g}{more}")
+    limits = f"learning rate {rate:g} after {optimizer.warmup_steps} steps, gradients clipped at {optimizer.clip_norm:g}"
+    return Decision(values, f"{start}: {optimizer.name}, {limits}{more}")
 
 
 def _schedule(steps: int, epochs: float) -> Decision:

@@ -9,7 +9,6 @@ A stub finds drawn rectangles as well as a tile shows them, so that what is meas
 from __future__ import annotations
 
 import json
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ttfnet_tf.benchmarks.stages import peak_memory_gb
 from ttfnet_tf.inference.detections import Detections
 from ttfnet_tf.inference.tiling import TiledDetector, tiles_of
 
@@ -80,15 +80,13 @@ def measure(size: tuple[int, int], count: int, folder: Path) -> dict[str, float]
     found = TiledDetector(stub, TILE, OVERLAP, max_pixels=size[0] * size[1])(file)
     tiles = tiles_of(size, TILE, OVERLAP)
     single = np.concatenate([one.boxes + np.tile(tile[:2], 2) for one, tile in zip(stub.found, tiles)])
-    # Not `ru_maxrss`, which begins with the memory of the process that started this one.
-    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return {
         "tiles": len(tiles),
         "tiles_recall": float(is_matched(boxes, single).mean()),
         "recall": float(is_matched(boxes, found.boxes).mean()),
         "detections": len(found),
         "wrong": int((~is_matched(found.boxes, boxes)).sum()),
-        "peak_gb": int(peak) * 1024 / 1e9,
+        "peak_gb": peak_memory_gb() * 2**30 / 1e9,
     }
 
 

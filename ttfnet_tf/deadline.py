@@ -77,22 +77,18 @@ class _Deadline:
             raise TimeoutError("timed out")
         self.settimeout(left)  # type: ignore[attr-defined]
 
-
-class _Socket(_Deadline, socket.socket):
     def sendall(self, *arguments) -> None:
         self.limit()
-        super().sendall(*arguments)
+        super().sendall(*arguments)  # type: ignore[misc]
 
     def recv_into(self, *arguments, **keywords) -> int:
         self.limit()
-        return super().recv_into(*arguments, **keywords)
+        return super().recv_into(*arguments, **keywords)  # type: ignore[misc]
+
+
+class _Socket(_Deadline, socket.socket):
+    """Of HTTP."""
 
 
 class _SecureSocket(_Deadline, ssl.SSLSocket):
-    def sendall(self, *arguments) -> None:
-        self.limit()
-        super().sendall(*arguments)
-
-    def recv_into(self, *arguments, **keywords) -> int:
-        self.limit()
-        return super().recv_into(*arguments, **keywords)
+    """Of HTTPS."""

@@ -65,7 +65,7 @@ def _our_arguments(line):
         return rest
     if program.startswith("python") and rest[:2] == ["-m", "ttfnet_tf"]:
         return rest[2:]
-    if program.startswith("python") and rest and rest[0].startswith("tools/"):
+    if program.startswith("python") and rest and Path(rest[0]).parent == Path("tools"):
         verb = re.search(r'main\(\["([\w-]+)"', (ROOT / rest[0]).read_text(encoding="utf-8"))
         return [verb[1], *rest[1:]]
     return None

@@ -131,11 +131,11 @@ WITHOUT_TENSORFLOW = (
 IMPORTED_WHEN_USED = (
     *("tensorflow_addons", "keras_cv", "tensorflow_serving", "apache_beam", "ray", "pyspark", "pyarrow"),
     *("onnx", "onnxruntime", "openvino", "tf2onnx"),
-    *("pillow_heif", "supervision"),
+    *("pillow_heif", "supervision", "sahi"),
     *("mlflow", "wandb"),
 )
 # Each of these is about one such package, and is itself imported when that is used.
-ABOUT_ONE_PACKAGE = ("integrations.beam", "integrations.ray_data", "integrations.ray_train", "integrations.spark")
+ABOUT_ONE_PACKAGE = tuple(f"integrations.{name}" for name in ("beam", "ray_data", "ray_train", "sahi", "spark"))
 
 
 def _name(path):

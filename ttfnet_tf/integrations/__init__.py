@@ -5,6 +5,7 @@
 | `beam` | apache-beam | `ImageModelHandler` for RunInference, and bulk prediction |
 | `ray_data` | ray[data] | `DetectImages` for map_batches, and bulk prediction |
 | `ray_train` | ray[train] | `train_worker` and `tensorflow_trainer`: a run on several workers |
+| `sahi` | sahi | `TTFNetDetectionModel`: a detection model of SAHI's sliced inference |
 | `spark` | pyspark | `detect_udf` and `detect_in_pandas`, and bulk prediction |
 
 Bulk prediction is a function `run(job, shards, options)` in each: it returns when every shard has its file.

@@ -64,8 +64,8 @@ class TTFNetDetectionModel(DetectionModel):
         """Takes a loaded `Detector`; scores below its threshold cannot be asked for."""
         self.model, self._batch_size = model, 1
         self._check_threshold()
-        if self.category_mapping is None:
-            self.category_mapping = {str(number): name for number, name in zip(model.category_ids, model.class_names)}
+        names = {str(number): name for number, name in zip(model.category_ids, model.class_names)}
+        self.category_mapping: dict[str, str] = self.category_mapping or names
 
     def perform_inference(self, image: np.ndarray) -> None:
         """Detects on one uint8 [H, W, 3] RGB image."""
@@ -105,7 +105,7 @@ class TTFNetDetectionModel(DetectionModel):
         return ObjectPrediction(
             bbox=[x1, y1, x2 + 1, y2 + 1],
             category_id=one.class_id,
-            category_name=(self.category_mapping or {}).get(str(one.class_id), one.class_name),
+            category_name=self.category_mapping.get(str(one.class_id), one.class_name),
             score=one.score,
             shift_amount=shift,
             full_shape=None if shape is None else list(shape),

@@ -43,6 +43,35 @@ def via(shape_attributes, region_attributes=None, name="7.png"):
     return raw("a.json", json.dumps({"k": {"filename": name, "regions": [region]}}))
 
 
+def via3(region=None, **more):
+    content = {
+        "project": {"vid_list": ["1"]},
+        "attribute": {"1": {"aname": "class", "type": 4, "options": {"0": "cat"}}},
+        "file": {"1": {"fid": 1, "fname": "7.png", "type": 2}},
+        "metadata": {"m": {"vid": "1", "z": [], "xy": [2, 1, 2, 3, 4], "av": {"1": "0"}, **(region or {})}},
+        "view": {"1": {"fid_list": [1]}},
+    }
+    return raw("a.json", json.dumps({**content, **more}))
+
+
+def studio_file(name, content):
+    def change(tmp):
+        (tmp / "tasks").mkdir()
+        raw(f"tasks/{name}", content if isinstance(content, str) else json.dumps(content))(tmp)
+
+    return change
+
+
+def kitti_list(text):
+    def change(tmp):
+        for folder in ("k/label_2", "k/ImageSets"):
+            (tmp / folder).mkdir(parents=True)
+        raw("k/label_2/7.txt", _CAR)(tmp)
+        (tmp / "k/ImageSets/train.txt").write_bytes(text)
+
+    return change
+
+
 def kitti(*lines, name="7.txt"):
     def change(tmp):
         (tmp / "k").mkdir()
@@ -51,6 +80,7 @@ def kitti(*lines, name="7.txt"):
     return change
 
 
+_TASKS = "data convert {tmp}/tasks {tmp}/new --from labelstudio --images {tmp}/images"
 _SPLIT = "data split {tmp}/train.json {tmp}/images --out {tmp}/new"
 _NEXT = "data next {tmp}/run {tmp}/images"
 _MERGE = "data merge {tmp}/train.json {tmp}/images {tmp}/val.json {tmp}/images --out {tmp}/new.json"
@@ -259,11 +289,92 @@ ROWS = {
         studio({"rle": [255] * 20}),
         f"{_VALUE}.rle: is no mask of 64 x 64 pixels (holds 1.07374e+09 pixels){_FIX}",
     ),
+    "Label Studio folder without JSON": (_TASKS, studio_file("a.txt", "a"), "{tmp}/tasks: holds no JSON file of Label Studio"),
+    "Label Studio folder with a damaged file": (
+        _TASKS,
+        studio_file("5.json", '{"task": '),
+        f"{{tmp}}/tasks/5.json: is not JSON (Expecting value at line 1){_FIX}",
+    ),
+    "Label Studio folder with another file": (
+        _TASKS,
+        studio_file("5.json", '{"a": 1}'),
+        f'{{tmp}}/tasks/5.json: is {{"a": 1}}, but must be a list{_FIX}',
+    ),
+    "Label Studio annotation without its task": (
+        _TASKS,
+        studio_file("5.json", {"id": 5, "task": 2, "result": []}),
+        f"{{tmp}}/tasks/5.json: names no image{_FIX}",
+    ),
+    "Label Studio annotation with a result of text": (
+        _TASKS,
+        studio_file("5.json", {"id": 5, "task": {"id": 2, "data": {"image": "7.png"}}, "result": "a"}),
+        f'{{tmp}}/tasks/5.json: result: is "a"; expected a list{_FIX}',
+    ),
+    "Label Studio task of text": (
+        _TASKS,
+        studio_file("5.json", {"data": "7.png", "annotations": [{"result": []}]}),
+        f'{{tmp}}/tasks/5.json: data: is "7.png"; expected an object{_FIX}',
+    ),
     # VIA
-    "VIA 3": (
+    "VIA 3 without tables": (_VIA, raw("a.json", '{"project": {}, "metadata": {}}'), f"{_AT}file: is missing; expected an object{_FIX}"),
+    "VIA 3 of a video": (
         _VIA,
-        raw("a.json", '{"project": {}, "metadata": {}}'),
-        f"{_AT}is of VIA 3, which is not read; export the annotations as COCO there{_FIX}",
+        via3({"z": [2, 6.5], "xy": []}),
+        f"{_AT}metadata.m.z: is a time in a video or in sound; VIA 3's projects of images are read alone{_FIX}",
+    ),
+    "VIA 3 with a video": (
+        _VIA,
+        via3(metadata={}, file={"1": {"fname": "a.mp4", "type": 4}}),
+        f'{_AT}view["1"]: file["1"].type: is not 2; VIA 3\'s projects of images are read alone{_FIX}',
+    ),
+    "VIA 3 with a view of two files": (
+        _VIA,
+        via3(view={"1": {"fid_list": [1, 1]}}),
+        f'{_AT}view["1"].fid_list: names 2 files; a view of one image is read{_FIX}',
+    ),
+    "VIA 3 with a file that is not there": (
+        _VIA,
+        via3(view={"1": {"fid_list": ["2"]}}),
+        f"{_AT}view[\"1\"].fid_list[0]: is '2', which is none of file{_FIX}",
+    ),
+    "VIA 3 with a view that is not there": (_VIA, via3({"vid": "2"}), f"{_AT}metadata.m.vid: is '2', which is none of view{_FIX}"),
+    "VIA 3 with metadata of text": (_VIA, via3(metadata="a"), f'{_AT}metadata: is "a"; expected an object{_FIX}'),
+    "VIA 3 with a region of text": (_VIA, via3({"xy": "a"}), f'{_AT}view["1"]: metadata.m.xy: is "a"; expected a list{_FIX}'),
+    "VIA 3 with NaN": (
+        _VIA,
+        via3({"xy": [2, 1, float("nan"), 3, 4]}),
+        f'{_AT}view["1"]: metadata.m.xy[2]: is NaN; expected a number{_FIX}',
+    ),
+    "VIA 3 with few numbers": (
+        _VIA,
+        via3({"xy": [2, 1, 2]}),
+        f'{_AT}view["1"]: metadata.m.xy: has 2 numbers after the shape 2, which has 4{_FIX}',
+    ),
+    "VIA 3 with a negative width": (
+        _VIA,
+        via3({"xy": [2, 1, 2, -3, 4]}),
+        f'{_AT}view["1"]: metadata.m.xy: has a negative side or radius{_FIX}',
+    ),
+    "VIA 3 with a polygon of a line": (
+        _VIA,
+        via3({"xy": [7, 1, 2, 3, 4]}),
+        f'{_AT}view["1"]: metadata.m.xy: has 4 numbers after the shape; a polygon has x and y of at least 3 points{_FIX}',
+    ),
+    "VIA 3 with another shape": (_VIA, via3({"xy": [9, 1, 2]}), f'{_AT}view["1"]: metadata.m.xy: is of shape 9, which is not read{_FIX}'),
+    "VIA 3 with an option that is not there": (
+        _VIA,
+        via3({"av": {"1": "5"}}),
+        f'{_AT}view["1"]: metadata.m.av["1"]: is \'5\', which is none of attribute["1"].options{_FIX}',
+    ),
+    "VIA 3 with an attribute that is not there": (
+        _VIA,
+        via3({"av": {"9": "0"}}),
+        f'{_AT}view["1"]: metadata.m.av["9"]: is of an attribute that is none of attribute{_FIX}',
+    ),
+    "VIA 3 without a class": (
+        _VIA,
+        via3({"av": {}}),
+        f"{_AT}view[\"1\"]: metadata.m.av: has no class; name the attribute 'class'{_FIX}",
     ),
     "VIA of a list": (_VIA, raw("a.json", "[]"), f"{_AT}is [], but must be an object{_FIX}"),
     "VIA without a name": (_VIA, raw("a.json", '{"k": {"regions": []}}'), f"{_AT}k.filename: is missing; expected a text{_FIX}"),
@@ -317,6 +428,17 @@ ROWS = {
         kitti(_CAR, name="none.txt"),
         f'{{tmp}}/k/none.txt: the size of "none" is unknown, because there is no such image; name its folder with --images{_FIX}',
     ),
+    "KITTI with a list of a missing file": (
+        _KITTI,
+        kitti_list(b"7\n8\n"),
+        f'{{tmp}}/k/ImageSets/train.txt:2: names "8", of which {{tmp}}/k/label_2 has no label file{_FIX}',
+    ),
+    "KITTI with a list of paths": (
+        _KITTI,
+        kitti_list(b"../label_2/7\n"),
+        f'{{tmp}}/k/ImageSets/train.txt:1: names "../label_2/7", of which {{tmp}}/k/label_2 has no label file{_FIX}',
+    ),
+    "KITTI with a list in another encoding": (_KITTI, kitti_list(b"\xe9"), "{tmp}/k/ImageSets/train.txt:1: is not UTF-8 text"),
     "KITTI without a label file": (_KITTI, lambda tmp: (tmp / "k").mkdir(), "{tmp}/k: holds no label file"),
     "KITTI of a file": (_KITTI, raw("k", ""), "{tmp}/k: is not a folder; name the folder of KITTI's label files"),
     # all

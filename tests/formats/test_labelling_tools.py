@@ -256,6 +256,63 @@ def test_label_studio_min_and_choices_of_annotations(tmp_path):
     }
 
 
+def test_label_studio_folder_of_tasks_and_annotations(tmp_path):
+    """One file for each task, for each annotation with its task as cloud storages have them, and for each entry of JSON-MIN."""
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        image(tmp_path / name)
+    box, other = {"x": 0, "y": 0, "width": 10, "height": 10}, {"x": 10, "y": 10, "width": 50, "height": 50}
+    annotation = {"id": 5, "task": {"id": 2, "data": {"image": "s3://bucket/b.png"}}, "result": [result(box, label="wrong")]}
+    truth = {**annotation, "id": 6, "ground_truth": True, "result": [result(other)]}
+    plain = {**other, "rectanglelabels": ["dog"], "original_width": 80, "original_height": 60}
+    entry = {"image": "c.png", "id": 1, "label": [plain], "annotator": 1, "annotation_id": 7}
+    files = {
+        "1.json": task(result(box)),
+        "2.json": annotation,
+        "3.json": truth,
+        "4.json": entry,
+        "5.json": {**entry, "annotation_id": 8, "label": []},
+        "6.json": {"id": 9, "data": {"image": "d.png"}, "annotations": []},
+    }
+    for name, content in files.items():
+        write(tmp_path / "tasks" / name, content)
+        if name != "6.json":  # nothing in it is Label Studio's alone
+            assert detect_format(tmp_path / "tasks" / name) == "labelstudio", name
+    assert detect_format(tmp_path / "tasks") == "labelstudio"
+    found, notes, lines = read("labelstudio", tmp_path / "tasks", images=tmp_path)
+    assert lines == []
+    assert found == {"a.png": [("cat", (0, 0, 8, 6), {})], "b.png": [("cat", (8, 6, 40, 30), {})], "c.png": [("dog", (8, 6, 40, 30), {})]}
+    assert notes == {
+        "tasks have several annotations; the one marked as ground truth is used, else the first": 2,
+        "tasks without an annotation are skipped": 1,
+    }
+    write(tmp_path / "min.json", [entry, {**entry, "id": 2, "image": "d.png"}, {**entry, "label": []}])
+    assert read("labelstudio", tmp_path / "min.json")[0].keys() == {"c.png", "d.png"}
+
+
+def test_label_studio_folders_are_splits_and_a_mistake_names_its_file(tmp_path):
+    box = {"x": 0, "y": 0, "width": 10, "height": 10}
+    for split, name in (("train", "a"), ("val", "b")):
+        image(tmp_path / f"{name}.png")
+        write(tmp_path / split / f"{name}.json", task(result(box), image_name=f"{name}.png"))
+    report = convert(tmp_path, tmp_path.parent / f"{tmp_path.name}-coco")
+    assert [path.name for path in report.files] == ["train.json", "val.json"]
+    assert read("labelstudio", tmp_path, split="val")[0].keys() == {"b.png"}
+    about = {"task": {"id": 2, "data": {"image": "b.png"}}}
+    write(tmp_path / "val/c.json", {**about, "result": [result(box)]})
+    write(tmp_path / "val/d.json", {**about, "ground_truth": True, "result": [result({**box, "x": "left"})]})
+    write(tmp_path / "val/e.json", "[")
+    _, _, lines = read("labelstudio", tmp_path)
+    assert lines == [
+        f"{tmp_path}/val/e.json: is not JSON (Expecting value at line 1)",
+        f'{tmp_path}/val/d.json: result[0].value.x: is "left"; expected a number',
+    ]
+
+
+def test_coco_with_words_of_label_studio_is_coco(tmp_path):
+    write(tmp_path / "a.json", {"annotations": [{"annotator": 1, "lead_time": 2}], "images": [], "categories": []})
+    assert detect_format(tmp_path / "a.json") == "coco"
+
+
 def test_a_region_given_with_labels_and_without_is_one(tmp_path):
     image(tmp_path / "a.png")
     plain = {
@@ -317,6 +374,67 @@ def test_via_shapes(tmp_path):
         assert detect_format(tmp_path / "via.json") == "via"
 
 
+def via3(metadata, attributes=None, files=("a.png",), **more):
+    classes = {"aname": "class", "anchor_id": "FILE1_Z0_XY1", "type": 4, "desc": "", "options": {"0": "cat", "1": "dog"}}
+    return {
+        "project": {"pid": "__VIA_PROJECT_ID__", "rev_timestamp": "1", "pname": "p", "vid_list": ["1"]},
+        "config": {"file": {"loc_prefix": {"1": ""}}},
+        "attribute": {"1": classes} if attributes is None else attributes,
+        "file": {str(k): {"fid": k, "fname": name, "type": 2, "loc": 1, "src": name} for k, name in enumerate(files, start=1)},
+        "metadata": {f"m{k}": {"vid": "1", "flg": 0, "z": [], "av": {"1": "0"}, **one} for k, one in enumerate(metadata)},
+        "view": {str(k): {"fid_list": [str(k)]} for k in range(1, 1 + len(files))},
+        **more,
+    }
+
+
+def test_via_3_shapes(tmp_path):
+    for name in ("a.png", "photos/b.png"):
+        image(tmp_path / name)
+    regions = [
+        {"xy": [2, 1, 2, 3, 4]},
+        {"xy": [3, 20, 20, 5], "av": {"1": "1"}},
+        {"xy": [4, 20, 20, 5, 3]},
+        {"xy": [7, 1, 2, 30, 5, 10, 20]},
+        {"xy": [1, 5, 5]},
+        {"xy": [5, 1, 1, 9, 9]},
+        {"xy": [6, 1, 1, 9, 9, 2, 3]},
+        {"xy": [], "av": {"2": "of the whole image"}},
+        {"xy": [2, 0, 0, 9, 9], "vid": "2"},
+    ]
+    content = via3(regions, files=("a.png", "b (1).png"))
+    content["file"]["2"].update(fid=2, src="https://host/photos/b.png?token=1", loc=2)
+    content["view"]["2"] = {"fid_list": [2]}
+    found, notes, lines = read("via", write(tmp_path / "via.json", content))
+    assert lines == []
+    assert [(label, pytest.approx(bbox)) for label, bbox, _ in found["a.png"]] == [
+        ("cat", (1, 2, 3, 4)),
+        ("dog", (15, 15, 10, 10)),
+        ("cat", (15, 17, 10, 6)),
+        ("cat", (1, 2, 29, 18)),
+    ]
+    assert found["b.png"] == [("cat", (0, 0, 9, 9), {})]
+    assert notes == {"lines and points have no area and are skipped": 3}
+    assert detect_format(tmp_path / "via.json") == "via"
+
+
+def test_via_3_attributes(tmp_path):
+    """Of a text, of a checkbox, and of several the one called class."""
+    image(tmp_path / "a.png")
+    text = {"aname": "Object", "type": 1, "options": {}}
+    box = {"aname": "kind", "type": 2, "options": {"1": "cat", "2": "dog"}}
+    colour = {"aname": "colour", "type": 1, "options": {}}
+    rectangle = {"xy": [2, 0, 0, 9, 9]}
+    for attributes, values, expected in (
+        ({"1": text}, {"1": "egg"}, "egg"),
+        ({"1": box}, {"1": "2"}, "dog"),
+        ({"1": colour, "2": text}, {"1": "red", "2": "egg"}, "egg"),
+    ):
+        content = via3([{**rectangle, "av": values}], attributes)
+        assert read("via", write(tmp_path / "via.json", content))[0] == {"a.png": [(expected, (0, 0, 9, 9), {})]}
+    _, _, lines = read("via", write(tmp_path / "via.json", via3([{**rectangle, "av": {"1": "1,2"}}], {"1": box})))
+    assert lines == [f'{tmp_path}/via.json: view["1"]: metadata.m0.av.kind: has 2 boxes ticked; a class is one']
+
+
 # KITTI
 
 CAR = "Car 0.25 1 -1.57 10.5 11 30 40 1.5 1.6 4 1 1 20 0.1"
@@ -337,6 +455,43 @@ def test_kitti(tmp_path):
     )
     assert read("kitti", tmp_path / "training/label_2")[0].keys() == {"000001.png", "000002.png"}
     assert detect_format(tmp_path) == "kitti"
+
+
+def kitti_tree(tmp_path, lists, frames=("000001", "000002", "000003")):
+    for frame in frames:
+        image(tmp_path / f"training/image_2/{frame}.png")
+        write(tmp_path / f"training/label_2/{frame}.txt", f"{CAR}\n")
+    for name, text in lists.items():
+        write(tmp_path / f"ImageSets/{name}.txt", text)
+
+
+def test_kitti_lists_choose_the_files_of_a_split(tmp_path):
+    image(tmp_path / "testing/image_2/000001.png")
+    kitti_tree(tmp_path, {"train": "000003\n000001\n", "val": "000002\n\n", "trainval": "000001\n000002\n000003", "test": "000001\n"})
+    assert detect_format(tmp_path) == "kitti"
+    report = convert(tmp_path, tmp_path.parent / f"{tmp_path.name}-coco")
+    assert [path.name for path in report.files] == ["train.json", "val.json"]
+    names = [[one["file_name"] for one in read_json(path)["images"]] for path in report.files]
+    assert names == [["000003.png", "000001.png"], ["000002.png"]]
+    assert any(line == "1 split without labels is skipped (ImageSets/test.txt)" for line in report.lines)
+    assert read("kitti", tmp_path, split="trainval")[0].keys() == {"000001.png", "000002.png", "000003.png"}
+    assert read("kitti", tmp_path, split="val")[0].keys() == {"000002.png"}
+    with pytest.raises(UserError, match=r"ImageSets/test.txt: names images without labels; choose another split"):
+        read("kitti", tmp_path, split="test")
+    with pytest.raises(UserError, match=r"ImageSets: has no split 'dev'; there are train, val, trainval"):
+        read("kitti", tmp_path, split="dev")
+
+
+def test_kitti_test_lists(tmp_path):
+    """Of a data set of one's own it is a split; one that names images of another list is about KITTI's testing folder."""
+    kitti_tree(tmp_path, {"train": "000001\n", "test": "000002\n"})
+    assert read("kitti", tmp_path)[0].keys() == {"000001.png", "000002.png"}
+    write(tmp_path / "ImageSets/test.txt", "000001\n000002\n")
+    assert read("kitti", tmp_path)[0].keys() == {"000001.png"}
+    image(tmp_path / "testing/image_2/000009.png")
+    write(tmp_path / "testing/label_2/000009.txt", f"{CAR}\n")
+    write(tmp_path / "ImageSets/test.txt", "000009\n")
+    assert read("kitti", tmp_path, split="test")[0].keys() == {"000009.png"}
 
 
 # all
@@ -361,12 +516,19 @@ def test_a_data_set_of_each_tool_becomes_coco(tmp_path):
             tmp_path / "via.json",
             via(*(region({"name": "rect", "x": x, "y": y, "width": w, "height": h}, label=n) for n, (x, y, w, h) in boxes.items())),
         ),
+        "via 3": write(
+            tmp_path / "via3.json",
+            via3([{"xy": [2, x, y, w, h], "av": {"1": str(k)}} for k, (x, y, w, h) in ((1, boxes["dog"]), (0, boxes["cat"]))]),
+        ),
+        "labelstudio folder": write(
+            tmp_path / "tasks/1.json", task(*(result(value, label=name) for name, value in percent.items()))
+        ).parent,
         "kitti": write(
             tmp_path / "k/a.txt", "".join(f"{n} 0 0 0 {a} {b} {c} {d} 0 0 0 0 0 0 0\n" for n, ((a, b), (c, d)) in points.items())
         ).parent,
     }
     for kind, source in sources.items():
-        convert(source, tmp_path / "out" / kind, from_format=kind, images=tmp_path / "images")
+        convert(source, tmp_path / "out" / kind, from_format=kind.split()[0], images=tmp_path / "images")
         content = read_json(tmp_path / "out" / kind / "annotations/train.json")
         assert [(one["category_id"], one["bbox"]) for one in content["annotations"]] == [(2, [8, 6, 40, 30]), (1, [16, 12, 8, 6])], kind
         assert content["images"] == [{"id": 1, "file_name": "a.png", "height": 60, "width": 80}]

@@ -8,7 +8,7 @@ from pathlib import Path
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.formats.csv_reader import tables_of
 from ttfnet_tf.formats.cvat_reader import is_cvat
-from ttfnet_tf.formats.kitti_reader import LABEL_FOLDERS
+from ttfnet_tf.formats.kitti_reader import LABEL_FOLDERS, LISTS
 from ttfnet_tf.formats.source_files import files_like
 
 FORMATS = ("voc", "yolo", "csv", "coco", "labelme", "cvat", "labelstudio", "via", "kitti")
@@ -17,8 +17,16 @@ _LOOKED_AT = 65536  # bytes at the beginning of a JSON file, which may have mega
 # What the beginning of a JSON file says; COCO otherwise.
 _JSON_SIGNS = (
     ("labelstudio", re.compile(rb'\s*\[\s*\{(?=.*"(data|completions|annotator|annotation_id|lead_time|original_width)"\s*:)', re.DOTALL)),
-    ("via", re.compile(rb'\s*\{.*"(_via_\w+|regions|shape_attributes)"\s*:', re.DOTALL)),
+    ("via", re.compile(rb'\s*\{.*"(_via_\w+|regions|shape_attributes|rev_timestamp|vid_list)"\s*:', re.DOTALL)),
     ("labelme", re.compile(rb'\s*\{.*"(shapes|imagePath|imageData)"\s*:', re.DOTALL)),
+    # One task or annotation in a file; "images" and "categories" are COCO's.
+    (
+        "labelstudio",
+        re.compile(
+            rb'\s*\{(?!.*"(images|categories)"\s*:\s*\[)(?=.*"(result|completions|annotator|annotation_id|lead_time|original_width)"\s*:)',
+            re.DOTALL,
+        ),
+    ),
 )
 
 
@@ -36,11 +44,12 @@ def detect_format(source: Path) -> str:
         return _of_json(source) if suffix == ".json" else _BY_SUFFIX[suffix]
     found = []
     xml = files_like(source, "**/*.xml")
-    if any((source / name).is_dir() for name in ("Annotations", "ImageSets")) or xml:
+    is_kitti = any(next(source.glob(pattern), None) for pattern in LABEL_FOLDERS)
+    if (source / "Annotations").is_dir() or xml or ((source / LISTS).is_dir() and not is_kitti):
         found.append("cvat" if xml and all(map(is_cvat, xml[:2])) else "voc")
     if any(next(source.glob(pattern), None) for pattern in ("*.yaml", "*.yml", "labels", "*/labels", "classes.txt", "obj.names")):
         found.append("yolo")
-    if any(next(source.glob(pattern), None) for pattern in LABEL_FOLDERS) and "voc" not in found:
+    if is_kitti and "voc" not in found:
         found.append("kitti")
     if files_like(source, "annotations/*.json", "*/_annotations.coco.json"):
         found.append("coco")
@@ -61,9 +70,9 @@ def _by_content(source: Path, found: list[str]) -> list[str]:
     """The weak signs, with JSON files of another format than COCO told apart."""
     files = files_like(source, "*.json") or ([] if found else files_like(source, "**/*.json"))
     kind = _of_json(files[0]) if files else "coco"
-    if kind in ("labelstudio", "via"):
+    if kind == "via":
         raise UserError(f"{source}: holds a JSON file of {kind}; name it as SOURCE, e.g. {files[0]}")
-    return [kind] if kind == "labelme" else found
+    return [kind] if kind in ("labelme", "labelstudio") else found
 
 
 def _of_json(path: Path) -> str:

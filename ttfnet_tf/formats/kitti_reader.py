@@ -11,8 +11,10 @@ from ttfnet_tf.formats.json_nodes import Mistake
 from ttfnet_tf.formats.labelled_images import ImageFinder, LabelledImages
 from ttfnet_tf.formats.records import Box, DataSet, Problems, Progress, no_progress
 from ttfnet_tf.formats.source_files import ImageIndex, files_like, parse_number, read_text
-from ttfnet_tf.formats.split_names import choose_splits, split_name
+from ttfnet_tf.formats.split_names import USUAL, choose_splits, split_name, split_rank
+from ttfnet_tf.json_text import short_json
 
+LISTS = "ImageSets"  # folder of train.txt, val.txt and the like, each with the names of its images
 LABEL_FOLDERS = ("label_2", "training/label_2", "*/label_2")
 _COLUMNS = (15, 16)  # the last is a score
 _IGNORED = "DontCare"
@@ -28,12 +30,12 @@ def read_kitti(
     problems: Problems,
     progress: Progress = no_progress,
 ) -> DataSet:
-    """Reads a folder of label files, or one with training/label_2 or label_2 in it.
+    """Reads a folder of label files, or one with training/label_2 or label_2 in it; lists in ImageSets choose the files of a split.
 
     Args:
         source: the folder.
         images: folder of the images; default image_2 or images beside the labels, else that of the labels.
-        split: the one to read, or the name of the only one; default all, named after their folders, or "train".
+        split: the one to read, or the name of the only one; default train, val and test of the lists, else all, named after their folders.
         classes: their order; default alphabetical.
         problems: gets a line for every mistake; images with mistakes are skipped.
         progress: shows progress over a list.
@@ -43,28 +45,78 @@ def read_kitti(
     """
     if not source.is_dir():
         raise UserError(f"{source}: is not a folder; name the folder of KITTI's label files")
-    folders = _label_folders(source)
-    if len(folders) > 1:
-        folders = choose_splits(folders, split, source)
-    elif split is not None:
-        folders = {split: next(iter(folders.values()))}
     notes: Counter[str] = Counter()
-    homes = {name: images or _image_folder(folder) for name, folder in folders.items()}
+    folders = _label_folders(source)
+    found = _by_lists(source, folders, split, problems, notes) or _by_folders(source, folders, split)
+    homes = {folder: images or _image_folder(folder) for folder in folders.values()}
     collected = LabelledImages(ImageFinder(list(homes.values())), classes, problems, notes)
-    for name, folder in folders.items():
-        index = ImageIndex([homes[name]])
-        files = files_like(folder, "*.txt")
-        if not files:
-            raise UserError(f"{folder}: holds no label file")
+    indexes = {home: ImageIndex([home]) for home in homes.values()}
+    for name, files in found.items():
         for path in progress("label files", files):
             boxes = _read_file(path, problems, notes)
             if boxes is None:
                 continue
             try:
-                collected.add(name, path.stem, None, boxes, str(path), index.find(path, ""))
+                collected.add(name, path.stem, None, boxes, str(path), indexes[homes[path.parent]].find(path, ""))
             except Mistake as mistake:
                 problems.add(path, None, str(mistake))
     return collected.data_set(source, images, split, classes)
+
+
+def _by_folders(source: Path, folders: dict[str, Path], split: str | None) -> dict[str, list[Path]]:
+    """Split -> its label files, without lists."""
+    if len(folders) > 1:
+        folders = choose_splits(folders, split, source)
+    elif split is not None:
+        folders = {split: next(iter(folders.values()))}
+    found = {name: files_like(folder, "*.txt") for name, folder in folders.items()}
+    for name, files in found.items():
+        if not files:
+            raise UserError(f"{folders[name]}: holds no label file")
+    return found
+
+
+def _by_lists(
+    source: Path, folders: dict[str, Path], split: str | None, problems: Problems, notes: Counter[str]
+) -> dict[str, list[Path]] | None:
+    """Split -> the label files that its list in ImageSets names; None without lists.
+
+    KITTI's images of testing have no labels, but the names of those of training: a test list that names images of another list is theirs.
+    """
+    lists = {split_name(path.stem): path for path in files_like(source / LISTS, "*.txt")}
+    if not lists:
+        return None
+    names = {name: _read_list(path) for name, path in sorted(lists.items(), key=lambda one: split_rank(one[0]))}
+    if "test" in names and "test" not in folders and _is_of_testing(source, names):
+        if split is not None and split_name(split) == "test":
+            raise UserError(f"{lists['test']}: names images without labels; choose another split")
+        notes[f"split without labels is skipped ({LISTS}/{lists['test'].name})"] += 1
+        del names["test"]
+    if split is not None:
+        names = choose_splits(names, split, source / LISTS)
+    elif any(name in USUAL for name in names):
+        names = {name: lines for name, lines in names.items() if name in USUAL}
+    found = {}
+    for name, lines in names.items():
+        own = [folders[name]] if name in folders else [folder for key, folder in folders.items() if key != "test"] or list(folders.values())
+        labels = {path.stem: path for folder in reversed(own) for path in files_like(folder, "*.txt")}
+        for line, frame in lines.items():
+            if frame not in labels:
+                problems.add(lists[name], line, f"names {short_json(frame, 40)}, of which {own[0]} has no label file")
+        found[name] = list(dict.fromkeys(labels[frame] for frame in lines.values() if frame in labels))
+    return found
+
+
+def _read_list(path: Path) -> dict[int, str]:
+    """Line, counted from 1 -> the name of an image in a list."""
+    return {line: text.strip() for line, text in enumerate(read_text(path).splitlines(), start=1) if text.strip()}
+
+
+def _is_of_testing(source: Path, names: dict[str, dict[int, str]]) -> bool:
+    """Whether the list test is about images of a folder of their own, which have no labels."""
+    others = {frame for name, lines in names.items() if name != "test" for frame in lines.values()}
+    has_folder = any(child.is_dir() and split_name(child.name) == "test" for child in source.iterdir())
+    return has_folder or not others.isdisjoint(names["test"].values())
 
 
 def _label_folders(source: Path) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""The VIA reader: a project or annotations JSON of the VGG Image Annotator, version 1 or 2; shapes in pixels."""
+"""The VIA reader: a project of the VGG Image Annotator, version 1, 2 or 3, or annotations JSON of 1 or 2; shapes in pixels."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from ttfnet_tf.formats.envelopes import BBox, around_ellipse, around_points
 from ttfnet_tf.formats.json_nodes import JsonNode, Mistake, read_node
-from ttfnet_tf.formats.labelled_images import ImageFinder, LabelledImages, folder_of
+from ttfnet_tf.formats.labelled_images import ImageFinder, LabelledImages, folder_of, name_in_url
 from ttfnet_tf.formats.records import Box, DataSet, Problems, Progress, no_progress
+from ttfnet_tf.formats.via3_reader import NO_AREA, Via3Images, is_via3
 from ttfnet_tf.json_text import short_json
 
 # Attributes that hold the class where a region has several, the likeliest first.
 _CLASS_ATTRIBUTES = ("class", "label", "category", "type", "name", "object", "class_name")
 _WITHOUT_AREA = ("point", "polyline")
-NO_AREA = "lines and points have no area and are skipped"
 
 
 def read_via(
@@ -45,28 +45,31 @@ def read_via(
     collected = LabelledImages(ImageFinder([home]), classes, problems, Counter())
     node = read_node(source, problems)
     try:
-        entries = list(_entries(node)) if node is not None else []
+        project = Via3Images(node) if node is not None and is_via3(node) else None
+        entries = list(project or _entries(node)) if node is not None else []
     except Mistake as mistake:
         problems.add(source, None, str(mistake))
         entries = []
-    for entry in progress("images", entries):
+    for key, entry in progress("images", entries):
         try:
-            name = entry.get("filename").text()
-            boxes = [box for region in _regions(entry) if (box := _read_region(region, collected.notes)) is not None]
-            collected.add(split or "train", name, None, boxes, f"{source}: {entry.where}")
+            if project is None:
+                names = [entry.get("filename").text()]
+                boxes = [box for region in _regions(entry) if (box := _read_region(region, collected.notes)) is not None]
+            else:
+                names = project.names(entry)
+                boxes = [Box(*one) for one in project.boxes(key, _class_of, collected.notes)]
+            found = (collected.finder.find(name_in_url(name)) for name in names[1:])
+            path = collected.finder.find(names[0]) or next(found, None)
+            collected.add(split or "train", names[0], None, boxes, f"{source}: {entry.where}", path)
         except Mistake as mistake:
             text = str(mistake)
             problems.add(source, None, text if text.startswith(entry.where) else f"{entry.where}: {text}")
     return collected.data_set(source, images, split, classes)
 
 
-def _entries(node: JsonNode) -> Iterator[JsonNode]:
-    """The images of a project or of an export of annotations."""
-    if "metadata" in node.object() and "project" in node.object():
-        raise Mistake("is of VIA 3, which is not read; export the annotations as COCO there")
-    if "_via_img_metadata" in node.object():
-        node = node.get("_via_img_metadata")
-    return (entry for _, entry in node.members())
+def _entries(node: JsonNode) -> Iterator[tuple[str, JsonNode]]:
+    """(key, image) of a project or of an export of annotations."""
+    return (node.get("_via_img_metadata") if "_via_img_metadata" in node.object() else node).members()
 
 
 def _regions(entry: JsonNode) -> list[JsonNode]:

@@ -1,28 +1,25 @@
 """Tracking and counting on boxes known by hand; tracking needs supervision."""
 
 import csv
+import dataclasses
 import json
 import sys
 
 import cv2
 import numpy as np
 import pytest
+from tracking_scenes import NAMES, SCENES, detections_of, idf1, make_detections, true_boxes, with_ids
 
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.inference.detections import Detections
 from ttfnet_tf.inference.video.annotate import annotate_video
 from ttfnet_tf.inference.video.source import VideoSource, quiet_opencv
 from ttfnet_tf.inference.video.tracking import LineCounter, TrackedDetections, Tracker, import_byte_track
 
 SIZE, FPS, SECONDS = (240, 320), 25, 10
-NAMES = ("circle", "square", "triangle")
 
 
 def _detections(boxes, scores, classes):
-    order = np.argsort(-np.asarray(scores, float), kind="stable")
-    boxes, scores = np.asarray(boxes, np.float32).reshape(-1, 4)[order], np.asarray(scores, np.float32)[order]
-    classes = np.asarray(classes, np.int32)[order]
-    return Detections(boxes, scores, classes, tuple(NAMES[index] for index in classes), SIZE)
+    return make_detections(boxes, scores, classes, SIZE)
 
 
 # Counting, without the package.
@@ -86,7 +83,7 @@ def supervision():
 
 
 def _tracker(*thresholds):
-    return Tracker(dict(enumerate(thresholds or (0.3, 0.3, 0.3))), FPS)
+    return Tracker(dict(enumerate(thresholds or (0.3, 0.3, 0.3))))
 
 
 def test_a_weak_detection_continues_a_track_and_begins_none(supervision):
@@ -94,34 +91,74 @@ def test_a_weak_detection_continues_a_track_and_begins_none(supervision):
     seen = []
     for number, score in enumerate([0.35, 0.35, 0.15, 0.2, 0.35]):
         boxes = [[10 + number, 20, 40 + number, 50], [200, 100, 230, 130]]
-        tracked = tracker.update(_detections(boxes, [score, 0.2], [0, 0]))
+        tracked = tracker.update(_detections(boxes, [score, 0.2], [0, 0]), number / FPS)
         seen.append([(round(float(one.score), 2), track) for one, track in zip(tracked.detections, tracked.ids)])
     assert seen == [[(0.35, 1)], [(0.35, 1)], [(0.15, 1)], [(0.2, 1)], [(0.35, 1)]]
 
 
+def test_each_class_has_a_threshold_of_its_own(supervision):
+    tracker = _tracker(0.5, 0.2)
+    boxes = [[10, 20, 40, 50], [10, 20, 40, 50]]
+    for number in range(3):
+        tracked = tracker.update(_detections(boxes, [0.4, 0.3], [0, 1]), number / FPS)
+        assert [(one.class_id, track) for one, track in zip(tracked.detections, tracked.ids)] == [(1, 1)]
+
+
 def test_an_id_keeps_its_class_and_survives_half_a_second(supervision):
-    tracker = _tracker()
+    tracker, frames = _tracker(), iter(range(1000))
     box = [[10, 20, 40, 50]]
-    assert [tracker.update(_detections(box * 2, [0.9, 0.8], [0, 1])).ids for _ in range(3)] == [(1, 2)] * 3
-    for _ in range(FPS // 2):
-        assert tracker.update(_detections([], [], [])).ids == ()
-    assert tracker.update(_detections(box * 2, [0.9, 0.8], [0, 1])).ids == (1, 2)
+
+    def ids(*scores):
+        return tracker.update(_detections(box * len(scores), scores, list(range(len(scores)))), next(frames) / FPS).ids
+
+    assert [ids(0.9, 0.8) for _ in range(3)] == [(1, 2)] * 3
+    assert [ids() for _ in range(FPS // 2)] == [()] * (FPS // 2)
+    assert ids(0.9, 0.8) == (1, 2)
     for _ in range(2 * FPS):
-        tracker.update(_detections([], [], []))
-    for _ in range(3):
-        later = tracker.update(_detections(box * 2, [0.9, 0.8], [0, 1])).ids
-    assert set(later) == {3, 4}
+        ids()
+    assert set([ids(0.9, 0.8) for _ in range(3)][-1]) == {3, 4}
+
+
+@pytest.mark.parametrize(("gap", "expected"), [(0.9, 1), (1.1, 2)])
+@pytest.mark.parametrize("rate", [5, 25, 100])
+def test_an_id_is_given_up_after_a_second_at_any_rate(supervision, rate, gap, expected):
+    """Of frames without detections, and of frames that are missing."""
+    for empty in (True, False):
+        tracker, box = _tracker(), [[10, 20, 40, 50]]
+        for frame in range(rate):
+            tracker.update(_detections(box, [0.9], [0]), frame / rate)
+        last = (rate - 1) / rate
+        for frame in range(1, round(gap * rate)) if empty else ():
+            tracker.update(_detections([], [], []), last + frame / rate)
+        for frame in range(3):
+            ids = tracker.update(_detections(box, [0.9], [0]), last + gap + frame / rate).ids
+        assert ids == (expected,)
+
+
+def test_frames_may_come_at_any_time(supervision):
+    """A square at 300 pixels a second, which each step of its side (40) leaves behind it; one time of the file is wrong."""
+    tracker, times = _tracker(), np.cumsum([0, *[1 / 60] * 20, 0.2, 1 / 60, 0.3, 1 / 60, 1 / 60, 0.1])
+    for number, seconds in enumerate(times):
+        x = 10 + 300 * seconds
+        tracked = tracker.update(_detections([[x, 20, x + 39, 59]], [0.9], [0]), 0.0 if number == 10 else seconds)
+        assert tracked.ids == (1,)
 
 
 def test_boxes_of_one_pixel_have_ids(supervision):
-    assert [_tracker().update(_detections([[5, 5, 5, 5]], [0.9], [2])).ids for _ in range(2)] == [(1,), (1,)]
+    assert [_tracker().update(_detections([[5, 5, 5, 5]], [0.9], [2]), 0).ids for _ in range(2)] == [(1,), (1,)]
+
+
+# What moves, and at which rate; the figures of all scenes are in docs/video.md.
+@pytest.mark.parametrize("name", ["25 fps, 20 to 60 pixels a second", "10 fps, 60 to 120 pixels a second", "curved ways"])
+def test_shapes_that_cross_keep_their_ids(supervision, name):
+    for seed in (0, 1):
+        scene = dataclasses.replace(SCENES[name], seed=seed)
+        truth = true_boxes(scene)
+        assert idf1(truth, with_ids(scene, list(detections_of(scene, truth)))) >= 0.95
 
 
 def _way(shape, frame, scene=1):
-    """The box of one of twelve shapes that bounce to and fro and meet again and again.
-
-    Of the scenes 0 to 3, docs/video.md has the figures: in scene 0 two shapes of a class run along each other and swap their ids.
-    """
+    """The box of one of twelve shapes that bounce to and fro and meet again and again."""
     draw = np.random.default_rng(100 * scene + shape)
     side = 22 + 2 * (shape % 4)
 
@@ -156,37 +193,13 @@ class Stub:
         return [_detections(boxes, scores, classes)], 0.001
 
 
-def _iou(one, other):
-    left, right = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
-    inside = np.prod(np.maximum(right - left + 1, 0))
-    return inside / (np.prod(one[2:] - one[:2] + 1) + np.prod(other[2:] - other[:2] + 1) - inside)
-
-
-def _idf1(truth, found):
-    """IDF1 of Ristani et al. 2016, "Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking".
-
-    One id for each object at most and one object for each id, so that most boxes agree (IoU of .5 or more): 2 IDTP / (boxes + boxes found).
-
-    Args:
-        truth: for each frame, a box for each object.
-        found: for each frame, (id, box).
-    """
-    optimize = pytest.importorskip("scipy.optimize")
-    ids = sorted({number for frame in found for number, _ in frame})
-    agree = np.zeros((len(truth[0]), len(ids)))
-    for boxes, frame in zip(truth, found):
-        for number, box in frame:
-            agree[:, ids.index(number)] += [_iou(one, box) >= 0.5 for one in boxes]
-    pairs = optimize.linear_sum_assignment(-agree)
-    return 2 * agree[pairs].sum() / (sum(map(len, truth)) + sum(map(len, found)))
-
-
 def test_idf1_of_a_swap_and_of_a_miss():
     """Two objects, four frames. Ids that swap half way agree in half of the boxes; of one object that is never found the other remains."""
+    pytest.importorskip("scipy")
     boxes = [np.array([0.0, 0, 9, 9]), np.array([50.0, 50, 59, 59])]
-    assert _idf1([boxes] * 4, [[(1, boxes[0]), (2, boxes[1])]] * 4) == 1
-    assert _idf1([boxes] * 4, [[(1, boxes[k // 2]), (2, boxes[1 - k // 2])] for k in range(4)]) == 0.5
-    assert _idf1([boxes] * 4, [[(1, boxes[0])]] * 4) == pytest.approx(2 * 4 / (8 + 4))
+    assert idf1([boxes] * 4, [[(1, boxes[0]), (2, boxes[1])]] * 4) == 1
+    assert idf1([boxes] * 4, [[(1, boxes[k // 2]), (2, boxes[1 - k // 2])] for k in range(4)]) == 0.5
+    assert idf1([boxes] * 4, [[(1, boxes[0])]] * 4) == pytest.approx(2 * 4 / (8 + 4))
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +227,7 @@ def test_twelve_shapes_that_cross_keep_their_ids(supervision, film, tmp_path):
     assert len(lines) == SECONDS * FPS
     truth = [[_way(shape, frame) for shape in range(12)] for frame in range(SECONDS * FPS)]
     found = [[(one["track"], np.array(one["box"])) for one in line["detections"] if one["track"]] for line in lines]
-    assert _idf1(truth, found) >= 0.95
+    assert idf1(truth, found) >= 0.95
     rows = list(csv.DictReader((tmp_path / "film.csv").read_text().splitlines()))
     assert [row["track"] for row in rows] == [str(one["track"] or "") for line in lines for one in line["detections"]]
     # Every shape by itself, with its true boxes.

@@ -86,7 +86,7 @@ def benchmark_video(config: Config, *, num_classes: int, seconds: float = SECOND
 
 def _with_tracking(detect: Callable, video: Path, folder: str, num_classes: int) -> float | None:
     try:
-        tracker = Tracker(dict.fromkeys(range(num_classes), 0.0), _FPS)
+        tracker = Tracker(dict.fromkeys(range(num_classes), 0.0))
     except UserError:
         return None
     colours = {index: index for index in range(num_classes)}

@@ -106,7 +106,7 @@ def predict(args: argparse.Namespace, found: Sources, batch_size: int, load: Cal
             for source in sources:
                 video = opened(source)
                 if thresholds is not None:  # ids and counts begin again with each video
-                    more |= {"tracker": Tracker(thresholds, video.fps), "counter": LineCounter(lines) if lines else None}
+                    more |= {"tracker": Tracker(thresholds), "counter": LineCounter(lines) if lines else None}
                 result = _annotate(video, detector, args.out, colour_of, batch_size, stop, window, more)
                 written.append(result.video)
                 if stop.requested:

@@ -14,9 +14,13 @@ import numpy as np
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.detections import Detections
+from ttfnet_tf.inference.video.motion import MotionFilter
+from ttfnet_tf.inference.video.source import USUAL_FPS
 
 LEAST_SCORE = 0.1  # of a detection that may continue a track, as in the paper
 _LOST_SECONDS = 1.0  # that an object may be hidden before its id is given up
+_STRONG, _WEAK = 1.0, 0.2  # scores for ByteTrack, which ignores those up to .1
+_TICKS = 1000  # of ByteTrack's clock in a second
 
 
 @dataclass(frozen=True)
@@ -39,49 +43,72 @@ class TrackedDetections:
 class Tracker:
     """Gives ids to the detections of one frame after the other, each class by itself, so that an id keeps its class.
 
-    All classes of one threshold share a ByteTrack, to which each lies in a plane of its own: boxes of two classes never meet.
+    What ByteTrack gets differs from the detections in three ways, and it predicts with `MotionFilter`:
+
+    - Each class lies in a plane of its own: boxes of two classes never meet.
+    - Boxes are three times as large, as in C-BIoU: a small and fast object meets its prediction even after it has turned round.
+    - Scores are only strong or weak. ByteTrack multiplies the overlap by the score, but a score says nothing about where an object is.
 
     Args:
         thresholds: category id -> score that a detection needs to begin a track, and to be given without one.
-        fps: frames a second, for the time that an object may be hidden.
 
     Raises:
         UserError: supervision is not installed.
+
+    Reference: for the large boxes, Yang et al., "Hard to Track Objects with Irregular Motions and Similar Appearances? Make It Easier by
+    Buffering the Matching Space", WACV 2023.
     """
 
-    def __init__(self, thresholds: Mapping[int, float], fps: float):
-        self._make = import_byte_track()
-        self._thresholds, self._fps = thresholds, fps
-        self._trackers: dict[float, Any] = {}  # by threshold, from the first detection on
-        self._planes: dict[int, int] = {}  # category id -> number of its plane, from its first detection on
-        self._ids: dict[tuple[float, int], int] = {}  # (threshold, id of its tracker) -> id
-
-    def update(self, detections: Detections) -> TrackedDetections:
-        """The detections of the next frame with their ids."""
-        class_ids = detections.class_ids.tolist()
-        limits = np.array([self._thresholds[class_id] for class_id in class_ids])
-        planes = np.array([self._planes.setdefault(class_id, len(self._planes)) for class_id in class_ids], np.float32)
-        boxes = detections.boxes + np.array([0, 0, 1, 1], np.float32)  # inclusive corners to edges, or one pixel would have no width
-        boxes = boxes + np.outer(2 * max(detections.size) * planes, np.array([1, 0, 1, 0], np.float32))
-        ids: list[int | None] = [None] * len(detections)
-        for threshold in sorted({*self._trackers, *limits.tolist()}):
-            rows = np.flatnonzero(limits == threshold)
-            tracker = self._trackers.get(threshold) or self._new_tracker(threshold)
-            found = tracker.update_with_detections(_supervision_detections(boxes[rows], detections.scores[rows], rows))
-            for row, number in zip(found.data.get("row", ()), found.tracker_id):
-                ids[int(row)] = self._ids.setdefault((threshold, int(number)), len(self._ids) + 1)
-        keep = [row for row, number in enumerate(ids) if number is not None or detections.scores[row] > limits[row]]
-        names = tuple(detections.class_names[row] for row in keep)
-        kept = Detections(detections.boxes[keep], detections.scores[keep], detections.class_ids[keep], names, detections.size)
-        return TrackedDetections(kept, tuple(ids[row] for row in keep))
-
-    def _new_tracker(self, threshold: float) -> Any:
+    def __init__(self, thresholds: Mapping[int, float]):
+        make = import_byte_track()
         with warnings.catch_warnings():  # it is said to move to another package, see docs/decisions/tracking.md
             warnings.simplefilter("ignore")
-            tracker = self._make(track_activation_threshold=threshold, lost_track_buffer=round(30 * _LOST_SECONDS), frame_rate=self._fps)
-        tracker.det_thresh = threshold  # its own is .1 more, so that a steady object just above the threshold would have no id
-        self._trackers[threshold] = tracker
-        return tracker
+            self._tracker = make(track_activation_threshold=(_STRONG + _WEAK) / 2, lost_track_buffer=round(_TICKS * _LOST_SECONDS))
+        self._motion = self._tracker.kalman_filter = self._tracker.shared_kalman = MotionFilter(1 / USUAL_FPS)
+        self._thresholds = thresholds
+        self._planes: dict[int, int] = {}  # category id -> number of its plane, from its first detection on
+        self._spacing = 0.0  # pixels between two planes
+        self._seconds: float | None = None  # of the last frame
+
+    def update(self, detections: Detections, seconds: float) -> TrackedDetections:
+        """The detections of the next frame with their ids.
+
+        Args:
+            detections: those above LEAST_SCORE, too.
+            seconds: time of the frame. Frames may come at any rate, and some may be missing.
+        """
+        self._move_clock(seconds)
+        limits = np.array([self._thresholds[class_id] for class_id in detections.class_ids.tolist()])
+        is_strong = detections.scores > limits
+        scores = np.where(is_strong, _STRONG, _WEAK)
+        found = self._tracker.update_with_detections(_supervision_detections(self._matching_boxes(detections), scores))
+        ids = dict(zip(map(int, found.data.get("row", ())), map(int, found.tracker_id)))
+        keep = [row for row in range(len(detections)) if row in ids or is_strong[row]]
+        names = tuple(detections.class_names[row] for row in keep)
+        kept = Detections(detections.boxes[keep], detections.scores[keep], detections.class_ids[keep], names, detections.size)
+        return TrackedDetections(kept, tuple(ids.get(row) for row in keep))
+
+    def _move_clock(self, seconds: float) -> None:
+        """Makes ByteTrack count time in place of frames, and drops the tracks that were not seen for too long."""
+        passed = 0.0 if self._seconds is None else seconds - self._seconds
+        if passed > 0:  # else the clock of the file is broken: as long as before
+            self._motion.seconds = passed
+        self._seconds = seconds
+        tracker = self._tracker
+        if tracker.frame_id:  # ByteTrack itself adds one, and drops tracks after it has matched them
+            tracker.frame_id += max(round(_TICKS * self._motion.seconds), 1) - 1
+        oldest = tracker.frame_id + 1 - _TICKS * _LOST_SECONDS
+        for name in ("tracked_tracks", "lost_tracks"):
+            setattr(tracker, name, [track for track in getattr(tracker, name) if track.frame_id >= oldest])
+
+    def _matching_boxes(self, detections: Detections) -> np.ndarray:
+        """The boxes [N, 4] that ByteTrack matches: edges in pixels, enlarged, and each class in its plane."""
+        planes = [self._planes.setdefault(class_id, len(self._planes)) for class_id in detections.class_ids.tolist()]
+        self._spacing = self._spacing or 4.0 * max(detections.size)  # a stream may change its size later
+        boxes = detections.boxes + np.array([0, 0, 1, 1], np.float32)  # inclusive corners to edges, or one pixel would have no width
+        sides = boxes[:, 2:] - boxes[:, :2]
+        boxes = boxes + np.concatenate([-sides, sides], axis=1)
+        return boxes + np.outer(self._spacing * np.array(planes, np.float32), np.array([1, 0, 1, 0], np.float32))
 
 
 def import_byte_track() -> Any:
@@ -99,9 +126,10 @@ def import_byte_track() -> Any:
     return ByteTrack
 
 
-def _supervision_detections(boxes: np.ndarray, scores: np.ndarray, rows: np.ndarray) -> Any:
+def _supervision_detections(boxes: np.ndarray, scores: np.ndarray) -> Any:
     from supervision import Detections as SupervisionDetections
 
+    rows = np.arange(len(boxes))
     return SupervisionDetections(xyxy=boxes, confidence=scores, class_id=np.zeros(len(rows), int), data={"row": rows})
 
 

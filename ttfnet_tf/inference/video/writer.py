@@ -98,7 +98,7 @@ class VideoWriter:
         for frame, detections in zip(frames, found):
             self.network_seconds += seconds / len(frames)
             speeds = self._current_speeds()
-            tracked = None if self._tracker is None else self._tracker.update(detections)
+            tracked = None if self._tracker is None else self._tracker.update(detections, frame.seconds)
             crossings = [] if tracked is None or self._counter is None else self._counter.update(tracked)
             if self._draw:
                 self.newest = self._drawing(frame.image, detections if tracked is None else tracked, speeds)

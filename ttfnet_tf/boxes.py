@@ -1,4 +1,4 @@
-"""Box formats and their frames; NumPy only.
+"""Box formats and their frames, and the grid of tiles; NumPy only.
 
 xyxy: corners x1, y1, x2, y2 in pixels of the image named beside it. Corners follow the reference: COCO's [x, y, w, h]
 becomes x2 = x + w - 1, so a box one pixel wide has x1 == x2 and widths carry a +1 (tests/golden_subset/README.md;
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 STRIDE = 4  # input pixels per cell of the network's maps
+LEAST_TILE, MOST_OVERLAP = 32, 0.5
 
 
 def xywh_to_xyxy(boxes: np.ndarray | Sequence) -> np.ndarray:
@@ -49,3 +50,19 @@ def fitted_size(from_size: Sequence[float], to_size: tuple[int, int], keep_ratio
     if width * from_height <= height * from_width:
         return max(1, (2 * from_height * width + from_width) // (2 * from_width)), width
     return height, max(1, (2 * from_width * height + from_height) // (2 * from_height))
+
+
+def tiles_of(size: tuple[int, int], tile: int, overlap: float) -> np.ndarray:
+    """int64 [T, 4] tiles of an image of `size` (height, width): left, top, right, bottom in pixels, the last two excluded; row by row.
+
+    They have one size, overlap by `overlap` or more of it, and are spread evenly from border to border.
+    """
+    tops, lefts = (_starts(side, tile, overlap) for side in size)
+    return np.array([(x, y, min(x + tile, size[1]), min(y + tile, size[0])) for y in tops for x in lefts], np.int64)
+
+
+def _starts(side: int, tile: int, overlap: float) -> list[int]:
+    if side <= tile:
+        return [0]
+    count = 1 + int(np.ceil((side - tile) / max(1, int(tile * (1 - overlap)))))
+    return [(side - tile) * k // (count - 1) for k in range(count)]

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from ttfnet_tf.boxes import LEAST_TILE, MOST_OVERLAP, tiles_of
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import MAX_PIXELS
 from ttfnet_tf.inference.detections import Detections
 from ttfnet_tf.inference.image_like import ImageLike, as_rgb
 
-LEAST_TILE, MOST_OVERLAP = 32, 0.5
 _COVERED = _SAME_EXTENT = _SAME_OBJECT = 0.5
 _EDGE = 0.01  # of a tile's side: what ends so near to a border counts as cut
 _EDGE_PIXELS = 2.0  # of the network's input, at least
@@ -103,22 +103,6 @@ def check_tiles(tile: int, overlap: float) -> None:
         raise UserError(f"--tile {tile} must be {LEAST_TILE} px or more")
     if not 0 <= overlap <= MOST_OVERLAP:
         raise UserError(f"--overlap {overlap:g} must lie in 0..{MOST_OVERLAP:g}")
-
-
-def tiles_of(size: tuple[int, int], tile: int, overlap: float) -> np.ndarray:
-    """int64 [T, 4] tiles of an image of `size` (height, width): left, top, right, bottom in pixels, the last two excluded; row by row.
-
-    They have one size, overlap by `overlap` or more of it, and are spread evenly from border to border.
-    """
-    tops, lefts = (_starts(side, tile, overlap) for side in size)
-    return np.array([(x, y, min(x + tile, size[1]), min(y + tile, size[0])) for y in tops for x in lefts], np.int64)
-
-
-def _starts(side: int, tile: int, overlap: float) -> list[int]:
-    if side <= tile:
-        return [0]
-    count = 1 + int(np.ceil((side - tile) / max(1, int(tile * (1 - overlap)))))
-    return [(side - tile) * k // (count - 1) for k in range(count)]
 
 
 def merge(

@@ -141,6 +141,9 @@ WRONG_VALUES = [
     ("data.min_box_size=-1", "must be 0 or more"),
     ("augment.flip=1.5", "must lie in 0..1"),
     ("data.class_balance=-1", "must lie in 0..1"),
+    ("data.tile=31", "must be 32 px or more (0 is off)"),
+    ("data.tile=-512", "must be 32 px or more (0 is off)"),
+    ("data.tile_overlap=0.3", "data.tile_overlap=0.3 has no effect with data.tile=0"),
     *((f"augment.{name}=1.01", "must lie in 0..1") for name in ("vertical_flip", "quarter_turns", "mosaic", "mixup")),
     ("augment.mosaic=-0.1", "must lie in 0..1"),
     ("model.frozen_stages=6", "must lie in -1..5"),
@@ -183,6 +186,8 @@ WRONG_VALUES = [
 
 
 WRONG_TOGETHER = [
+    ("data: {tile: 64, tile_overlap: 0.51}", "data.tile_overlap=0.51 must lie in 0..0.5"),
+    ("data: {tile: 64, tile_overlap: .nan}", "data.tile_overlap=nan must lie in 0..0.5"),
     (
         "augment: {mosaic: 1}, train: {steps: 5}",
         "augment.mosaic=1.0 ends with the cooldown in a run of train.steps; set optim.schedule=trapezoid, or train.epochs",

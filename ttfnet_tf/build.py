@@ -15,6 +15,7 @@ from ttfnet_tf.config.schema import AUTO, closed_epochs
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit, ImageSet, load_sets
 from ttfnet_tf.data.pipeline import ImageNotes, build_train_dataset
+from ttfnet_tf.data.tiles import tiled
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.keras2 import keras
 from ttfnet_tf.methods.base import Method
@@ -87,7 +88,7 @@ def _keywords(config: Config, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def load_split(config: Config, name: str, *, known: tuple[Sequence[int], Sequence[str]] | None = None) -> CocoSplit:
-    """Annotations of `data.train` or `data.val`.
+    """Annotations of `data.train`, in the tiles of `data.tile`, or of `data.val`.
 
     Args:
         config: settings.
@@ -102,7 +103,7 @@ def load_split(config: Config, name: str, *, known: tuple[Sequence[int], Sequenc
         if not getattr(paths, key):
             raise UserError(f"data.{name}.{key} is not set; name it in the configuration or as data.{name}.{key}=PATH")
     matches_names = config.data.classes or config.data.train.sets or config.data.val.sets
-    return load_sets(
+    split = load_sets(
         [ImageSet(**dataclasses.asdict(one)) for one in paths.files],
         classes=config.data.classes,
         known=list(zip(*known)) if known is not None and matches_names else None,
@@ -112,6 +113,10 @@ def load_split(config: Config, name: str, *, known: tuple[Sequence[int], Sequenc
         empty_images=config.data.empty_images,
         training=name == "train",
     )
+    if name != "train":
+        return split
+    rules: dict[str, Any] = {"min_box_size": config.data.min_box_size, "empty_images": config.data.empty_images}
+    return tiled(split, config.data.tile, config.data.tile_overlap, **rules)
 
 
 def augmentation_of(config: Config, *, mixes: bool = True) -> Augmentation:

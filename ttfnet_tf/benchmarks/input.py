@@ -90,18 +90,8 @@ def benchmark_input(config: Config, *, counts: Sequence[int] = COUNTS, repeats: 
 
 def repeated(split: CocoSplit, count: int) -> CocoSplit:
     """A split of `count` images: those of `split`, again and again, with ids from 1."""
-    images, times = split.images, -(-count // len(split.images))
-    offsets = np.concatenate([[0], np.cumsum(np.tile(images.counts, times)[:count])]).astype(np.int64)
-    more = AnnotatedImages(
-        ids=np.arange(1, count + 1),
-        sizes=np.tile(images.sizes, (times, 1))[:count],
-        folder=images.folder,
-        names=list(itertools.islice(itertools.cycle(images.names), count)),
-        offsets=offsets,
-        boxes=np.tile(images.boxes, (times, 1))[: offsets[-1]],
-        labels=np.tile(images.labels, times)[: offsets[-1]],
-    )
-    return dataclasses.replace(split, images=more)
+    images = split.images.chosen(np.arange(count) % len(split.images))
+    return dataclasses.replace(split, images=dataclasses.replace(images, ids=np.arange(1, count + 1)))
 
 
 def lock_milliseconds(config: Config, split: CocoSplit) -> float:

@@ -1,6 +1,6 @@
 """What a configuration may not say: values out of range, combinations that cannot be, settings that nothing reads.
 
-Tables of rows; a message names the key, its value and what is allowed.
+Tables of rows, longer than other files for that; a message names the key, its value and what is allowed.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ttfnet_tf.boxes import LEAST_TILE, MOST_OVERLAP
 from ttfnet_tf.config.schema import AUTO, Config, list_settings, value_of
 from ttfnet_tf.config.yaml_tree import shown
 from ttfnet_tf.errors import UserError
@@ -66,6 +67,7 @@ def unread(config: Config) -> Iterator[tuple[str, str]]:
 # (setting, test of its value and of the whole configuration, settings that nothing reads then). What is off both ways is no contradiction:
 # no images in TensorBoard and no evaluation, no drops of the learning rate and a cosine.
 _UNREAD: tuple[tuple[str, Callable[[Any, Config], bool], Sequence[str]], ...] = (
+    ("data.tile", lambda v, _: v == 0, ("data.tile_overlap",)),
     ("augment.mosaic", lambda v, c: v == 0 and c.augment.mixup == 0, ("augment.close",)),
     ("model.neck", lambda v, _: v == "plain", ("model.sampler",)),
     ("model.pretrained", lambda v, _: v is None, ("model.pretrained_classes",)),
@@ -107,6 +109,7 @@ _COUNT = 1_000_000_000
 # Far above what any run needs: beyond them numbers overflow, or memory does. What has another upper limit in `_RULES` is not here.
 AT_MOST = {
     "data.image_size": 8192,
+    "data.tile": 65_536,
     "data.min_box_size": _COUNT,
     "data.min_image_size": _COUNT,
     "data.workers": 1024,
@@ -200,6 +203,8 @@ _RULES: tuple[tuple[str, Callable[[Any, Config], bool], str], ...] = (
         lambda v, _: all(re.fullmatch(r"(?s)[^=]+=.+", pair) for pair in v) and len({pair.split("=")[0] for pair in v}) == len(v),
         "must be a list of NAME_HERE=NAME_THERE with each name here once",
     ),
+    ("data.tile", lambda v, _: v == 0 or v >= LEAST_TILE, f"must be {LEAST_TILE} px or more (0 is off)"),
+    ("data.tile_overlap", lambda v, _: 0 <= v <= MOST_OVERLAP, f"must lie in 0..{MOST_OVERLAP:g}"),
     ("data.min_box_size", _not_negative, _NOT_NEGATIVE),
     ("data.min_image_size", _not_negative, _NOT_NEGATIVE),
     ("data.workers", _not_negative, _NOT_NEGATIVE),

@@ -86,13 +86,19 @@ class DataConfig:
         "how images get that size: `stretch` as the reference does, or `letterbox`, which keeps their ratio and fills the rest, right or "
         "below, with the mean colour",
     )
+    tile: int = setting(
+        0,
+        "px of the original image; larger images are trained and evaluated in overlapping tiles of this side, each of which is a sample "
+        "of the epoch; 0 is off (docs/image_sizes.md)",
+    )
+    tile_overlap: float = setting(0.2, "of neighbouring tiles, at least, as a fraction of their side, up to 0.5")
     crowd: Literal["background", "object"] = setting(
         "background", "boxes with iscrowd=1: `background` drops them, as the reference does; `object` trains on them"
     )
     min_box_size: float = setting(1.0, "px of the original image; boxes with a shorter side are dropped (reference: 1)")
     min_image_size: int = setting(32, "px; images with a shorter side are dropped (reference: 32)")
     empty_images: Literal["drop", "keep"] = setting(
-        "drop", "images without a usable box: `drop` as the reference does, or `keep` as background"
+        "drop", "images, and tiles, without a usable box: `drop` as the reference does, or `keep` as background"
     )
     broken_images: Literal["raise", "skip"] = setting(
         "raise", "an image that cannot be read: `raise` stops, `skip` counts it and takes the next"

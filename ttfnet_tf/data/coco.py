@@ -85,12 +85,14 @@ class CocoSplit:
     @functools.cached_property
     def missing_images(self) -> list[AnnotatedImage]:
         """Images whose file does not exist; each file is looked for once, when this is first asked."""
+        images, firsts = self.images, self.images.firsts()
         if self.packed is not None:
-            return [self.images[index] for index in np.flatnonzero(self.packed.positions(self.images.names) < 0)]
-        if isinstance(self.images.folder, RemotePath):
-            there = self.images.folder.known_files()
-            return [self.images[index] for index, name in enumerate(self.images.names) if os.path.normpath(name) not in there]
-        return [self.images[index] for index in range(len(self.images)) if not os.path.isfile(self.images.file(index))]
+            positions = self.packed.positions(images.names[index] for index in firsts)
+            return [images[index] for index, position in zip(firsts, positions.tolist()) if position < 0]
+        if isinstance(images.folder, RemotePath):
+            there = images.folder.known_files()
+            return [images[index] for index in firsts if os.path.normpath(images.names[index]) not in there]
+        return [images[index] for index in firsts if not os.path.isfile(images.file(index))]
 
     def own_id(self, image_id: int) -> tuple[Path, int]:
         """The annotation file of an image, and the id that the image has there."""
@@ -101,9 +103,11 @@ class CocoSplit:
 
     def summary(self) -> str:
         """One line: what is used and what was dropped, with counts."""
-        boxes = len(self.images.boxes)
+        boxes, images = len(self.images.boxes), f"{self.images.num_files} images"
+        if self.images.tiles is not None:
+            images = f"{len(self.images)} tiles of {images}"
         dropped = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()) or "nothing"
-        return f"{self.annotations}: {len(self.images)} images, {boxes} boxes, {self.num_classes} classes; dropped: {dropped}"
+        return f"{self.annotations}: {images}, {boxes} boxes, {self.num_classes} classes; dropped: {dropped}"
 
 
 def load_coco(annotations: str | Path, images: str | Path, **rules: Any) -> CocoSplit:

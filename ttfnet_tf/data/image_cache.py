@@ -65,6 +65,10 @@ class ImageCache:
         self._pixels[index] = image
         self._rows[index] = (zlib.crc32(image.data) if self._checked else 0, *original_size)  # last: from now on it counts
 
+    def __contains__(self, index: int) -> bool:
+        """Whether an image is kept; in a file it may still be cut short."""
+        return bool(self._rows["height"][index] > 0)
+
     def __len__(self) -> int:
         """Number of images that are kept."""
         return int((self._rows["height"] > 0).sum())
@@ -176,5 +180,7 @@ def _fingerprint(split: CocoSplit) -> str:
             with contextlib.suppress(OSError):  # a missing one, which may be skipped
                 status = os.stat(images.file(index))
                 digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    if images.tiles is not None:
+        digest.update(images.tiles.views.tobytes())
     digest.update(f"{len(images)}".encode())
     return digest.hexdigest()

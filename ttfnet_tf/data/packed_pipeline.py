@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ttfnet_tf.data.annotated_images import Tiles
 from ttfnet_tf.data.augment import Augmentation
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.data.numpy_random import first_random
@@ -36,8 +37,10 @@ def can_read(split: CocoSplit, augmentation: Augmentation) -> bool:
 
 def note_sizes(split: CocoSplit, notes: ImageNotes) -> None:
     """Notes the images of a packed split that have another size than annotated; training from files notes each when it is read."""
-    found = _table(split)[:, 5:7]
-    for index in np.flatnonzero((found != split.images.sizes).any(axis=1)):
+    found, tiles = _table(split)[:, 5:7], split.images.tiles
+    annotated = split.images.sizes if tiles is None else tiles.file_sizes
+    for index in np.flatnonzero((found != annotated).any(axis=1)):
+        split.images.part(index, np.broadcast_to(np.uint8(0), [*found[index], 3]))  # raises where it is a tile
         notes.add_resized(split.images[index], (int(found[index, 0]), int(found[index, 1])))
 
 
@@ -68,10 +71,12 @@ class PackedRows:
         table = _table(split)
         self._files = tf.constant([str(shard) for shard in folder.shards])
         self._shards, self._records, self._orientations = (tf.constant(table[:, k]) for k in (0, 1, 7))
+        tiles = split.images.tiles
+        self._views = None if tiles is None else tf.constant(_views_of_parts(tiles))
 
     def row(self, index: tf.Tensor, is_flipped: tf.Tensor) -> dict[str, tf.Tensor]:
         """Image `index` of the split, mirrored or not."""
-        image = self._read(index)
+        image = self._part(index, self._read(index))
         original_size = tf.shape(image)[:2]
         image = self._resized(image)
         image = tf.cond(is_flipped, lambda: tf.reverse(image, [1]), lambda: image)
@@ -91,6 +96,13 @@ class PackedRows:
         # Decodes PNG files too. The transform that Pillow and OpenCV use; TensorFlow's default is faster and less accurate.
         return _turned(tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"), self._orientations[index])
 
+    def _part(self, index, image):
+        """`AnnotatedImages.part`."""
+        if self._views is None:
+            return image
+        left, top, right, bottom = tf.unstack(self._views[index])
+        return image[top:bottom, left:right]
+
     def _resized(self, image):
         is_there = tf.reduce_all(tf.shape(image)[:2] == list(self._size))
 
@@ -103,6 +115,12 @@ class PackedRows:
 def flips(probability: float, seed: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """(epochs int64 [N], images int64 [N]) -> bool [N], whether `augment.augment_image` mirrors each of them."""
     return lambda epochs, images: first_random(seed, epochs, images) < probability
+
+
+def _views_of_parts(tiles: Tiles) -> np.ndarray:
+    """int64 [I, 4] views; of whole files one that is as large as any file, for they may have another size than annotated."""
+    whole = [0, 0, np.iinfo(np.int64).max, np.iinfo(np.int64).max]
+    return np.where(tiles.are_parts[:, None], tiles.views, whole)
 
 
 def _table(split: CocoSplit) -> np.ndarray:

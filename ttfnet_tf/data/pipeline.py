@@ -185,10 +185,10 @@ def check_files(split: CocoSplit, broken_images: str) -> None:
     Raises:
         UserError: names the first one that is missing.
     """
-    missing = split.missing_images
-    if missing and (broken_images == "raise" or len(missing) == len(split.images)):
+    missing, count = split.missing_images, split.images.num_files
+    if missing and (broken_images == "raise" or len(missing) == count):
         first, others = missing[0], len(missing) - 1
-        more = f" and {others} more of {len(split.images)}" if others else ""
+        more = f" and {others} more of {count}" if others else ""
         raise UserError(f"{first.path} (image id {first.id}){more}: no such file; check the images folder of {split.annotations}")
 
 

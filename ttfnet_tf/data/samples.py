@@ -6,7 +6,7 @@ A sample is a function of (seed, epoch, index): any row of any batch can be made
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,11 @@ from ttfnet_tf.data.image_cache import ImageCache
 from ttfnet_tf.data.image_reader import ImageReader
 from ttfnet_tf.data.mosaic import Labelled
 from ttfnet_tf.data.order import epoch_order
-from ttfnet_tf.data.transforms import image_rng, new_pixels, resize, resized
+from ttfnet_tf.data.transforms import fit, image_rng, new_pixels, resize, resized
 from ttfnet_tf.errors import UserError
 
 Example = dict[str, Any]
+Keep = Callable[[int, np.ndarray], None]
 
 
 class ImageNotes:
@@ -94,7 +95,8 @@ def train_sample(
     """
     kept = None if cache is None else _kept(cache, split, index, notes, image_size, keep_ratio)
     if kept is None:
-        image, index = _read_or_next(split, epoch, position, index, seed, broken_images, notes, reader, balance)
+        keep = _keeper(cache, image_size, keep_ratio)
+        image, index = _read_or_next(split, epoch, position, index, seed, broken_images, notes, reader, balance, keep)
         original_size, boxes = image.shape[:2], split.images.objects(index)[0]
         if cache is not None:
             image, boxes = resize(image, boxes, image_size, keep_ratio=keep_ratio)
@@ -148,7 +150,8 @@ def train_pixels(
         image, original_size = kept
         _note_size(split, index, original_size, notes)
     else:
-        image, found = _read_or_next(split, epoch, position, index, seed, broken_images, notes, reader)
+        keep = _keeper(cache, image_size, keep_ratio)
+        image, found = _read_or_next(split, epoch, position, index, seed, broken_images, notes, reader, keep=keep)
         original_size = image.shape[0], image.shape[1]
         if cache is not None:
             image = resized(image, image_size, False, keep_ratio=keep_ratio)
@@ -253,7 +256,7 @@ def _resized_image(
     kept = None if cache is None else _kept(cache, split, index, notes, image_size, keep_ratio)
     if kept is not None:
         return kept[0], kept[1], labels
-    image = _read(split, index, broken_images, notes, reader)
+    image = _read(split, index, broken_images, notes, reader, _keeper(cache, image_size, keep_ratio))
     if image is None:
         return None
     original_size = image.shape[:2]
@@ -273,6 +276,7 @@ def _read_or_next(
     notes: ImageNotes,
     reader: ImageReader,
     balance: ClassBalance | None = None,
+    keep: Keep | None = None,
 ) -> tuple[np.ndarray, int]:
     """The image `index` and `index`; where it is skipped, those of the next position whose image can be read."""
     count = len(split.images)
@@ -280,26 +284,47 @@ def _read_or_next(
         if step:
             index = int(epoch_order(seed, epoch, tf.constant(position + step, tf.int64), count))
             index = index if balance is None else balance.image(epoch, index)
-        image = _read(split, index, broken_images, notes, reader)
+        image = _read(split, index, broken_images, notes, reader, keep)
         if image is not None:
             return image, index
     raise UserError(f"{split.annotations}: none of its {count} images can be read; the first: {next(iter(notes.broken.values()))}")
 
 
-def _read(split: CocoSplit, index: int, broken_images: str, notes: ImageNotes, reader: ImageReader) -> np.ndarray | None:
-    """uint8 [h, w, 3], or None for a broken image that is skipped."""
-    source = split.images.source(index)
-    image = reader.read_plain(index, source)
-    if image is None:
-        try:
-            image = reader.read(index, source, f"{source} (image id {split.images.ids[index]})")
-        except UserError as error:
-            if broken_images == "raise":
-                raise UserError(f"{error}; fix or remove it, or set data.broken_images=skip") from None
-            notes.add_broken(split.images[index], str(error))
-            return None
+def _read(
+    split: CocoSplit, index: int, broken_images: str, notes: ImageNotes, reader: ImageReader, keep: Keep | None = None
+) -> np.ndarray | None:
+    """uint8 [h, w, 3], or None for a broken image that is skipped; `keep` gets the other tiles of its file, which is decoded here."""
+    images = split.images
+    source, number = images.source(index), images.file_number(index)
+    pixels = reader.read_plain(number, source)
+    try:
+        if pixels is None:
+            pixels = reader.read(number, source, f"{source} (image id {images.ids[index]})")
+        image = images.part(index, pixels)
+    except UserError as error:
+        if broken_images == "raise":
+            raise UserError(f"{error}; fix or remove it, or set data.broken_images=skip") from None
+        notes.add_broken(images[index], str(error))
+        return None
+    if keep is not None:
+        for other in images.of_same_file(index):
+            if other != index:
+                keep(other, images.part(other, pixels))
     _note_size(split, index, image.shape[:2], notes)
     return image
+
+
+def _keeper(cache: ImageCache | None, image_size: tuple[int, int], keep_ratio: bool) -> Keep | None:
+    """Puts an image into the cache, where there is one, unless it is there."""
+
+    def keep(index: int, image: np.ndarray) -> None:
+        if index not in found:
+            found.put(index, fit(image, image_size, keep_ratio=keep_ratio), (image.shape[0], image.shape[1]))
+
+    if cache is None:
+        return None
+    found = cache
+    return keep
 
 
 def _note_size(split: CocoSplit, index: int, size: tuple[int, int], notes: ImageNotes) -> None:

@@ -50,7 +50,7 @@ def quick_check(
 
 def _about_boxes(split: CocoSplit, image_size: tuple[int, int], keep_ratio: bool) -> list[str]:
     images = split.images
-    meant = ("images", OTHER_CLASSES)  # no boxes, and boxes of classes that data.classes does not name
+    meant = ("images", "tiles", OTHER_CLASSES)  # no boxes, and boxes of classes that data.classes does not name
     dropped = sum(count for reason, count in split.dropped.items() if not reason.startswith(meant))
     total = len(images.boxes)
     lines = []
@@ -100,7 +100,7 @@ def _boxes_of_classes(split: CocoSplit) -> np.ndarray:
 
 def _shared_files(train: CocoSplit, val: CocoSplit) -> list[str]:
     theirs = {os.path.normpath(val.images.file(index)) for index in range(len(val.images))}
-    shared = [index for index in range(len(train.images)) if os.path.normpath(train.images.file(index)) in theirs]
+    shared = [index for index in train.images.firsts() if os.path.normpath(train.images.file(index)) in theirs]
     if not shared:
         return []
     first = train.images[shared[0]]

@@ -16,7 +16,8 @@ from ttfnet_tf.data.images import read_rgb
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.coco_metrics import METRIC_NAMES, coco_evaluation, coco_results, metrics_of
 from ttfnet_tf.evaluation.matches import Matches, match
-from ttfnet_tf.files import remove, write_json
+from ttfnet_tf.files import MAX_PIXELS, remove, write_json
+from ttfnet_tf.inference.detector import Detector
 from ttfnet_tf.inference.predictor import in_original
 from ttfnet_tf.inference.tiling import TiledDetector
 from ttfnet_tf.methods import decode
@@ -114,6 +115,41 @@ def evaluate(
         keep_ratio=keep_ratio,
     )
     return _result(split, detections)
+
+
+def detector_in_tiles(
+    predict: Callable,
+    split: CocoSplit,
+    *,
+    image_size: tuple[int, int],
+    keep_ratio: bool,
+    score_threshold: float,
+    tile: int,
+    overlap: float,
+    max_pixels: int = MAX_PIXELS,
+) -> TiledDetector:
+    """The function of `evaluate` as a detector in tiles.
+
+    Args:
+        predict, image_size, keep_ratio, score_threshold: as in `evaluate`.
+        split: whose classes the function detects.
+        tile, overlap, max_pixels: as in `TiledDetector`.
+    """
+
+    def with_tensors(images):  # on several replicas it gives arrays
+        return {name: tf.convert_to_tensor(value) for name, value in predict(tf.convert_to_tensor(images)).items()}
+
+    detector = Detector(
+        None,
+        split.class_names,
+        split.category_ids,
+        None,
+        image_size=image_size,
+        keep_ratio=keep_ratio,
+        score_threshold=score_threshold,
+        make_predict=lambda _: with_tensors,
+    )
+    return detector.tiled(tile, overlap, max_pixels=max_pixels)
 
 
 def evaluate_tiles(

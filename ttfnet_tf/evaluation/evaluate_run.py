@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ttfnet_tf.config import Config, config_of, load_stored
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.submission import submission_name, write_submissions
+from ttfnet_tf.files import MAX_PIXELS
 from ttfnet_tf.inference.exported_model import ExportedModel, find_exported
 from ttfnet_tf.json_text import read_json
 from ttfnet_tf.outputs import refuse_to_overwrite, says
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from ttfnet_tf.data.coco import CocoSplit
     from ttfnet_tf.evaluation.evaluate import EvaluationResult
-    from ttfnet_tf.inference.tiling import TiledDetector
     from ttfnet_tf.keras2 import keras
 
 # Keys that may be changed for an evaluation; the others define the trained network.
@@ -80,7 +80,8 @@ def evaluate_run(
             all GPUs, by as many as fit.
         out: folder for the files; by default that of `step_folder`, and eval/<name> beside an exported model.
         overwrite: also replaces files in `out` that no evaluation has written.
-        tiling: tile, overlap and max_pixels of `TiledDetector`; the folder's name ends with -tile<tile>. None is no tiles.
+        tiling: tile, overlap and max_pixels of `TiledDetector`; None takes `data.tile`. The folder's name ends with -tile<tile> if the
+            tile is not that of training.
 
     Raises:
         UserError: something is wrong with the run, the overrides or the data.
@@ -93,26 +94,22 @@ def evaluate_run(
 
     with working(f"loading {run}"):
         from ttfnet_tf.data.pipeline import ImageNotes
-        from ttfnet_tf.evaluation.evaluate import evaluate, evaluate_tiles
+        from ttfnet_tf.evaluation.evaluate import detector_in_tiles, evaluate, evaluate_tiles
 
         split, (predict, batch_size), step, folder = _prepare(run, exported, config, batch_size)
+    tile, overlap, max_pixels = tiling or (config.data.tile, config.data.tile_overlap, MAX_PIXELS)
+    if tile != _trained_tile(run, exported):
+        folder = folder.with_name(f"{folder.name}-tile{tile}")
     notes = ImageNotes()
     with ProgressMeter("evaluate", len(split.images)) as meter:
         shared: dict[str, Any] = {"batch_size": batch_size, "broken_images": config.data.broken_images, "notes": notes}
-        if tiling is not None:
-            folder = folder.with_name(f"{folder.name}-tile{tiling[0]}")
-            result = evaluate_tiles(_tiled(predict, split, config, tiling), split, on_batch=meter.update, **shared)
+        network: dict[str, Any] = {"image_size": config.data.size, "keep_ratio": config.data.keep_ratio}
+        network["score_threshold"] = config.decode.score_threshold
+        if tile:
+            detector = detector_in_tiles(predict, split, tile=tile, overlap=overlap, max_pixels=max_pixels, **network)
+            result = evaluate_tiles(detector, split, on_batch=meter.update, **shared)
         else:
-            result = evaluate(
-                predict,
-                split,
-                image_size=config.data.size,
-                score_threshold=config.decode.score_threshold,
-                workers=config.data.workers,
-                on_batch=meter.update,
-                keep_ratio=config.data.keep_ratio,
-                **shared,
-            )
+            result = evaluate(predict, split, workers=config.data.workers, on_batch=meter.update, **network, **shared)
         for line in notes.new_lines():
             meter.message(f"ttfnet: {line}")
     file = result.write(out or folder)
@@ -127,29 +124,11 @@ def _algorithm(run: str | Path, exported: ExportedModel | None) -> str:
     return exported.path.absolute().parent.name if exported.path.is_dir() else exported.path.stem
 
 
-def _tiled(predict: Callable, split: CocoSplit, config: Config, tiling: tuple[int, float, int]) -> TiledDetector:
-    """The function as a detector in tiles."""
-    from ttfnet_tf.inference.detector import Detector
-
-    detector = Detector(
-        None,
-        split.class_names,
-        split.category_ids,
-        None,
-        image_size=config.data.size,
-        keep_ratio=config.data.keep_ratio,
-        score_threshold=config.decode.score_threshold,
-        make_predict=lambda _: _with_tensors(predict),
-    )
-    tile, overlap, max_pixels = tiling
-    return detector.tiled(tile, overlap, max_pixels=max_pixels)
-
-
-def _with_tensors(predict: Callable) -> Callable:
-    """The function with tensors as results; on several replicas it gives arrays."""
-    import tensorflow as tf
-
-    return lambda images: {name: tf.convert_to_tensor(value) for name, value in predict(tf.convert_to_tensor(images)).items()}
+def _trained_tile(run: str | Path, exported: ExportedModel | None) -> int:
+    """`data.tile` of training."""
+    if exported is None:
+        return load_stored(work_directory(run) / "config.yaml").data.tile
+    return config_of(exported.card["config"], source=str(exported.path)).data.tile
 
 
 def _check_output(out: Path, config: Config, overwrite: bool, algorithm: str = "") -> None:

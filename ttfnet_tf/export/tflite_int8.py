@@ -53,9 +53,8 @@ def representative_images(config, *, count: int = REPRESENTATIVE_COUNT, seed: in
     split = build.load_split(config, "train")
     chosen = np.random.default_rng(seed).permutation(len(split.images))[:count]
     for index in chosen:
-        image, _ = resize(
-            read_rgb(split.images[index].path), np.zeros([0, 4], np.float32), config.data.size, keep_ratio=config.data.keep_ratio
-        )
+        pixels = split.images.part(index, read_rgb(split.images[index].path))
+        image, _ = resize(pixels, np.zeros([0, 4], np.float32), config.data.size, keep_ratio=config.data.keep_ratio)
         yield image[None]
 
 

@@ -84,13 +84,13 @@ class Microscope:
         self._targets, self._augmentation, self._seed, self._balance = dict(targets), augmentation, seed, balance
 
     def read(self, index: int) -> np.ndarray:
-        """The decoded file of image `index`, uint8 [h, w, 3] RGB.
+        """The decoded image `index`, uint8 [h, w, 3] RGB.
 
         Raises:
             UserError: it cannot be read; names the file.
         """
         image = self.split.images[index]
-        return read_rgb(image.path, name=f"{image.path} (image id {image.id})")
+        return self.split.images.part(index, read_rgb(image.path, name=f"{image.path} (image id {image.id})"))
 
     def resized(self, index: int, pixels: np.ndarray) -> View:
         """Image `index` as evaluation sees it; `pixels` from `read`."""
@@ -134,7 +134,7 @@ class Microscope:
         view = self.resized(index, pixels)
         augmented = [self.augmented(index, epoch, pixels) for epoch in epochs]
         (height, width), (rows, columns) = self.image_size, pixels.shape[:2]
-        title = f"{image.path.name} (image id {image.id})"
+        title = f"{image.path.name} (image id {self.split.images.shown_name(index)})"
         notes = [f"{columns} x {rows} px -> {width} x {height} px", note] if note else [f"{columns} x {rows} px -> {width} x {height} px"]
         first = fit(pixels)
         scale = np.array([first.shape[1] / columns, first.shape[0] / rows] * 2, np.float32)
@@ -189,7 +189,7 @@ def statistics_table(views: Sequence[View]) -> list[list[str]]:
 
 
 def choose_images(split: CocoSplit, ids: Sequence[int] | None, count: int) -> list[int]:
-    """Positions in `split.images`: those of the image ids, or `count` spread evenly over the split.
+    """Positions in `split.images`: those of the image ids, with all tiles of each, or `count` spread evenly over the split.
 
     Raises:
         UserError: an id that training does not use.
@@ -197,11 +197,11 @@ def choose_images(split: CocoSplit, ids: Sequence[int] | None, count: int) -> li
     if ids is None:
         number = len(split.images)
         return [k * number // min(count, number) for k in range(min(count, number))]
-    position = {image.id: index for index, image in enumerate(split.images)}
+    position = {image_id: index for index, image_id in enumerate(split.images.ids.tolist())}
     for image_id in ids:
         if image_id not in position:
             raise UserError(f"{split.annotations}: image id {image_id} is not among the {len(position)} images that training uses")
-    return [position[image_id] for image_id in ids]
+    return [index for image_id in ids for index in split.images.of_same_file(position[image_id])]
 
 
 def _summary(view):

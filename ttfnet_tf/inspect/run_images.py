@@ -41,11 +41,12 @@ def inputs(microscope: Microscope | None, epoch: int, count: int) -> dict[str, n
             ("weights of the box loss", overlay_weights(image, view.maps["box_weight"])),
         ]
         mixed = f" with {', '.join(map(str, view.others))}" if view.others else ""
-        title = f"image id {split.images[index].id}{mixed}, epoch {epoch} (from 0): {statistics.objects} of {view.annotated} objects"
+        name = split.images.shown_name(index)
+        title = f"image id {name}{mixed}, epoch {epoch} (from 0): {statistics.objects} of {view.annotated} objects"
         note = (
             f"{view.cells.covered} cells regress, {100 * statistics.ambiguous:.1f} % of them ambiguous; {statistics.lost} objects keep none"
         )
-        pages[f"input/{split.images[index].id}"] = contact_sheet(title, [note], [panels])
+        pages[f"input/{name}"] = contact_sheet(title, [note], [panels])
     return pages
 
 

@@ -77,7 +77,7 @@ def show_targets(
     settings = {"method": config.model.method, **build.method_of(config, split.num_classes).target_settings}
     note = ", ".join(f"{key} {value}" for key, value in settings.items()) + f"; seed {config.train.seed}"
     chosen = choose_images(split, ids, count)
-    pages = {index: Path(out) / f"{split.images[index].id}.png" for index in chosen} if out else {}
+    pages = {index: Path(out) / f"{split.images.shown_name(index)}.png" for index in chosen} if out else {}
     for index, file in pages.items():
         refuse_to_overwrite(
             file,
@@ -89,17 +89,17 @@ def show_targets(
     log = EventLog(Path(log_dir)) if log_dir else None
     lines = [split.summary()]
     for index in chosen:
-        image = split.images[index]
+        name = f"image_{split.images.shown_name(index)}"
         page = microscope.page(index, epochs, note)
         if out:
             write_bytes(pages[index], marked_png(_WRITER, cv2.imencode(".png", np.ascontiguousarray(page[..., ::-1]))[1].tobytes()))
             lines.append(f"written: {pages[index]}")
         if log is not None:
-            log.images(0, {f"microscope/image_{image.id}": page})
+            log.images(0, {f"microscope/{name}": page})
             pixels = microscope.read(index)
             for epoch in sorted(epochs):  # steps of one name must ascend
                 view = microscope.augmented(index, epoch, pixels)
-                log.images(epoch, {f"augmented/image_{image.id}": microscope.overview(view)})
+                log.images(epoch, {f"augmented/{name}": microscope.overview(view)})
     if log is not None:
         log.close()
         lines.append(f"written: {log_dir}; view it with: tensorboard --logdir {log_dir}")

@@ -14,7 +14,7 @@ from ttfnet_tf.runs.run_folder import flatten
 COCO_CLASSES, COCO_IMAGES = 80, 5000  # of val2017, on which all results were published
 _SECTIONS = ("augment.", "losses.", "model.", "optim.", "targets.")
 _KEYS = {
-    *("data.image_size", "data.resize", "data.crowd", "data.empty_images", "data.class_balance"),
+    *("data.image_size", "data.resize", "data.tile", "data.crowd", "data.empty_images", "data.class_balance"),
     *("train.batch_size", "train.epochs", "train.teacher", "decode.top_k", "decode.score_threshold"),
 }
 _SAME_NUMBERS = {"model.pretrained", "model.sampler", "model.batch_norm", "targets.backend"}  # or paths of files

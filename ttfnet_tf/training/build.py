@@ -231,6 +231,8 @@ def evaluator_of(config: Config, strategy: tf.distribute.Strategy, split: CocoSp
         workers=config.data.workers,
         cache=config.data.cache,
         keep_ratio=config.data.keep_ratio,
+        tile=config.data.tile,
+        overlap=config.data.tile_overlap,
         notes=notes,
         strategy=shared,
     )

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ttfnet_tf.boxes import tiles_of
 from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.coco import CocoSplit
-from ttfnet_tf.evaluation.evaluate import EvaluationResult, evaluate
+from ttfnet_tf.evaluation.evaluate import EvaluationResult, detector_in_tiles, evaluate, evaluate_tiles
 from ttfnet_tf.inference.on_replicas import CPU_BATCH, GPU_BATCHES, largest_batch, predict_on_replicas
 from ttfnet_tf.inspect.overlays import detection_panel
 from ttfnet_tf.keras2 import keras
@@ -40,6 +41,8 @@ class Evaluator:
         strategy: whose replicas share the images; None is one device.
         cache: "ram" or "disk" keeps resized images for the next evaluation.
         keep_ratio: whether images keep their ratio, see `boxes.fitted_size`.
+        tile: side in pixels of the tiles in which images are evaluated, see `TiledDetector`; 0 is no tiles.
+        overlap: of tiles.
     """
 
     def __init__(
@@ -57,13 +60,16 @@ class Evaluator:
         strategy: tf.distribute.Strategy | None = None,
         cache: str = "none",
         keep_ratio: bool = False,
+        tile: int = 0,
+        overlap: float = 0.2,
     ):
         self.model, self.method, self.split = model, method, split
         self.num_images = len(split.images)
         self.score_threshold = score_threshold
         self._reading: dict[str, Any] = {"image_size": image_size, "broken_images": broken_images, "workers": workers}
         self._reading["keep_ratio"] = keep_ratio
-        self._notes, self._cache = notes, cache
+        self._notes, self._cache = notes, "none" if tile else cache
+        self._tile, self._overlap = tile, overlap
         self._strategy = strategy or tf.distribute.get_strategy()
         self._wanted_batch = batch_size
         self._parameters = named_parameters(model, trainable_only=True)
@@ -89,6 +95,8 @@ class Evaluator:
         """The COCO figures of all validation images; `on_batch` gets the number of images done."""
         self._predict = self._predict or self._make_predict()
         predict, batch_size = self._predict
+        if self._tile:
+            return self._evaluate_tiles(predict, batch_size, on_batch)
         return evaluate(
             predict,
             self.split,
@@ -110,7 +118,7 @@ class Evaluator:
             start = time.monotonic()
             np.asarray(predict(images)["scores"])
             times.append(time.monotonic() - start)
-        return times[-1] * -(-self.num_images // batch_size)
+        return times[-1] * -(-self._num_views() // batch_size)
 
     def panels(self, count: int) -> dict[str, np.ndarray]:
         """Ground truth and detections of the first `count` images: name -> uint8 [2 H, 2 W, 3], see `detection_panel`."""
@@ -121,10 +129,32 @@ class Evaluator:
             panels[f"predictions/{int(batch['image_id'][0])}"] = self._panel(batch)
         return panels
 
+    def _evaluate_tiles(self, predict: Callable, batch_size: int, on_batch: Callable[[int], None] | None) -> EvaluationResult:
+        detector = detector_in_tiles(
+            predict,
+            self.split,
+            image_size=self._reading["image_size"],
+            keep_ratio=self._reading["keep_ratio"],
+            score_threshold=self.score_threshold,
+            tile=self._tile,
+            overlap=self._overlap,
+        )
+        broken_images = self._reading["broken_images"]
+        return evaluate_tiles(
+            detector, self.split, batch_size=batch_size, broken_images=broken_images, notes=self._notes, on_batch=on_batch
+        )
+
+    def _num_views(self) -> int:
+        """Images, or tiles of them, that the network sees in an evaluation."""
+        if not self._tile:
+            return self.num_images
+        sizes = [(int(height), int(width)) for height, width in self.split.images.sizes.tolist()]
+        return sum(len(tiles_of(size, self._tile, self._overlap)) for size in sizes)
+
     def _make_predict(self) -> tuple[Callable, int]:
         """The function that detects on images, and how many it takes."""
         replicas, image_size = self._strategy.num_replicas_in_sync, self._reading["image_size"]
-        most = -(-max(1, self.num_images) // replicas)  # that a replica has to do
+        most = -(-max(1, self._num_views()) // replicas)  # that a replica has to do
 
         def make(size: int) -> Callable:
             return predict_on_replicas(self._strategy, self.model, self.method.decode, image_size=image_size, batch_size=size)

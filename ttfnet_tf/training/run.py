@@ -16,6 +16,7 @@ from ttfnet_tf.config.schema import AUTO, with_value
 from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.balance import describe_balance
 from ttfnet_tf.data.coco import CocoSplit
+from ttfnet_tf.data.tiles import describe_tiles
 from ttfnet_tf.doctor.quick import quick_check
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.evaluation.evaluate import EvaluationResult
@@ -193,6 +194,8 @@ def _introduce(config: Config, splits: tuple[CocoSplit, CocoSplit | None], repli
     """Prints what the data are, what may be wrong with them and with the settings, and a learning rate that was scaled."""
     train_split, val_split = splits
     say(train_split.summary())
+    if config.data.tile:
+        say(describe_tiles(train_split, config.data.tile, cached=config.data.cache != "none"))
     if config.data.class_balance:
         say(describe_balance(train_split, config.data.class_balance))
     steps_per_epoch = pipeline.steps_per_epoch(len(train_split.images), config.train.batch_size)

@@ -25,6 +25,10 @@ CASES = {
         "train configs/demo.yaml --work-dir {tmp}/run train.log_to=wandb",
         "train.log_to=wandb: needs wandb, which is not installed; pip install 'ttfnet-tf[wandb]'",
     ),
+    "optuna": (
+        "tune {tmp}/a.png --work-dir {tmp}/study",
+        "tune: needs optuna, which is not installed; pip install 'ttfnet-tf[tune]'",
+    ),
     "keras_cv": (
         "benchmark size configs/demo.yaml model.backbone=keras_cv/csp_darknet_s",
         "model.backbone=keras_cv/...: needs keras_cv, which is not installed; pip install 'keras-cv>=0.9,<0.10'",

@@ -30,6 +30,11 @@ OUTPUTS = {
     ("data stats", "--json"): (f"{STATS} --json out/x", "out/x", "was not written by ttfnet data stats; name another file, or add"),
     ("data shapes", "out"): ("data shapes out", "out/x", "holds other files"),
     ("fit", "--work-dir"): ("fit train.json --work-dir out", "out/fit.yaml", "was not written by ttfnet fit; choose another --work-dir"),
+    ("tune", "--work-dir"): (
+        "tune train.json --work-dir out",
+        "out/best.yaml",
+        "was not written by ttfnet tune; choose another --work-dir",
+    ),
     ("train", "--work-dir"): ("train a.yaml --work-dir out", "out/config.yaml", "was not written by a run and would be overwritten"),
     ("evaluate", "--out"): ("evaluate run --out out", "out/detections.json", "was not written by ttfnet evaluate; name another folder"),
     ("report", "--out"): ("report run --out out/x", "out/x", "was not written by ttfnet report; name another file"),
@@ -91,7 +96,7 @@ ONTO_INPUTS = {
 }
 # Options with a file or folder that is only read, or where TensorBoard or a demo adds files and replaces none.
 NOT_OUTPUTS = {
-    *(("demo", "folder"), ("data show", "--tensorboard"), ("fit", "data"), ("fit", "--images")),
+    *(("demo", "folder"), ("data show", "--tensorboard"), ("fit", "data"), ("fit", "--images"), ("tune", "data"), ("tune", "--images")),
     *(("data check", name) for name in ("annotations", "images", "--val", "--config")),
     *(("data convert", name) for name in ("source", "--images", "--split", "--classes")),
     *(("data pack", name) for name in ("annotations", "images")),

@@ -33,7 +33,7 @@ LAYERS = (
     ("build", "runs", "weights"),  # from settings to objects; runs and weights on disk
     ("inference", "evaluation", "serving"),  # using a detector
     ("tensorboard", "inspect"),  # logs and inspection
-    ("training", "export", "reproduce", "report", "benchmarks", "integrations", "fit"),  # complete jobs
+    ("training", "export", "reproduce", "report", "benchmarks", "integrations", "fit", "tune"),  # complete jobs
     ("cli", "__main__"),
 )
 ORDER = [package for row in LAYERS for package in row]
@@ -69,6 +69,9 @@ KNOWS_SETTINGS = {
     "training.replay",
     "training.run",
     "training.teacher",
+    "tune.run",
+    "tune.space",
+    "tune.trial_process",
     "weights.convert",
     "weights.exported",
     "weights.pretrained",
@@ -125,6 +128,7 @@ WITHOUT_TENSORFLOW = (
     "serving.verify",
     "tensorboard.events",
     "training.tracking",
+    "tune.run",
     "weights.files",
 )
 # No longer developed, or extras: imported when they are used.
@@ -132,10 +136,10 @@ IMPORTED_WHEN_USED = (
     *("tensorflow_addons", "keras_cv", "tensorflow_serving", "apache_beam", "ray", "pyspark", "pyarrow"),
     *("onnx", "onnxruntime", "openvino", "tf2onnx"),
     *("pillow_heif", "supervision", "sahi"),
-    *("mlflow", "wandb"),
+    *("mlflow", "wandb", "optuna"),
 )
 # Each of these is about one such package, and is itself imported when that is used.
-ABOUT_ONE_PACKAGE = tuple(f"integrations.{name}" for name in ("beam", "ray_data", "ray_train", "sahi", "spark"))
+ABOUT_ONE_PACKAGE = (*(f"integrations.{name}" for name in ("beam", "ray_data", "ray_train", "sahi", "spark")), "tune.optuna_study")
 
 
 def _name(path):

@@ -16,7 +16,22 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from ttfnet_tf import __version__
-from ttfnet_tf.cli import benchmark, data, demo, evaluate, export, fit, predict, replay, report, reproduce, serve_client, train, weights
+from ttfnet_tf.cli import (
+    benchmark,
+    data,
+    demo,
+    evaluate,
+    export,
+    fit,
+    predict,
+    replay,
+    report,
+    reproduce,
+    serve_client,
+    train,
+    tune,
+    weights,
+)
 from ttfnet_tf.cli.parser import Parser
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.locations import is_url
@@ -25,7 +40,7 @@ from ttfnet_tf.quiet_import import import_as_usual
 
 # The verbs in the order of use, as help lists them.
 SECTIONS = (
-    ("a first look", ("demo", "fit")),
+    ("a first look", ("demo", "fit", "tune")),
     (
         "data",
         (
@@ -73,7 +88,7 @@ def build_parser() -> Parser:
     verbs = parser.add_verbs()
     demo.add_to(verbs)
     data.add_group(verbs)
-    for verb in (fit, train, evaluate, report, replay, predict, export, serve_client, weights, benchmark, reproduce):
+    for verb in (fit, tune, train, evaluate, report, replay, predict, export, serve_client, weights, benchmark, reproduce):
         verb.add_to(verbs)
     return parser
 

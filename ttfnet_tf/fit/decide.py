@@ -89,10 +89,9 @@ def decide(
     """
     batch = min(GPU_BATCH if machine.on_gpu else CPU_BATCH, data.train_images)
     batch = batch_size or max(batch // machine.devices, 1) * machine.devices
-    seconds = max(60 * minutes - END_SECONDS, 30 * minutes)
 
     def steps_at(size: tuple[int, int]) -> int:
-        return max(int(seconds / (machine.pixel_seconds * batch * (_area(size) + OVERHEAD))), 1)
+        return steps_in(minutes, size, batch_size=batch, machine=machine)
 
     decisions = []
     if image_size is None:
@@ -119,6 +118,19 @@ def decide(
         )
     )
     return decisions
+
+
+def steps_in(minutes: float, size: tuple[int, int], *, batch_size: int, machine: MachineFacts) -> int:
+    """An estimate of the steps that a run has time for.
+
+    Args:
+        minutes: of the whole run.
+        size: (height, width) of the input in pixels.
+        batch_size: images of a step.
+        machine: see there.
+    """
+    seconds = max(60 * minutes - END_SECONDS, 30 * minutes)
+    return max(int(seconds / (machine.pixel_seconds * batch_size * (_area(size) + OVERHEAD))), 1)
 
 
 def too_little(boxes_of_class: Sequence[int]) -> str | None:

@@ -1,7 +1,11 @@
-"""What the machine can do: how fast it convolves, and how much memory is free."""
+"""What the machine can do: how fast it convolves, and how much memory is free.
+
+Run as a program, this module prints it as one line of JSON: for a caller that must not take the memory of a GPU itself.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -10,6 +14,7 @@ import tensorflow as tf
 
 from ttfnet_tf.data.image_cache import free_memory
 from ttfnet_tf.fit.decide import MachineFacts
+from ttfnet_tf.json_text import json_text
 from ttfnet_tf.training.choose_precision import CONVOLUTION_FLOPS, bfloat16_unit, convolution
 
 # Floating-point operations of a convolution that take as long as a training step of TTFNet-18 for a pixel of an image, beside
@@ -37,3 +42,7 @@ def _seconds(call: Callable[[], object], *, on_gpu: bool) -> float:
         processors.append(time.process_time() - start_of_process)
     wall = min(walls)
     return wall if on_gpu else min(wall, max(min(processors) / (os.cpu_count() or 1), wall / 2))
+
+
+if __name__ == "__main__":
+    print(json_text(dataclasses.asdict(describe_machine())))

@@ -18,7 +18,7 @@ from ttfnet_tf.config import Config, dump_config, load_config
 from ttfnet_tf.config.schema import list_settings, value_of, with_value
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_json, write_text
-from ttfnet_tf.fit.decide import DataFacts, Decision, decide, too_little
+from ttfnet_tf.fit.decide import DataFacts, Decision, MachineFacts, decide, too_little
 from ttfnet_tf.fit.describe import describe_data
 from ttfnet_tf.fit.prepare import prepare
 from ttfnet_tf.formats.records import Progress
@@ -28,7 +28,8 @@ from ttfnet_tf.runs.run_folder import make_work_directory, read_metrics
 
 AFTER = 2.4  # report and export take, in units of the first call of the training step
 _WRITER = "ttfnet fit"
-_RECORD, _SETTINGS, _DATA, _EXPORT = "fit.json", "fit.yaml", "data", "export"
+RECORD, SETTINGS = "fit.json", "fit.yaml"
+_DATA, _EXPORT = "data", "export"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,14 @@ class Result:
     model: Path | None = None
 
 
-def settings_of_fit(request: Request, work_dir: Path, *, say: Callable[[str], object], progress: Progress) -> Config:
+def settings_of_fit(
+    request: Request,
+    work_dir: Path,
+    *,
+    say: Callable[[str], object],
+    progress: Progress,
+    machine: MachineFacts | None = None,
+) -> Config:
     """The settings of a run: those of `work_dir` where the same fit has begun there, else decided and written.
 
     Args:
@@ -71,16 +79,17 @@ def settings_of_fit(request: Request, work_dir: Path, *, say: Callable[[str], ob
         work_dir: of the run.
         say: gets one line for each decision.
         progress: shows progress over a list.
+        machine: what it can do; measured where it is None.
 
     Raises:
         UserError: the data cannot be used, a setting is wrong, or the directory holds something else.
     """
     if (begun := _begun(request, work_dir)) is not None:
-        say(f"{work_dir}: goes on with the settings in {work_dir / _SETTINGS}")
+        say(f"{work_dir}: goes on with the settings in {work_dir / SETTINGS}")
         return begun
-    given = _checked(request.overrides)
+    given = checked_settings(request.overrides)
     make_work_directory(work_dir)
-    write_json(work_dir / _RECORD, marked(_WRITER, {**request.content(), "complete": False}))
+    write_json(work_dir / RECORD, marked(_WRITER, {**request.content(), "complete": False}))
     prepared = prepare(
         request.source,
         work_dir / _DATA,
@@ -103,14 +112,15 @@ def settings_of_fit(request: Request, work_dir: Path, *, say: Callable[[str], ob
         "data.val.images": str(prepared.val.images),
         "train.minutes": float(request.minutes),
     }
-    named, lines = _named(request.overrides), []
-    for decision in _decisions(facts, request, given):
+    named, lines = named_keys(request.overrides), []
+    for decision in _decisions(facts, request, given, machine):
         kept = named & set(decision.values)
         lines.append(decision.line + (f" (you set {', '.join(sorted(kept))})" if kept else ""))
         say(lines[-1])
         values.update(decision.values)
-    config = _with_values(values, request.overrides, work_dir / _SETTINGS, lines)
-    write_json(work_dir / _RECORD, marked(_WRITER, {**request.content(), "complete": True}))
+    config = _with_values(values, request.overrides, work_dir / SETTINGS, lines)
+    about = {"train_images": facts.train_images, "image_size": list(facts.image_size)}
+    write_json(work_dir / RECORD, marked(_WRITER, {**request.content(), "complete": True, "facts": about}))
     return config
 
 
@@ -136,14 +146,16 @@ def train_and_export(config: Config, work_dir: Path, *, started: float) -> Resul
     return Result(True, result.step, lines[-1] if lines else {}, report, model)
 
 
-def _decisions(facts: DataFacts, request: Request, given: Config) -> list[Decision]:
+def _decisions(facts: DataFacts, request: Request, given: Config, machine: MachineFacts | None) -> list[Decision]:
     """What follows from the data, this machine and what the user has named."""
-    from ttfnet_tf.fit.machine import describe_machine
+    if machine is None:
+        from ttfnet_tf.fit.machine import describe_machine
 
-    named, batch_size = _named(request.overrides), given.train.batch_size
+        machine = describe_machine()
+    named, batch_size = named_keys(request.overrides), given.train.batch_size
     return decide(
         facts,
-        describe_machine(),
+        machine,
         minutes=request.minutes,
         pretrained=given.model.pretrained,
         image_size=given.data.size if "data.image_size" in named else None,
@@ -151,7 +163,7 @@ def _decisions(facts: DataFacts, request: Request, given: Config) -> list[Decisi
     )
 
 
-def _named(overrides: Sequence[str]) -> set[str]:
+def named_keys(overrides: Sequence[str]) -> set[str]:
     """Their keys."""
     return {override.partition("=")[0] for override in overrides}
 
@@ -162,9 +174,9 @@ def _begun(request: Request, work_dir: Path) -> Config | None:
     Raises:
         UserError: the directory holds a fit of something else, or a run that no fit has begun.
     """
-    record = work_dir / _RECORD
+    record = work_dir / RECORD
     if not record.exists():
-        for name in ("config.yaml", _SETTINGS, _DATA, _EXPORT):
+        for name in ("config.yaml", SETTINGS, _DATA, _EXPORT):
             if os.path.lexists(work_dir / name):
                 raise UserError(f"{work_dir / name}: exists and was not {written_by(_WRITER)}; choose another --work-dir")
         return None
@@ -183,10 +195,10 @@ def _begun(request: Request, work_dir: Path) -> Config | None:
             f"{work_dir}: holds a fit with {differs} {was if was != [] else 'none'}, now it is "
             f"{request.content()[differs] or 'none'}; repeat that command, or choose another --work-dir"
         )
-    return load_config(work_dir / _SETTINGS)
+    return load_config(work_dir / SETTINGS)
 
 
-def _checked(overrides: Sequence[str]) -> Config:
+def checked_settings(overrides: Sequence[str]) -> Config:
     """The built-in settings with those of the user, which are checked before any work.
 
     Raises:
@@ -213,7 +225,7 @@ def _with_values(values: Mapping[str, Any], overrides: Sequence[str], file: Path
             raise ValueError(f"decided on {key}, which is no setting")
         config = with_value(config, key, value)
     draft = file.with_name(f"{file.stem}.draft.yaml")
-    named = _named(overrides)
+    named = named_keys(overrides)
     tree: dict[str, Any] = {}
     for key in values:
         if key not in named:

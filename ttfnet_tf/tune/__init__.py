@@ -1,0 +1,1 @@
+"""`ttfnet tune`: from a data set and a time to the best of a few settings, by trials that are ordinary runs."""

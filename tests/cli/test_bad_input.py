@@ -22,7 +22,7 @@ from pathlib import Path
 import networks
 import numpy as np
 import pytest
-from bad_inputs import annotations, data_files, fit, images, labels, onnx_files, prediction, runs, settings, start
+from bad_inputs import annotations, data_files, fit, images, labels, onnx_files, prediction, runs, settings, start, tune
 from bad_inputs.changes import CATEGORIES, EVALUATE, RESUME, replace_file
 from PIL import Image
 
@@ -49,7 +49,7 @@ train: {{epochs: 1, batch_size: 2, evaluate_every: 0, log_every: 1}}
 
 # {name: (command, what is wrong in the folder, line)}; before a command may stand TF_CONFIG=... as in a shell, FSIZE=N to let no file grow
 # beyond N bytes, as on a full disk, and STEP=real for the real training step, on a tiny network. Others share networks and do not train.
-KINDS = (settings, annotations, data_files, labels, images, start, runs, onnx_files, prediction, fit)
+KINDS = (settings, annotations, data_files, labels, images, start, runs, onnx_files, prediction, fit, tune)
 TABLE = {name: row for kind in KINDS for name, row in kind.ROWS.items()}
 
 

@@ -118,19 +118,20 @@ class _Journal(BaseJournalBackend):
 
     def __init__(self, file: Path):
         self._file = file
-        self._lines: list[dict[str, Any]] = []
+        self._lines: list[str] = []
         if file.exists():
             try:
-                self._lines = [parse_json(line) for line in file.read_text(encoding="utf-8").splitlines()]
+                self._lines = file.read_text(encoding="utf-8").splitlines()
             except (OSError, ValueError):
                 raise UserError(f"{file}: is damaged; choose another --work-dir") from None
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        yield from self._lines[log_number_from:]
+        for line in self._lines[log_number_from:]:  # parsed anew each time: Optuna keeps and changes what it gets
+            yield parse_json(line)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        self._lines += logs
-        write_text(self._file, "".join(json_text(line) + "\n" for line in self._lines))
+        self._lines += map(json_text, logs)
+        write_text(self._file, "".join(f"{line}\n" for line in self._lines))
 
 
 def _trial(one: FrozenTrial) -> Trial:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import gc
 import json
 import os
 import sys
@@ -17,6 +19,23 @@ from PIL import Image
 import ttfnet_tf  # noqa: F401 what it asks of TensorFlow must be said before that is imported
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Workers of pytest-xdist collect one after the other: in a new environment the first writes the bytecode that the others then read."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    with open(__file__, encoding="utf-8") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        return (yield)
+
+
+def pytest_collection_finish():
+    """Hides what the imports have made from the garbage collector, which would take a tenth of the tests' time to look through it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist

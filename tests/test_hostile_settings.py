@@ -119,7 +119,9 @@ VALUES = (
     ),
     *("{a: " * 2000, "[" + "1, " * 3000 + "1]", "x,y", "1,2", "True", "None", "[gpu:0]", "[gpu:0, gpu:0]", "[cpu:99999999999999999999]"),
 )
-KEYS = [setting.key for setting in list_settings()]
+# One key of each type; `make integration` has every key.
+FIRST = {"choices" if setting.choices else repr(setting.type): setting.key for setting in reversed(list_settings())}.values()
+KEYS = [pytest.param(setting.key, marks=[pytest.mark.slow] * (setting.key not in FIRST)) for setting in list_settings()]
 ODD_KEYS = (
     *(
         "",

@@ -125,6 +125,7 @@ def test_every_model_card_has_the_matrix(written):
     assert sorted(path.name for path in written.iterdir()) == ["1", "matrix.json", "matrix.md", "model_fp32.tflite"]
 
 
+@pytest.mark.slow
 def test_a_tflite_file_detects_what_its_run_does(written, trained, data, tmp_path, capsys):
     file, images = written / "model_fp32.tflite", trained.parent / "noise"
     for source, out in ((trained, "run"), (file, "file")):

@@ -30,6 +30,7 @@ def model(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_every_model_is_called_in_every_round(model):
     rounds = []
     times = time_in_turn({"a": model, "b": model}, threads=1, repeats=3, runtime=best_runtime(), on_round=rounds.append)

@@ -159,7 +159,10 @@ def largest_file(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize(("command", "change", "line"), TABLE.values(), ids=TABLE)
+@pytest.mark.parametrize(
+    ("command", "change", "line"),
+    [pytest.param(*row, id=name, marks=[pytest.mark.slow] * ("STEP=real" in row[0])) for name, row in TABLE.items()],
+)
 def test_the_line_of(tmp, shared_networks, used_port, monkeypatch, capfd, command, change, line):
     words = shlex.split(command.replace("{tmp}", str(tmp)).replace("{port}", used_port))
     given = {}

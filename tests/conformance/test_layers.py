@@ -117,7 +117,8 @@ def gradients():
     return compute
 
 
-@pytest.mark.parametrize("name", MODELS)
+# Gradients of the other two are also checked by tests of their own, in models/test_dla.py and parity/test_trainstep.py.
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("darknet53", "dla34"))) for name in MODELS])
 def test_gradients_reach_every_trainable_parameter(name, gradients):
     for parameter, gradient in gradients(name)[1].items():
         assert gradient is not None, parameter
@@ -133,7 +134,7 @@ def test_both_samplers_give_equal_outputs_and_gradients(gradients):
         np.testing.assert_allclose(actual[name], value, rtol=0, atol=1e-4 * np.abs(value).max(), err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["crop_and_resize", "synchronized"])
+@pytest.mark.parametrize("name", ["crop_and_resize", pytest.param("synchronized", marks=pytest.mark.slow)])
 def test_saved_model_round_trip(name, tmp_path):
     model, module = _model(name), tf.Module()
     module.held = model.variables  # not the model: saving a Keras object traces every layer twice more

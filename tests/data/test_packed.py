@@ -112,10 +112,14 @@ def test_a_share_of_the_batch_equals_that_from_files(data, packed):
     assert_same(*(take(train(_split(data, images), num_shards=2, shard_index=1), 6) for images in (data[1], packed)))
 
 
-@pytest.mark.parametrize("flip", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("keep_ratio", [False, True])
-@pytest.mark.parametrize("backend", ["device", "py_function"])
-def test_an_epoch_without_python_equals_that_from_files(data, packed, service, flip, backend, keep_ratio):
+ROWS = [(backend, keep_ratio, flip) for backend in ("device", "py_function") for keep_ratio in (False, True) for flip in (0.0, 0.5, 1.0)]
+FIRST = (("device", False, 0.5), ("device", True, 1.0), ("py_function", True, 0.5))  # the others in `make integration`
+
+
+@pytest.mark.parametrize(
+    ("backend", "keep_ratio", "flip"), [pytest.param(*row, marks=[pytest.mark.slow] * (row not in FIRST)) for row in ROWS]
+)
+def test_an_epoch_without_python_equals_that_from_files(data, packed, service, backend, keep_ratio, flip):
     """What the workers of tf.data service make."""
     steps = steps_per_epoch(len(KINDS), BATCH)
     changes = {"augment": Augmentation(flip=flip), "backend": backend, "start_step": steps - 1, "keep_ratio": keep_ratio}

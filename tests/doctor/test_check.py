@@ -234,6 +234,7 @@ def test_the_report_has_count_example_effect_and_advice(everything):
     assert set(content["findings"][0]["example"]) == {"file", "image_id", "annotation_id", "detail"}
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_annotations_take_seconds(tmp_path):
     rng = np.random.default_rng(0)
     corners, sides = rng.integers(0, 300, (100_000, 2)), rng.integers(20, 100, (100_000, 2))

@@ -35,6 +35,7 @@ def data(write_coco):
     return annotations, [f"data.val.annotations={annotations}", f"data.val.images={images}"]
 
 
+@pytest.mark.slow
 def test_another_image_size_builds_the_network_at_that_size(run, data, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(run, other)
@@ -48,6 +49,7 @@ def test_another_image_size_builds_the_network_at_that_size(run, data, tmp_path)
     assert found != evaluate_run(run, data[1], out=tmp_path / "c").result.detections
 
 
+@pytest.mark.slow
 def test_gpus_share_the_images_and_find_the_same(run, data, tmp_path, monkeypatch):
     """A processor in the place of GPUs; the first batch does not fit."""
     expected = evaluate_run(run, data[1], out=tmp_path / "a").result.detections
@@ -103,6 +105,7 @@ def _with_annotations(path):
     return copy
 
 
+@pytest.mark.slow
 def test_images_without_boxes_and_with_crowds_have_no_figures(run, data, tmp_path, capfd):
     annotations, overrides = data
     content = json.loads(annotations.read_text())

@@ -12,8 +12,13 @@ from ttfnet_tf.runs.checkpoint import load_run
 
 
 @pytest.fixture(scope="module")
-def exported(trained, tmp_path_factory):
-    return export_saved_model(load_run(trained), tmp_path_factory.mktemp("bf16"), name="shapes", precision="bf16")
+def run(trained):
+    return load_run(trained)
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    return export_saved_model(run, tmp_path_factory.mktemp("bf16"), name="shapes", precision="bf16")
 
 
 def test_it_lies_beside_the_model_in_float32_and_says_what_it_is(exported):
@@ -22,15 +27,16 @@ def test_it_lies_beside_the_model_in_float32_and_says_what_it_is(exported):
     assert (card["name"], card["precision"], card["kind"]) == ("shapes_bf16", "bfloat16", "saved_model")
 
 
-def test_kernels_are_bfloat16_and_all_else_float32(exported, trained):
-    names = {tuple(variable.shape): variable.dtype for variable in tf.saved_model.load(str(exported)).weights}
+def test_kernels_are_bfloat16_and_all_else_float32(exported, run):
+    weights = tf.saved_model.load(str(exported)).weights
+    names = {tuple(variable.shape): variable.dtype for variable in weights}
     kernels = {dtype for shape, dtype in names.items() if len(shape) == 4}
     assert kernels == {tf.bfloat16}
     assert {dtype for shape, dtype in names.items() if len(shape) < 4} == {tf.float32}
-    counts = [len(load_run(trained).model.variables), len(tf.saved_model.load(str(exported)).weights)]
-    assert counts[0] == counts[1]
+    assert len(weights) == len(run.model.variables)
 
 
+@pytest.mark.slow
 def test_detections_are_close_to_those_of_the_run_and_the_same_in_every_batch(exported, trained, files):
     truth, found = Detector.load(trained, score_threshold=0.3), Detector.load(exported, score_threshold=0.2)
     images = [content for name, content in files.items() if name.startswith("colour")]
@@ -52,6 +58,6 @@ def test_detections_are_close_to_those_of_the_run_and_the_same_in_every_batch(ex
         np.testing.assert_allclose(alone["detection_scores"][0], together["detection_scores"][row], rtol=0, atol=1e-3)
 
 
-def test_unknown_precision(trained, tmp_path):
+def test_unknown_precision(run, tmp_path):
     with pytest.raises(UserError, match="'int8' of a SavedModel is unknown; choose fp32, bf16"):
-        export_saved_model(load_run(trained), tmp_path, name="a", precision="int8")
+        export_saved_model(run, tmp_path, name="a", precision="int8")

@@ -59,6 +59,15 @@ def written(run, data):
     return run.parent / "out" / "boxed"
 
 
+@pytest.fixture(scope="module")
+def exported(run):
+    """The version folder of the run's SavedModel."""
+    out = run.parent / "models"
+    assert cli.main(["export", str(run), "--out", str(out)]) == 0
+    return out / "boxed" / "1"
+
+
+@pytest.mark.slow
 def test_every_form_in_the_matrix_has_the_boxes_of_the_run(written):
     checkpoint, *rows = json.loads((written / "matrix.json").read_text())["rows"]
     assert len(rows) >= 2
@@ -81,10 +90,9 @@ def test_boxes_lie_on_their_image(run, data, tmp_path):
     assert (run / "eval" / "7-stretch" / "detections.json").exists()
 
 
-def test_the_served_graph_takes_images_of_any_ratio(run, written, files):  # noqa: F811
+def test_the_served_graph_takes_images_of_any_ratio(run, exported, files):  # noqa: F811
     """As arrays and as files, alone and in one batch."""
-    exported = find_exported(written)
-    signatures = tf.saved_model.load(str(exported.path)).signatures
+    signatures = tf.saved_model.load(str(exported)).signatures
     local = Detector.load(run, score_threshold=0.2)
     contents = list(files.values())
     for size in SIZES.values():
@@ -112,16 +120,19 @@ def test_the_served_graph_takes_images_of_any_ratio(run, written, files):  # noq
     np.testing.assert_allclose(boxes[:, [1, 0, 3, 2]], expected.boxes, atol=2e-3)
 
 
-def test_cards_say_how_images_are_resized(written, run):
-    card = find_exported(written).card
-    assert card["resize"] == "letterbox"
-    page = (written / "1" / "assets" / "model_card.md").read_text()
-    line = (
-        "scaled by the smaller factor to fit into 64 x 96 pixels, in the upper left corner; the rest, on the right or below, is the colour "
-    )
-    assert f"images are {line}(124, 116, 104)." in page
-    card = find_exported(written / "model_fp32.tflite").card
-    assert line in card["inputs"]["serving_default"]
-    assert card["outputs"]["detection_boxes"].endswith("as fractions of the input's height and width, padding included")
+LINE = "scaled by the smaller factor to fit into 64 x 96 pixels, in the upper left corner; the rest, on the right or below, is the colour "
+
+
+def test_the_card_says_how_images_are_resized(exported):
+    assert find_exported(exported).card["resize"] == "letterbox"
+    page = (exported / "assets" / "model_card.md").read_text()
+    assert f"images are {LINE}(124, 116, 104)." in page
     with pytest.raises(UserError, match=r"was exported with data\.resize=letterbox, which cannot be changed; export the run again"):
-        evaluate_run(written, ["data.resize=stretch"])
+        evaluate_run(exported, ["data.resize=stretch"])
+
+
+@pytest.mark.slow
+def test_so_does_the_card_of_a_tflite_file(written):
+    card = find_exported(written / "model_fp32.tflite").card
+    assert LINE in card["inputs"]["serving_default"]
+    assert card["outputs"]["detection_boxes"].endswith("as fractions of the input's height and width, padding included")

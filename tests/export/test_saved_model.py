@@ -241,6 +241,7 @@ def test_a_threshold_below_that_of_the_export_is_refused(exported, capsys):
     assert "was exported with decode.score_threshold=0.2" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_evaluation_and_prediction_match_those_of_the_run(exported, trained, tmp_path, write_coco, capsys):
     sizes = {1: (70, 90), 2: (64, 96), 3: (130, 60)}
     annotations, images = write_coco(sizes, [(1, 3, [10, 10, 30, 30]), (3, 90, [5, 60, 30, 30])], {3: "cat", 8: "dog", 90: "bird"})

@@ -55,10 +55,27 @@ def run(tmp_path_factory):
     return _run(tmp_path_factory.mktemp("run"))
 
 
+class Files(dict):
+    """Precision -> file, exported when it is first asked for: each takes seconds."""
+
+    def __init__(self, run, folder):
+        super().__init__()
+        self._run, self._folder = run, folder
+
+    def __missing__(self, precision):
+        self[precision] = export_tflite(self._run, self._folder, precision=precision, representative=lambda: iter(IMAGES))
+        return self[precision]
+
+
 @pytest.fixture(scope="module")
 def files(run, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tflite") / "new"
-    return {name: export_tflite(run, folder, precision=name, representative=lambda: iter(IMAGES)) for name in PRECISIONS["tflite"]}
+    return Files(run, tmp_path_factory.mktemp("tflite") / "new")
+
+
+# `make integration` has the two that quantise weights alone.
+every_precision = pytest.mark.parametrize(
+    "precision", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("fp16", "dynamic"))) for name in PRECISIONS["tflite"]]
+)
 
 
 @pytest.fixture(scope="module")
@@ -90,22 +107,22 @@ def test_fp32_detects_what_keras_detects(files, run, truth):
         assert found["num_detections"] == [kept.sum()]
 
 
-def test_signature_is_the_same_in_every_precision(files):
-    for file in files.values():
-        runner = interpreter_class("tensorflow")(str(file)).get_signature_runner("serving_default")
-        inputs = {name: (tuple(detail["shape"]), detail["dtype"]) for name, detail in runner.get_input_details().items()}
-        assert inputs == {"image": ((1, *SIZE, 3), np.uint8)}
-        outputs = {name: (detail["dtype"], detail["quantization"]) for name, detail in runner.get_output_details().items()}
-        names = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
-        assert outputs == dict.fromkeys(names, (np.float32, (0.0, 0)))
+@every_precision
+def test_signature_is_the_same_in_every_precision(files, precision):
+    runner = interpreter_class("tensorflow")(str(files[precision])).get_signature_runner("serving_default")
+    inputs = {name: (tuple(detail["shape"]), detail["dtype"]) for name, detail in runner.get_input_details().items()}
+    assert inputs == {"image": ((1, *SIZE, 3), np.uint8)}
+    outputs = {name: (detail["dtype"], detail["quantization"]) for name, detail in runner.get_output_details().items()}
+    names = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+    assert outputs == dict.fromkeys(names, (np.float32, (0.0, 0)))
 
 
-def test_operations_are_built_in(files, capfd):
-    for file in files.values():
-        tf.lite.experimental.Analyzer.analyze(model_path=str(file))
-        operations = set(re.findall(r"Op#\d+ (\w+)\(", capfd.readouterr().out))
-        assert {"CONV_2D", "GATHER", "TOPK_V2"} <= operations
-        assert not [name for name in operations if name.startswith(("Flex", "CUSTOM")) or name != name.upper()]
+@every_precision
+def test_operations_are_built_in(files, precision, capfd):
+    tf.lite.experimental.Analyzer.analyze(model_path=str(files[precision]))
+    operations = set(re.findall(r"Op#\d+ (\w+)\(", capfd.readouterr().out))
+    assert {"CONV_2D", "GATHER", "TOPK_V2"} <= operations
+    assert not [name for name in operations if name.startswith(("Flex", "CUSTOM")) or name != name.upper()]
 
 
 def _types(file):
@@ -113,13 +130,19 @@ def _types(file):
     return {detail["name"]: detail["dtype"] for detail in interpreter_class("tensorflow")(str(file)).get_tensor_details()}
 
 
-def test_types_and_sizes_of_the_precisions(files):
-    size = {name: file.stat().st_size for name, file in files.items()}
-    assert size["fp16"] < 0.7 * size["fp32"]
-    assert size["dynamic"] < 0.6 * size["fp32"]
-    assert size["int8"] < 0.6 * size["fp32"]
-    assert np.int8 not in set(_types(files["fp32"]).values())
-    assert np.float16 in _types(files["fp16"]).values()
+@pytest.mark.parametrize(
+    ("precision", "fraction", "has_int8", "has_float16"),
+    [
+        pytest.param("fp16", 0.7, False, True, marks=pytest.mark.slow),
+        pytest.param("dynamic", 0.6, True, False, marks=pytest.mark.slow),
+        ("int8", 0.6, True, False),
+        ("fp32", 1.0, False, False),
+    ],
+)
+def test_types_and_sizes_of_the_precisions(files, precision, fraction, has_int8, has_float16):
+    assert files[precision].stat().st_size <= fraction * files["fp32"].stat().st_size
+    types = set(_types(files[precision]).values())
+    assert (np.int8 in types, np.float16 in types) == (has_int8, has_float16)
 
 
 # Parts of sampling, boxes, logits and decoding. int8 sampling would break the first, int8 top-k the last.
@@ -148,22 +171,22 @@ def test_int8_scores_are_not_quantised(files):
     assert not (scores * 256 == np.round(scores * 256)).all()
 
 
-def test_outputs_have_the_order_of_the_task_library(files):
-    for file in files.values():
-        interpreter = interpreter_class("tensorflow")(str(file))
-        by_name = interpreter.get_signature_runner("serving_default").get_output_details()
-        names = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
-        assert [one["index"] for one in interpreter.get_output_details()] == [by_name[name]["index"] for name in names]
+@every_precision
+def test_outputs_have_the_order_of_the_task_library(files, precision):
+    interpreter = interpreter_class("tensorflow")(str(files[precision]))
+    by_name = interpreter.get_signature_runner("serving_default").get_output_details()
+    names = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+    assert [one["index"] for one in interpreter.get_output_details()] == [by_name[name]["index"] for name in names]
 
 
-def test_the_metadata_table_is_in_the_model(files):
-    for precision, file in files.items():
-        content = file.read_bytes()
-        model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-        (table,) = [bytes(model.buffers[one.buffer].data) for one in model.metadata if one.name == b"TFLITE_METADATA"]
-        assert table == task_metadata(read_card(file))
-        assert precision.encode() in table
-        assert read_files(file)["labels_by_id.txt"].splitlines()[3:5] == ["cat", "???"]
+@every_precision
+def test_the_metadata_table_is_in_the_model(files, precision):
+    file = files[precision]
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(file.read_bytes()))
+    (table,) = [bytes(model.buffers[one.buffer].data) for one in model.metadata if one.name == b"TFLITE_METADATA"]
+    assert table == task_metadata(read_card(file))
+    assert precision.encode() in table
+    assert read_files(file)["labels_by_id.txt"].splitlines()[3:5] == ["cat", "???"]
 
 
 def test_attached_files_are_replaced(files, tmp_path):
@@ -180,7 +203,14 @@ def test_attached_files_are_replaced(files, tmp_path):
 
 # Bounds for the four best detections of each image: of the score, and of the corners in pixels of 64 x 96. One in ten may be in the
 # neighbouring cell, where two cells are almost equally good.
-@pytest.mark.parametrize(("precision", "score", "pixels"), [("fp16", 0.001, 0.1), ("dynamic", 0.01, 0.2), ("int8", 0.02, 0.5)])
+@pytest.mark.parametrize(
+    ("precision", "score", "pixels"),
+    [
+        pytest.param("fp16", 0.001, 0.1, marks=pytest.mark.slow),
+        pytest.param("dynamic", 0.01, 0.2, marks=pytest.mark.slow),
+        ("int8", 0.02, 0.5),
+    ],
+)
 def test_smaller_precisions_stay_close(files, truth, precision, score, pixels):
     found = TFLitePredictor(files[precision])(IMAGES[:, 0])
     close = []
@@ -201,19 +231,20 @@ def test_the_predictor_matches_predict_function(files, run, truth):
     assert (found["boxes"].dtype, found["scores"].dtype, found["classes"].dtype) == (np.float32, np.float32, np.int32)
 
 
-def test_attached_files(files):
-    for precision, file in files.items():
-        with zipfile.ZipFile(file) as archive:
-            assert archive.read("labels.txt").decode() == "cat\ndög\n"
-            assert archive.testzip() is None
-        card = read_card(file)
-        assert (card["kind"], card["precision"], card["image_size"], card["top_k"]) == ("tflite", precision, list(SIZE), 12)
-        assert card["normalization"]["inside"] is True
-        assert card["normalization"]["mean"] == [123.675, 116.28, 103.53]
-        assert card.get("representative_images") == (4 if precision == "int8" else None)
+@every_precision
+def test_attached_files(files, precision):
+    with zipfile.ZipFile(files[precision]) as archive:
+        assert archive.read("labels.txt").decode() == "cat\ndög\n"
+        assert archive.testzip() is None
+    card = read_card(files[precision])
+    assert (card["kind"], card["precision"], card["image_size"], card["top_k"]) == ("tflite", precision, list(SIZE), 12)
+    assert card["normalization"]["inside"] is True
+    assert card["normalization"]["mean"] == [123.675, 116.28, 103.53]
+    assert card.get("representative_images") == (4 if precision == "int8" else None)
 
 
 def test_the_model_keeps_its_sampler(run, files):
+    assert files["fp32"].exists()
     assert {layer.sampler for layer in run.model.submodules if hasattr(layer, "sampler")} == {"crop_and_resize"}
 
 

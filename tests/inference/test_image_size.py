@@ -58,6 +58,7 @@ def test_sizes_that_are_not_possible_are_refused(trained, size):  # noqa: F811
         Detector.load(trained, image_size=size)
 
 
+@pytest.mark.slow
 def test_predict(trained, images, expected, tmp_path):  # noqa: F811
     """In drawings and in records."""
     for number, image in enumerate(images):
@@ -77,6 +78,7 @@ def test_predict(trained, images, expected, tmp_path):  # noqa: F811
             np.testing.assert_allclose([one["score"] for one in found], [one["score"] for one in boxes], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_export(trained, images, expected, tmp_path):  # noqa: F811
     assert cli.main(["export", str(trained), "--out", str(tmp_path), "--name", "big", f"data.image_size={list(SIZE)}"]) == 0
     exported = find_exported(tmp_path / "big")

@@ -42,6 +42,7 @@ def test_predict(trained, detector, data, tmp_path, capsys):  # noqa: F811
     assert len(tiled(files[9])) > len(detector(files[9]))
 
 
+@pytest.mark.slow
 def test_evaluate(trained, detector, data, capsys):  # noqa: F811
     annotations, folder, files = data
     settings = [f"data.val.annotations={annotations}", f"data.val.images={folder}"]

@@ -108,6 +108,7 @@ np.testing.assert_allclose(layer.moving_variance, alone.moving_variance, atol=1e
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_normalise_as_one(root):
     # A process of its own: logical devices must be set before TensorFlow starts.
     done = subprocess.run([sys.executable, "-c", TWO_REPLICAS], cwd=root, capture_output=True, text=True, timeout=120, check=False)

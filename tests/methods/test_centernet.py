@@ -99,6 +99,7 @@ def test_boxes_are_cut_at_the_border():
     np.testing.assert_array_equal(found["boxes"][0, 0], [0, 0, 47, 31])
 
 
+@pytest.mark.slow
 def test_a_small_network_learns():
     model = networks.build(
         2,

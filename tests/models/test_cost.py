@@ -42,7 +42,7 @@ def _single(*layers, size=(8, 12)):
     return sum(cost_of(keras.Model(inputs, x), size, {}).values(), Cost(0, 0, 0))
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", ["r18", *(pytest.param(name, marks=pytest.mark.slow) for name in ("r34", "d53"))])
 def test_published_systems_have_the_published_cost(name, costs):
     total = sum(costs(name).values(), Cost(0, 0, 0))
     parameters, trainable, multiply_adds, backbone = PUBLISHED[name]

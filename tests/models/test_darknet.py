@@ -97,7 +97,9 @@ def test_stage_1_is_the_one_with_stride_2():
     assert row.frozen_prefixes(2) == ("backbone.stem.", "backbone.layer1.", "backbone.layer2.")
 
 
-@pytest.mark.parametrize(("frozen_stages", "frozen"), [(-1, ()), (0, ("stem.",)), (1, ("stem.", "layer1."))], ids=str)
+@pytest.mark.parametrize(
+    ("frozen_stages", "frozen"), [(-1, ()), pytest.param(0, ("stem.",), marks=pytest.mark.slow), (1, ("stem.", "layer1."))], ids=str
+)
 def test_frozen_parameters_are_not_listed(frozen_stages, frozen, detectors):
     model = detectors(frozen_stages)
     expected = {name for name in named_parameters(model) if not name.startswith(tuple(f"backbone.{prefix}" for prefix in frozen))}

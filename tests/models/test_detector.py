@@ -125,7 +125,14 @@ def test_initial_values_follow_from_seed_and_name(small):
 
 
 @pytest.mark.parametrize(
-    ("frozen_stages", "frozen"), [(-1, ()), (0, ("conv1", "bn1")), (1, ("conv1", "bn1", "layer1.")), (4, ("",))], ids=str
+    ("frozen_stages", "frozen"),
+    [
+        pytest.param(-1, (), marks=pytest.mark.slow),
+        (0, ("conv1", "bn1")),
+        pytest.param(1, ("conv1", "bn1", "layer1."), marks=pytest.mark.slow),
+        (4, ("",)),
+    ],
+    ids=str,
 )
 def test_frozen_stages(frozen_stages, frozen):
     model = _small(frozen_stages=frozen_stages)
@@ -162,7 +169,7 @@ def test_fixed_and_open_sizes_give_equal_outputs(small):
         np.testing.assert_allclose(value, small(_image())[name], atol=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("precision", [pytest.param("mixed_float16", marks=pytest.mark.slow), "mixed_bfloat16"])
 def test_mixed_precision_gives_float32_outputs(precision, small):
     keras.mixed_precision.set_global_policy(precision)
     try:

@@ -111,8 +111,8 @@ def original():
 
 # (name, channels of P2 to P5, parameters and running statistics as keras-cv states them)
 NETWORKS = [
-    ("keras_cv/resnet50", (256, 512, 1024, 2048), 23_561_152),
-    ("keras_cv/csp_darknet_s", (64, 128, 256, 512), 4_223_488),
+    pytest.param("keras_cv/resnet50", (256, 512, 1024, 2048), 23_561_152, marks=pytest.mark.slow),
+    pytest.param("keras_cv/csp_darknet_s", (64, 128, 256, 512), 4_223_488, marks=pytest.mark.slow),
     # 939 120 in all; the convolution 96 -> 576 after P5 and its normalisation are not used.
     (MOBILENET, (16, 24, 48, 96), 939_120 - 96 * 576 - 4 * 576),
     pytest.param("keras_cv/efficientnet_v2_s", (48, 64, 160, 1280), 20_331_360, marks=pytest.mark.slow),

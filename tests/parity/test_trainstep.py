@@ -28,7 +28,11 @@ TOLERANCE = 1e-3  # of each gradient's length
 TOLERANCE_OF_FLOAT64 = 1e-4  # sampling places are float32 there; measured: 2e-6
 
 
-@pytest.fixture(scope="module", params=[case.values[0] for case in CASES], ids=[case.id for case in CASES])
+# The 53 layers of Darknet take 20 seconds: `make parity` and `make integration` have them.
+PARAMETERS = [pytest.param(case.values[0], id=case.id, marks=[pytest.mark.slow] * (case.values[0]["model"] == "d53")) for case in CASES]
+
+
+@pytest.fixture(scope="module", params=PARAMETERS)
 def step(request):
     """The case, its arrays, and metrics, gradients, sides of rectifiers, parameters and statistics of one step of ours."""
     with systems.borrowed(request.param["model"]) as model:

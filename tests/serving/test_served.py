@@ -20,6 +20,10 @@ from ttfnet_tf.serving.grpc_client import GrpcClient, predict_request
 from ttfnet_tf.serving.signature import OUTPUTS
 from ttfnet_tf.serving.target import Target, parse_address
 
+# The server is a process that imports TensorFlow. `make test` has its answers from a session loader in export/test_saved_model.py, and the
+# client against prepared answers in the other files of this folder.
+pytestmark = pytest.mark.slow
+
 LARGE = 12_000_000  # export.max_pixels of version 2
 PROTOCOLS = ("grpc", "rest")
 PATIENCE = 200  # seconds: a busy machine is no failure

@@ -123,7 +123,7 @@ def test_twelve_steps_are_those_of_tensorflow_addons(name, addons, monkeypatch):
         np.testing.assert_allclose(found[key], expected[key], rtol=0, atol=TOLERANCE[name], err_msg=key)
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("lamb", "radam"))) for name in OURS])
 def test_a_checkpoint_of_tensorflow_addons_is_resumed(name, addons, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(optimizers, "_make", lambda *arguments: _of_addons(addons, *arguments))
@@ -138,7 +138,7 @@ def test_a_checkpoint_of_tensorflow_addons_is_resumed(name, addons, monkeypatch,
         np.testing.assert_allclose(found[key], expected[key], rtol=0, atol=TOLERANCE[name], err_msg=key)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("lamb", "radam"))) for name in NAMES])
 def test_a_run_is_resumed_before_its_first_update(name, tmp_path):
     """A new process restores before the slots exist."""
     straight = _Twelve(name)

@@ -263,7 +263,7 @@ def _halves(same_images):
     return batch
 
 
-@pytest.mark.parametrize("normalizer", ["global", "replica"])
+@pytest.mark.parametrize("normalizer", ["global", pytest.param("replica", marks=pytest.mark.slow)])
 def test_parts_make_the_step_of_the_whole_batch(trainer, normalizer):
     # Both parts have the same images, and so the statistics of the whole batch; their counts of boxes are 8 and 2.
     batch, rates = _halves(same_images=True), [0.01, 0.02]
@@ -278,6 +278,7 @@ def test_parts_make_the_step_of_the_whole_batch(trainer, normalizer):
     assert max(np.abs(now - start).max() for now, start in zip(updated, whole.values())) > 1e-3  # a thousand times that tolerance
 
 
+@pytest.mark.slow
 def test_each_part_has_statistics_of_its_own_as_a_replica_has():
     # The twin computes replicas, of which each has its own statistics too, without a loop in the graph.
     batch, trainer = _halves(same_images=False), Trainer(accumulate=2)
@@ -299,7 +300,7 @@ def test_clip_scale(norm, limit, expected):
     np.testing.assert_allclose(clip_scale(tf.constant(norm), limit), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 def test_mixed_precision_stays_close_to_float32(deformable, precision):
     rates = [0.001] * 3
     expected = deformable.run(_batch(), rates)

@@ -88,7 +88,13 @@ def test_its_weights_are_those_of_an_evaluation_in_the_size_of_the_student(teach
     assert 0 < np.abs(half["teacher_heatmap"] - found["teacher_heatmap"]).max() < 0.2
 
 
-@pytest.mark.parametrize("override", ["losses.normalizer=global", "losses.normalizer=replica", "optim.accumulate=2"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "losses.normalizer=global",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("losses.normalizer=replica", "optim.accumulate=2")),
+    ],
+)
 def test_a_step_adds_its_losses_and_inspection_finds_the_same(teacher, tmp_path, override):
     config = _config(tmp_path, teacher, override)
     strategy, method, batch = tf.distribute.get_strategy(), build.method_of(config, 3), _batch()

@@ -1,5 +1,6 @@
 """`ttfnet weights`: third-party weights to files and runs, runs to the official form, and one line for every mistake."""
 
+import functools
 import json
 
 import golden_weights
@@ -30,9 +31,10 @@ optim: {ema_decay: 0.9}
 
 @pytest.fixture(scope="module", autouse=True)
 def networks():
-    """Builds each network once; conversions overwrite its weights."""
+    """Builds each network once, of width 8 with all its layers; conversions overwrite its weights."""
     model_of = built_once(build.model_of)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "build_model", functools.partial(build.build_model, width=8))
         patch.setattr(build, "model_of", model_of)
         yield model_of
 

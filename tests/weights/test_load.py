@@ -256,6 +256,7 @@ def _resnet50():
 @pytest.mark.skipif(
     find_spec("tf_keras") is not None and os.environ.get("TF_USE_LEGACY_KERAS") != "1", reason="keras-cv would take Keras 3"
 )
+@pytest.mark.slow
 def test_torchvision_resnet50_fills_that_of_keras_cv():
     model = networks.build(2, backbone="keras_cv/resnet50", **SMALL)
     arrays = _resnet50()

@@ -45,7 +45,7 @@ def small():
 
 @pytest.mark.parametrize(
     ("name", "total", "trainable"),
-    [("r18", 14_208_933, 14_051_429), ("r34", 24_354_021, 24_122_533)],
+    [("r18", 14_208_933, 14_051_429), pytest.param("r34", 24_354_021, 24_122_533, marks=pytest.mark.slow)],
 )
 def test_number_of_parameters_is_the_official_one(name, total, trainable):
     model = systems.system(name)

@@ -104,6 +104,7 @@ def test_number_of_parameters_is_the_published_one():
     assert sum(counts.values()) == 19_169_440
 
 
+@pytest.mark.slow
 def test_full_width_with_plain_neck():
     inputs = keras.Input([32, 32, 3])
     plain = keras.Model(inputs, build_backbone("dla34", inputs, neck="plain"))

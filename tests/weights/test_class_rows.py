@@ -1,6 +1,8 @@
 """Classes of a run follow their names into another network: from a run, and from an exported SavedModel."""
 
+import functools
 import json
+import shutil
 
 import networks
 import numpy as np
@@ -23,6 +25,28 @@ RUN = ("cat", "dog", "bird")  # of `small_run`
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch):
     networks.narrow(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory):
+    """run_of(per_class) -> a run with one box, or with one for each class; written when it is first asked for."""
+
+    @functools.cache
+    def write(per_class):
+        overrides = ["model.box_per_class=true"] if per_class else []
+        return small_run.write_run(tmp_path_factory.mktemp("run") / "run", overrides=overrides)
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def exported(run_of, tmp_path_factory):
+    """exported(per_class, precision) -> the version folder of its SavedModel."""
+    return functools.cache(
+        lambda per_class, precision: export_saved_model(
+            load_run(run_of(per_class)), tmp_path_factory.mktemp("models"), name="m", precision=precision
+        )
+    )
 
 
 def values(model):
@@ -77,15 +101,25 @@ def test_names_that_are_not_there_are_refused(pairs, line):
     assert str(caught.value) == line
 
 
-@pytest.mark.parametrize("form", ["run", "saved_model", "saved_model bf16"])
-@pytest.mark.parametrize("per_class", [False, True], ids=["one box", "box per class"])
-def test_rows_follow_the_names(form, per_class, tmp_path):
+# `make integration` has the other forms.
+FORMS = [(form, per_class) for form in ("run", "saved_model", "saved_model bf16") for per_class in (False, True)]
+FIRST = (("run", False), ("saved_model", True))
+
+
+@pytest.mark.parametrize(
+    ("form", "per_class"),
+    [
+        pytest.param(*one, id=f"{one[0]}, box per class" if one[1] else one[0], marks=[pytest.mark.slow] * (one not in FIRST))
+        for one in FORMS
+    ],
+)
+def test_rows_follow_the_names(form, per_class, run_of, exported):
     overrides = ["model.box_per_class=true"] if per_class else []
-    source = run = small_run.write_run(tmp_path / "run", overrides=overrides)
+    source = run = run_of(per_class)
     if form != "run":
-        source = export_saved_model(load_run(run), tmp_path / "models", name="m", precision="bf16" if "bf16" in form else "fp32").parent
+        source = exported(per_class, "bf16" if "bf16" in form else "fp32").parent
     trained = values(load_run(run).model)
-    config = load_config(tmp_path / "run.yaml", [*overrides, f"model.pretrained={source}", "model.pretrained_classes=[fish=cat]"])
+    config = load_config(run.parent / "run.yaml", [*overrides, f"model.pretrained={source}", "model.pretrained_classes=[fish=cat]"])
     model = build.model_of(config, 4)
     before = values(model)
     report = load_pretrained_of(config, model, ("bird", "horse", "dog", "fish"))
@@ -106,9 +140,9 @@ def test_rows_follow_the_names(form, per_class, tmp_path):
         np.testing.assert_array_equal(grouped["own"][..., 1, :], grouped["new"][..., 1, :], err_msg=name)
 
 
-def test_the_same_number_of_other_classes_takes_no_rows_by_place(tmp_path):
-    run = small_run.write_run(tmp_path / "run")
-    config = load_config(tmp_path / "run.yaml", [f"model.pretrained={run}"])
+def test_the_same_number_of_other_classes_takes_no_rows_by_place(run_of):
+    run = run_of(False)
+    config = load_config(run.parent / "run.yaml", [f"model.pretrained={run}"])
     model = build.model_of(config, 3)
     before = values(model)
     report = load_pretrained_of(config, model, ("x", "y", "z"))
@@ -116,17 +150,16 @@ def test_the_same_number_of_other_classes_takes_no_rows_by_place(tmp_path):
     np.testing.assert_array_equal(values(model)["bbox_head.hm.1.bias"], before["bbox_head.hm.1.bias"])
 
 
-def test_names_need_a_source_that_tells_them(tmp_path):
-    run = small_run.write_run(tmp_path / "run")
+def test_names_need_a_source_that_tells_them(run_of, tmp_path):
+    run = run_of(False)
     np.savez(tmp_path / "w.npz", **read_source(run).tensors)
-    config = load_config(tmp_path / "run.yaml", [f"model.pretrained={tmp_path}/w.npz", "model.pretrained_classes=[a=cat]"])
+    config = load_config(run.parent / "run.yaml", [f"model.pretrained={tmp_path}/w.npz", "model.pretrained_classes=[a=cat]"])
     with pytest.raises(UserError, match="holds no names of classes; name a run or an exported SavedModel"):
         load_pretrained_of(config, build.model_of(config, 3), ("a", "b", "c"))
 
 
-def test_a_damaged_saved_model_is_one_line(tmp_path):
-    run = small_run.write_run(tmp_path / "run")
-    folder = export_saved_model(load_run(run), tmp_path / "models", name="m")
+def test_a_damaged_saved_model_is_one_line(exported, tmp_path):
+    folder = shutil.copytree(exported(True, "fp32"), tmp_path / "models" / "m" / "1")
     card = folder / "assets/model_card.json"
     content = json.loads(card.read_text())
     content["config"]["model"]["neck_channels"] = [16, 8, 8]

@@ -35,7 +35,9 @@ def values(model):
     return {name: variable.numpy() for name, variable in {**named_parameters(model), **named_buffers(model)}.items()}
 
 
-@pytest.mark.parametrize("overrides", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize(
+    "overrides", [pytest.param(one, id=name, marks=[pytest.mark.slow] * (name != "deformable")) for name, one in NETWORKS.items()]
+)
 def test_all_but_the_last_layers_come_from_the_run(tmp_path, overrides):
     run = small_run.write_run(tmp_path / "run", overrides=overrides)
     trained = values(load_run(run).model)

@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3.11 python3.10 python3.13 python3.12 python3; 
 BIN := .venv/bin
 DEMO ?= demo
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# pip leaves bytecode to the first import. Where the environment forbids to write it, every process compiles all of TensorFlow: six seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## these lines
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18

@@ -163,7 +163,9 @@ def test_train_names_the_run_after_its_config(monkeypatch, capsys, write_yaml, t
     assert "stopped and saved at step 12; the same command resumes it" in second
 
 
-@pytest.mark.parametrize("tool", ["train", "evaluate", "report", "predict", "data"])
+@pytest.mark.parametrize(
+    "tool", ["train", *(pytest.param(tool, marks=pytest.mark.slow) for tool in ("evaluate", "report", "predict", "data"))]
+)
 def test_tools_start_from_the_clone_in_any_folder(root, tool, tmp_path):
     command = [sys.executable, root / "tools" / f"{tool}.py", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)

@@ -117,8 +117,8 @@ def gradients():
     return compute
 
 
-# Gradients of the other two are also checked by tests of their own, in models/test_dla.py and parity/test_trainstep.py.
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("darknet53", "dla34"))) for name in MODELS])
+# Gradients of other backbones are also checked in models/test_dla.py and parity/test_trainstep.py.
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * ("backbone" in MODELS[name])) for name in MODELS])
 def test_gradients_reach_every_trainable_parameter(name, gradients):
     for parameter, gradient in gradients(name)[1].items():
         assert gradient is not None, parameter

@@ -117,7 +117,7 @@ def test_images_that_a_power_failure_has_cut_short_are_read_again(make_split, re
     assert len(reads) == 1
 
 
-@pytest.mark.parametrize("name", ["about.json", "pixels.bin", "rows.bin"])
+@pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("about.json", "rows.bin")), "pixels.bin"])
 def test_a_file_that_is_not_whole_is_made_anew(make_split, folder, name):
     expected = take(train(make_split(), cache="disk"), 3)
     file = next(folder.iterdir()) / name

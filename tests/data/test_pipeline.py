@@ -129,7 +129,7 @@ def test_augmented_batches_are_functions_of_seed_epoch_and_index(make_split):
     assert lost > 0
 
 
-@pytest.mark.parametrize("shards", [2, 4])
+@pytest.mark.parametrize("shards", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_shards_make_up_the_global_batch(make_split, shards):
     split = make_split(7)
     whole = _take(_train(split, backend="py_function"), 4)

@@ -127,6 +127,7 @@ def test_annotations_that_lack_a_class_are_named(run, data, tmp_path, capfd):
     assert capfd.readouterr().err.endswith(line)
 
 
+@pytest.mark.slow
 def test_the_figures_of_another_size_do_not_replace_those_of_training(run, data):
     assert evaluate_run(run, data[1]).file == run / "eval" / "7" / "detections.json"
     assert evaluate_run(run, [*data[1], "data.image_size=[96, 160]"]).file == run / "eval" / "7-96x160" / "detections.json"

@@ -78,6 +78,7 @@ def test_every_form_in_the_matrix_has_the_boxes_of_the_run(written):
         assert row["AP"] == pytest.approx(checkpoint["AP"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_boxes_lie_on_their_image(run, data, tmp_path):
     found = evaluate_run(run, data[2:], out=tmp_path).result.detections
     assert {one["image_id"] for one in found} == set(SIZES)

@@ -63,6 +63,7 @@ def _box_losses_of_a_dead_head(box_gradient, steps=60):
     return losses
 
 
+@pytest.mark.slow
 def test_a_dead_head_stays_dead_with_a_relu_and_recovers_with_this_one():
     dead, alive = (_box_losses_of_a_dead_head(kind) for kind in ("relu", "recover"))
     assert dead[0] == alive[0]

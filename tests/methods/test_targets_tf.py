@@ -143,8 +143,10 @@ def test_counts_of_samples_equal_those_of_numpy(area, kernel, per_class):
 # Many boxes: drawn in tiles.
 
 
-@pytest.mark.parametrize("is_compiled", [False, True])
-@pytest.mark.parametrize("per_class", [False, True])
+@pytest.mark.parametrize(
+    ("per_class", "is_compiled"),
+    [(False, False), (True, True), *(pytest.param(*row, marks=pytest.mark.slow) for row in ((True, False), (False, True)))],
+)
 def test_tiles_give_the_same_bytes(monkeypatch, per_class, is_compiled):
     """200 boxes drawn tile by tile, and all at once; with padding between the boxes and behind them."""
     boxes, labels = _scene(5, boxes=200)

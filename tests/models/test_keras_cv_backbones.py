@@ -147,6 +147,7 @@ def test_all_of_the_detector_is_named(mobilenet):
     assert all(layer.momentum == MOMENTUM for layer in mobilenet.layers if isinstance(layer, keras.layers.BatchNormalization))
 
 
+@pytest.mark.slow
 def test_names_and_values_follow_from_the_seed_alone(csp):
     # keras-cv names layers, and draws values, by what the process has made before.
     again = _features("keras_cv/csp_darknet_s", width=8, seed=5)
@@ -212,6 +213,7 @@ def test_a_folder_of_something_else_is_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_preset_of_another_form_changes_nothing(csp, monkeypatch):
     family = module._family(module._NETWORKS["csp_darknet_s"])
     other = family(stackwise_channels=[16, 32, 64, 128], stackwise_depth=[1, 3, 3, 1], include_rescaling=True)
@@ -315,6 +317,7 @@ def test_frozen_stages_keep_their_statistics(mobilenet):
     assert set(named_parameters(model, trainable_only=True)) == set(everything)
 
 
+@pytest.mark.slow
 def test_checkpoint_restores_into_a_new_model(mobilenet, tmp_path):
     prefix = tf.train.Checkpoint(model=mobilenet).write(str(tmp_path / "step-1"))
     other = _detector(frozen_stages=-1, seed=9)

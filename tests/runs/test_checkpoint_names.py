@@ -32,6 +32,7 @@ def test_a_later_network_of_the_process_takes_the_weights_of_an_earlier(backbone
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
 
 
+@pytest.mark.slow
 def test_another_network_of_the_family_is_still_refused(tmp_path):
     write_weights(networks.build(3, backbone=NUMBERED[0], **SMALL), tmp_path / "step-1")
     other = networks.build(3, backbone=NUMBERED[0], **{**SMALL, "width": 16})

@@ -60,7 +60,7 @@ def test_sgdw_takes_decay_in_proportion_to_the_learning_rate():
     np.testing.assert_allclose(found["conv.weight"], p, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("lamb", "radam"))) for name in NAMES])
 def test_each_moves_every_parameter_and_keeps_its_state_in_a_checkpoint(name, tmp_path):
     found, optimizer = _run(name)
     assert all((found[key] != np.float32(START[key])).all() for key in START)

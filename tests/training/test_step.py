@@ -300,7 +300,8 @@ def test_clip_scale(norm, limit, expected):
     np.testing.assert_allclose(clip_scale(tf.constant(norm), limit), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_stays_close_to_float32(deformable, precision):
     rates = [0.001] * 3
     expected = deformable.run(_batch(), rates)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ttfnet_tf.errors import UserError
 from ttfnet_tf.export.saved_model import export_saved_model
 from ttfnet_tf.inference.detector import Detector
 from ttfnet_tf.inference.exported_model import find_exported
@@ -56,8 +55,3 @@ def test_detections_are_close_to_those_of_the_run_and_the_same_in_every_batch(ex
     for row in range(3):
         alone = serve(images=tf.constant(random[row : row + 1]))
         np.testing.assert_allclose(alone["detection_scores"][0], together["detection_scores"][row], rtol=0, atol=1e-3)
-
-
-def test_unknown_precision(run, tmp_path):
-    with pytest.raises(UserError, match="'int8' of a SavedModel is unknown; choose fp32, bf16"):
-        export_saved_model(run, tmp_path, name="a", precision="int8")

@@ -201,6 +201,11 @@ def test_names_and_ids_that_cannot_be_served(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_unknown_precision(tmp_path):
+    with pytest.raises(UserError, match="'int8' of a SavedModel is unknown; choose fp32, bf16"):
+        export_saved_model(_run(), tmp_path, name="a", precision="int8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -73,12 +73,13 @@ def resize_image(image: tf.Tensor, size: Sequence) -> tf.Tensor:
 
 
 def fitted_size(from_size: tf.Tensor, to_size: tuple[int, int]) -> tf.Tensor:
-    """`boxes.fitted_size` with keep_ratio: int32 [2] of int32 [2]."""
-    from_height, from_width = tf.unstack(tf.cast(from_size, tf.int64))
-    height, width = to_size
-    low = tf.stack([(2 * from_height * width + from_width) // (2 * from_width), width])
-    high = tf.stack([height, (2 * from_width * height + from_height) // (2 * from_height)])
-    return tf.cast(tf.maximum(tf.where(width * from_height <= height * from_width, low, high), 1), tf.int32)
+    """`boxes.fitted_size` with keep_ratio: int32 [..., 2] of int32 [..., 2]."""
+    from_height, from_width = tf.unstack(tf.cast(from_size, tf.int64), axis=-1)
+    height, width = (side + tf.zeros_like(from_height) for side in to_size)
+    low = tf.stack([(2 * from_height * width + from_width) // (2 * from_width), width], axis=-1)
+    high = tf.stack([height, (2 * from_width * height + from_height) // (2 * from_height)], axis=-1)
+    is_low = (width * from_height <= height * from_width)[..., None]
+    return tf.cast(tf.maximum(tf.where(is_low, low, high), 1), tf.int32)
 
 
 def fit(images: tf.Tensor, size: tuple[int, int], *, resize: Callable = resize) -> tuple[tf.Tensor, tf.Tensor]:

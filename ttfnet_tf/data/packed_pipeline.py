@@ -45,7 +45,7 @@ def note_sizes(split: CocoSplit, notes: ImageNotes) -> None:
 
 
 def packed_row(split: CocoSplit, image_size: tuple[int, int], keep_ratio: bool, flip: float, seed: int, batch_size: int) -> Callable:
-    """(epoch, position, index) -> a row of a packed split with the step of its batch; as `_in_graph` of `train_sample`, without Python."""
+    """(epoch, position, index) -> a row of a packed split with the step of its batch; as `in_graph` of `train_sample`, without Python."""
     rows, is_flipped = PackedRows(split, image_size, keep_ratio), flips(flip, seed)
     steps = steps_per_epoch(len(split.images), batch_size)
 

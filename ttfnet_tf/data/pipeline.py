@@ -3,7 +3,7 @@
 Order and randomness are functions of (seed, epoch, index): the batch of a step does not depend on the steps before it, so that a run
 can start at any step and resumes bit for bit. `data.order` says which image comes when, `data.samples` makes one row.
 
-A UserError inside tf.data, about an image, travels as one marked line in TensorFlow's error; `iterate` and `reraise` turn it back.
+A UserError inside tf.data, about an image, travels as one marked line in TensorFlow's error (`data.in_graph`); `iterate` turns it back.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ from ttfnet_tf.data.balance import balance_of
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.data.image_cache import cache_of
 from ttfnet_tf.data.image_reader import ImageReader
+from ttfnet_tf.data.in_graph import checked, in_graph, marked, reraise
 from ttfnet_tf.data.order import rows_of_step, steps_per_epoch
-from ttfnet_tf.data.packed import damage_of
 from ttfnet_tf.data.packed_pipeline import can_read, flips, note_sizes, packed_row
 from ttfnet_tf.data.rows import Rows
 from ttfnet_tf.data.samples import (
-    Example,
     ImageNotes,
     eval_sample,
     example_signature,
@@ -44,7 +43,6 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.methods.base import Method
 from ttfnet_tf.methods.targets import Paint
 
-_MARK, _END = "UserError<<", ">>UserError"  # around a UserError's line inside a TensorFlow error
 _LOST = "data.service={}: a batch does not come, a worker has ended with it; start the same command again, which resumes"
 _SILENT = f"data.service={{}}: no batch for {BATCH_SECONDS} s; check that its workers run, and start the same command again, which resumes"
 _FLIP = Augmentation(flip=0.5)
@@ -113,25 +111,24 @@ def build_train_dataset(
     settings["cache"] = cache_of(split, cache, image_size, keep_ratio)
     rows, balance = batch_size // num_shards, balance_of(split, class_balance, seed)
     steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
-    dataset = steps.map(rows_of_step(seed, len(split.images), batch_size, rows, shard_index * rows, balance)).unbatch()
+    numbers = steps.map(rows_of_step(seed, len(split.images), batch_size, rows, shard_index * rows, balance))
     parallel = workers or tf.data.AUTOTUNE
     if service:
         if not can_read(split, augment):
             raise UserError(f"data.service={service}: its workers read packed images only; pack {split.annotations} with ttfnet data pack")
         note_sizes(split, settings["notes"])
-        dataset = dataset.map(packed_row(split, image_size, keep_ratio, augment.flip, seed, batch_size), num_parallel_calls=parallel)
-        messages = {name: f"{_MARK}{text.format(service)}{_END}" for name, text in (("lost", _LOST), ("silent", _SILENT))}
-        dataset = read_in_order(dataset.batch(rows, drop_remainder=True), service, first_step=start_step, **messages)
-        dataset = dataset.unbatch() if paint is not None else dataset
+        make_row = packed_row(split, image_size, keep_ratio, augment.flip, seed, batch_size)
+        dataset = numbers.unbatch().map(make_row, num_parallel_calls=parallel).batch(rows, drop_remainder=True)
+        messages = {name: marked(text.format(service)) for name, text in (("lost", _LOST), ("silent", _SILENT))}
+        dataset = read_in_order(dataset, service, first_step=start_step, **messages)
+    elif augment == Augmentation(flip=augment.flip) and balance is None:
+        dataset = _batches_of_files(numbers, split, augment, settings, rows, parallel)
     else:
-        if augment == Augmentation(flip=augment.flip) and balance is None:
-            make_row = _row_of_file(split, augment, settings)
-        else:
-            make_row = _sampled_row(split, augment, {**settings, "balance": balance})
-        dataset = dataset.map(make_row, num_parallel_calls=parallel, deterministic=True)
+        make_row = _sampled_row(split, augment, {**settings, "balance": balance})
+        dataset = numbers.unbatch().map(make_row, num_parallel_calls=parallel, deterministic=True).batch(rows, drop_remainder=True)
+        dataset = dataset.map(checked)
     if paint is not None:
-        dataset = dataset.map(_painted(paint, maps), num_parallel_calls=parallel, deterministic=True)
-    if paint is not None or not service:
+        dataset = dataset.unbatch().map(_painted(paint, maps), num_parallel_calls=parallel, deterministic=True)
         dataset = dataset.batch(rows, drop_remainder=True)
     if backend == "graph":
         render = _as_written(lambda batch: {**batch, **method.render(batch["boxes"], batch["labels"])})
@@ -169,8 +166,8 @@ def build_eval_dataset(
         return eval_sample(split, int(index), image_size=image_size, **settings)
 
     dataset = tf.data.Dataset.range(steps_per_epoch(len(split.images), batch_size) * batch_size)
-    dataset = dataset.map(_in_graph(sample, example_signature(split.max_boxes, image_size)), num_parallel_calls=workers or tf.data.AUTOTUNE)
-    return _finish(dataset.batch(batch_size, drop_remainder=True))
+    dataset = dataset.map(in_graph(sample, example_signature(split.max_boxes, image_size)), num_parallel_calls=workers or tf.data.AUTOTUNE)
+    return _finish(dataset.batch(batch_size, drop_remainder=True).map(checked))
 
 
 def check_files(split: CocoSplit, broken_images: str) -> None:
@@ -210,13 +207,6 @@ def iterate(dataset: tf.data.Dataset) -> Iterator[Any]:
             yield batch
 
 
-def reraise(error: BaseException) -> BaseException:
-    """The UserError inside an error of TensorFlow, or `error` itself; for `raise reraise(error) from None`."""
-    _, mark, rest = str(error).partition(_MARK)
-    line, end, _ = rest.partition(_END)
-    return UserError(line) if mark and end else damage_of(str(error)) or error
-
-
 _opencv_lock = threading.Lock()
 _opencv_users: list[int] = []  # threads that OpenCV had when each of the open blocks began
 
@@ -246,23 +236,32 @@ def _sampled_row(split: CocoSplit, augment: Augmentation, settings: dict[str, An
     def sample(*numbers):
         return train_sample(split, *map(int, numbers), augmentation=augment, **settings)
 
-    return _in_graph(sample, example_signature(most_boxes(split, augment), settings["image_size"]))
+    return in_graph(sample, example_signature(most_boxes(split, augment), settings["image_size"]))
 
 
-def _row_of_file(split: CocoSplit, augment: Augmentation, settings: dict[str, Any]) -> Callable:
-    """(epoch, position, index) -> a row where nothing but the flip is random: only its pixels come from Python."""
-    rows, is_flipped = Rows(split, settings["image_size"], settings["keep_ratio"]), flips(augment.flip, settings["seed"])
+def _batches_of_files(
+    numbers: tf.data.Dataset, split: CocoSplit, augment: Augmentation, settings: dict[str, Any], rows: int, parallel: int
+) -> tf.data.Dataset:
+    """Batches where nothing but the flip is random: only pixels come from Python, all else is made for `rows` rows at a time.
 
-    def pixels(epoch, position, index, is_flipped):
-        return train_pixels(split, int(epoch), int(position), int(index), bool(is_flipped), flip=augment.flip, **settings)
+    A row of its own would take as many operations as a batch, and they would cost as much as its resize.
+    """
+    make, is_flipped = Rows(split, settings["image_size"], settings["keep_ratio"]), flips(augment.flip, settings["seed"])
 
-    read = _in_graph(pixels, pixels_signature(settings["image_size"]))
+    def drawn(epochs, positions, indices):
+        return tf.stack([epochs, positions, indices, tf.cast(is_flipped(epochs, indices), tf.int64)], axis=1)
 
-    def make_row(epoch, position, index):
-        found = read(epoch, position, index, is_flipped(epoch[None], index[None])[0])
-        return rows.of_image(found["index"], found["image"], found["original_size"], found["is_flipped"])
+    def pixels(numbers):
+        epoch, position, index, is_flipped = numbers.tolist()
+        return train_pixels(split, epoch, position, index, bool(is_flipped), flip=augment.flip, **settings)
 
-    return _as_written(make_row)
+    def make_rows(found):
+        found = checked(found)
+        return make.of_images(found["index"], found["image"], found["original_size"], found["is_flipped"])
+
+    read = in_graph(pixels, pixels_signature(settings["image_size"]))
+    dataset = numbers.map(_as_written(drawn)).unbatch().map(read, num_parallel_calls=parallel, deterministic=True)
+    return dataset.batch(rows, drop_remainder=True).map(_as_written(make_rows))
 
 
 def _painted(paint: Paint, maps: Mapping[str, tuple[int, ...]]) -> Callable:
@@ -276,33 +275,6 @@ def _painted(paint: Paint, maps: Mapping[str, tuple[int, ...]]) -> Callable:
     def function(row):
         drawn = tf.numpy_function(run, (row["boxes"], row["labels"]), [tf.float32] * len(maps))
         return {**row, **{name: tf.ensure_shape(values, shape) for (name, shape), values in zip(maps.items(), drawn)}}
-
-    return _as_written(function)
-
-
-def _in_graph(sample: Callable[..., Example], signature: dict[str, tf.TensorSpec]) -> Callable:
-    """The NumPy function as a function of tensors with static shapes.
-
-    A UserError comes out as a string and is raised by an assertion: an exception would bring its stack trace into the log.
-    """
-    nothing = [np.zeros(spec.shape, spec.dtype.as_numpy_dtype) for spec in signature.values()]
-
-    def run(*arguments):
-        try:
-            example = sample(*arguments)
-        except UserError as error:
-            return [str(error).encode(), *nothing]
-        return [b"", *(example[key] for key in signature)]
-
-    def function(*arguments):
-        fault, *values = tf.numpy_function(run, arguments, [tf.string, *(spec.dtype for spec in signature.values())])
-        fault.set_shape([])
-        message = tf.strings.join([_MARK, fault, _END])
-        with tf.control_dependencies([tf.debugging.Assert(tf.equal(fault, ""), [message])]):
-            values = [tf.identity(value) for value in values]
-        for value, spec in zip(values, signature.values()):
-            value.set_shape(spec.shape)
-        return dict(zip(signature, values))
 
     return _as_written(function)
 

@@ -3,12 +3,13 @@
 import io
 import os
 import random
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ttfnet_tf.data import image_reader
+from ttfnet_tf.data import image_headers, image_reader
 from ttfnet_tf.data.image_reader import ImageReader, plain_jpeg_parts
 from ttfnet_tf.data.images import read_rgb
 from ttfnet_tf.errors import UserError
@@ -124,3 +125,23 @@ def test_damaged_data_give_the_same_pixels_or_the_same_message(tmp_path):
         seen.add(type(results[0]))
         np.testing.assert_array_equal(results[0], results[1])
     assert seen == {np.ndarray, str}
+
+
+@pytest.mark.parametrize("searched", [(1, 1), (2, 8), (1 << 15, 1 << 21)])
+def test_the_end_of_a_scan_is_the_first_marker_that_ends_one(monkeypatch, searched):
+    """Against a regular expression, from every place, also where the bytes that are searched at a time end inside a marker."""
+    for name, value in zip(("_SEARCHED", "_MAX_SEARCHED"), searched):
+        monkeypatch.setattr(image_headers, name, value)
+    twin, draw, ends = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL), random.Random(1), set()
+    for length in (0, 1, 2, 3, 9, 40):
+        for _ in range(8):
+            data = bytes(draw.choice([0xFF, 0xFF, 0x00, 0xD0, 0xD7, 0xD9, 0x0A, 7]) for _ in range(length))
+            for place in range(length + 2):
+                expected = twin.search(data, place)
+                ends.add(expected is not None)
+                if expected is None:
+                    with pytest.raises(image_headers.DamagedImageError, match="cut short"):
+                        image_headers._end_of_scan(data, place)
+                else:
+                    assert image_headers._end_of_scan(data, place) == expected.start()
+    assert ends == {True, False}

@@ -148,13 +148,35 @@ def test_boxes_of_one_pixel_have_ids(supervision):
     assert [_tracker().update(_detections([[5, 5, 5, 5]], [0.9], [2]), 0).ids for _ in range(2)] == [(1,), (1,)]
 
 
-# What moves, and at which rate; the figures of all scenes are in docs/video.md.
-@pytest.mark.parametrize("name", ["25 fps, 20 to 60 pixels a second", "10 fps, 60 to 120 pixels a second", "curved ways"])
-def test_shapes_that_cross_keep_their_ids(supervision, name):
-    for seed in (0, 1):
-        scene = dataclasses.replace(SCENES[name], seed=seed)
-        truth = true_boxes(scene)
-        assert idf1(truth, with_ids(scene, list(detections_of(scene, truth)))) >= 0.95
+@pytest.mark.parametrize("distance", [0, 6, 12])
+def test_two_that_cross_keep_their_ids_where_one_is_detected(supervision, distance):
+    """Two squares of 30 pixels at 60 pixels a second, on ways `distance` apart; of two nearer than 20 pixels one is detected."""
+    tracker, ids = _tracker(), []
+    for frame in range(4 * FPS):
+        x = 60 * frame / FPS
+        boxes = [[x, 100, x + 29, 129], [240 - x, 100 + distance, 269 - x, 129 + distance]]
+        if np.hypot(2 * x - 240, distance) < 20:
+            boxes = boxes[frame % 2 :][:1]
+        ids.append(tracker.update(_detections(boxes, [0.9, 0.8][: len(boxes)], [0] * len(boxes)), frame / FPS).ids)
+    assert ids[0] == ids[-1] == (1, 2)
+    assert sum(len(one) == 1 for one in ids) > 4
+
+
+# What moves, at which rate, and a seed; docs/video.md has the figures of all scenes.
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [
+        ("25 fps, 20 to 60 pixels a second", 4),  # two cross while one of them is not detected
+        ("10 fps, 60 to 120 pixels a second", 0),
+        ("30 fps, 100 to 200 pixels a second", 1),
+        ("640 x 480, sides of 30 to 60 pixels", 3),
+        ("curved ways", 0),
+    ],
+)
+def test_shapes_that_cross_keep_their_ids(supervision, name, seed):
+    scene = dataclasses.replace(SCENES[name], seed=seed)
+    truth = true_boxes(scene)
+    assert idf1(truth, with_ids(scene, list(detections_of(scene, truth)))) >= 0.95
 
 
 def _way(shape, frame, scene=1):

@@ -81,7 +81,9 @@ class Tracker:
         limits = np.array([self._thresholds[class_id] for class_id in detections.class_ids.tolist()])
         is_strong = detections.scores > limits
         scores = np.where(is_strong, _STRONG, _WEAK)
+        tracks = self._tracker.tracked_tracks + self._tracker.lost_tracks
         found = self._tracker.update_with_detections(_supervision_detections(self._matching_boxes(detections), scores))
+        self._restore(tracks)
         ids = dict(zip(map(int, found.data.get("row", ())), map(int, found.tracker_id)))
         keep = [row for row in range(len(detections)) if row in ids or is_strong[row]]
         names = tuple(detections.class_names[row] for row in keep)
@@ -100,6 +102,13 @@ class Tracker:
         oldest = tracker.frame_id + 1 - _TICKS * _LOST_SECONDS
         for name in ("tracked_tracks", "lost_tracks"):
             setattr(tracker, name, [track for track in getattr(tracker, name) if track.frame_id >= oldest])
+
+    def _restore(self, tracks: Sequence[Any]) -> None:
+        """Takes back the tracks that ByteTrack has dropped because one lies upon another, as where two objects cross."""
+        lists = {"Tracked": self._tracker.tracked_tracks, "Lost": self._tracker.lost_tracks}  # all others are removed for good
+        for track in tracks:
+            if not any(track in one for one in lists.values()) and track.state.name in lists:
+                lists[track.state.name].append(track)
 
     def _matching_boxes(self, detections: Detections) -> np.ndarray:
         """The boxes [N, 4] that ByteTrack matches: edges in pixels, enlarged, and each class in its plane."""

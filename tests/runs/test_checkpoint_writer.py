@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ttfnet_tf.keras2 import keras
 from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.runs.checkpoint_writer import OBJECT_GRAPH, CheckpointWriter
 from ttfnet_tf.runs.moving_average import MovingAverage
-from ttfnet_tf.training.optimizers import RuleGroups
 from ttfnet_tf.training.sentinel import Sentinel
 from ttfnet_tf.training.sgd import ReferenceSGD
 from ttfnet_tf.training.state import MetricWindow
@@ -61,16 +61,16 @@ def test_the_second_checkpoint_is_what_tensorflow_would_write(state, tmp_path, m
 
 def test_variables_that_are_made_later_are_written_too(tmp_path):
     variable = tf.Variable([1.0, 2.0])
-    optimizer = RuleGroups({"a.weight": variable}, "adam")
+    optimizer = keras.optimizers.legacy.Adam()  # makes its slots at the first update
     writer = CheckpointWriter(tf.train.Checkpoint(optimizer=optimizer))
     writer.write(str(tmp_path / "before"))
-    optimizer.update([tf.constant([0.1, 0.2])], tf.constant(0.1), tf.constant(1.0))
+    optimizer.apply_gradients([(tf.constant([0.1, 0.2]), variable)])
     for name in ("after", "again"):
         writer.write(str(tmp_path / name))
         tf.train.Checkpoint(optimizer=optimizer).write(str(tmp_path / "expected"))
         content, expected = _content(tmp_path / name), _content(tmp_path / "expected")
         assert set(content) == set(expected) > set(_content(tmp_path / "before"))
-        optimizer.update([tf.constant([0.3, 0.2])], tf.constant(0.1), tf.constant(1.0))
+        optimizer.apply_gradients([(tf.constant([0.3, 0.2]), variable)])
 
 
 def test_a_folder_that_is_not_there_raises_what_tensorflow_raises(state, tmp_path):

@@ -74,6 +74,19 @@ def test_each_moves_every_parameter_and_keeps_its_state_in_a_checkpoint(name, tm
             np.testing.assert_array_equal(variable, value)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_from_before_the_first_step_undoes_later_steps(name, tmp_path):
+    """`train.minutes` times some steps and puts everything back; a loss that explodes may go back to step 0."""
+    once = _Twelve(name)
+    state = tf.train.Checkpoint(optimizer=once.optimizer, parameters=list(once.parameters.values()))
+    path = state.write(str(tmp_path / "step-0"))
+    first = once.run(0, 3)
+    state.read(path).assert_existing_objects_matched().assert_consumed()
+    again = once.run(0, 3)
+    for key, value in first.items():
+        np.testing.assert_array_equal(again[key], value)
+
+
 @pytest.fixture
 def addons():
     with warnings.catch_warnings():

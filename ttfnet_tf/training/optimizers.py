@@ -69,7 +69,7 @@ class RuleGroups(tf.Module):
 
 
 class _Group(tf.Module):
-    """The parameters of one rule with their optimizer, whose slots are made at the first update."""
+    """The parameters of one rule with their optimizer, whose slots are made at once: a checkpoint of step 0 holds them too."""
 
     def __init__(self, name, momentum, rule, parameters, rules):
         super().__init__(name="group")
@@ -79,6 +79,7 @@ class _Group(tf.Module):
         self.rate = tf.Variable(0.0, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA, name="rate")
         self.coupled_decay = weight_decay if name == "adam" else 0.0
         self.optimizer = _make(name, momentum, weight_decay, self.rate)
+        self.optimizer._create_all_weights(self.parameters)
 
     def update(self, gradients, lr, scale):
         self.rate.assign(lr * self.lr_multiplier)

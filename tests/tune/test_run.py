@@ -6,6 +6,7 @@ import json
 import signal
 
 import pytest
+from stub_study import Proposals
 
 from ttfnet_tf.config import load_config
 from ttfnet_tf.config.schema import value_of
@@ -13,36 +14,8 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.tune.record import Request
 from ttfnet_tf.tune.results import table
 from ttfnet_tf.tune.run import tune
-from ttfnet_tf.tune.space import Range
 from ttfnet_tf.tune.trial_process import Ended
 from ttfnet_tf.tune.trials import Trial, best_of
-
-
-class Proposals:
-    """A study that proposes the two ends of every range in turn, and prunes where it is told to."""
-
-    def __init__(self, prunes=()):
-        self.kept, self.prunes, self.reports = [], set(prunes), []
-
-    def __call__(self, file, space, centre, *, seed):
-        self.space, self.centre = space, centre
-        return self
-
-    def trials(self):
-        return list(self.kept)
-
-    def begin(self):
-        number = len(self.kept)
-        ends = {one.key: (one.low, one.high)[number % 2] if isinstance(one, Range) else one.texts[number % 2] for one in self.space}
-        self.kept.append(Trial(number, ends if number else self.centre))
-        return self.kept[-1]
-
-    def report(self, trial, mark, average_precision):
-        self.reports.append((trial.number, mark, average_precision))
-        return trial.number in self.prunes
-
-    def end(self, trial):
-        self.kept[trial.number] = trial
 
 
 @pytest.fixture

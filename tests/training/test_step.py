@@ -266,7 +266,8 @@ def _halves(same_images):
 @pytest.mark.parametrize("normalizer", ["global", pytest.param("replica", marks=pytest.mark.slow)])
 def test_parts_make_the_step_of_the_whole_batch(trainer, normalizer):
     # Both parts have the same images, and so the statistics of the whole batch; their counts of boxes are 8 and 2.
-    batch, rates = _halves(same_images=True), [0.01, 0.02]
+    # The first step is small: the gradients of the second magnify its rounding, which depends on the threads of the machine.
+    batch, rates = _halves(same_images=True), [0.002, 0.02]
     whole, parts = Trainer(normalizer=normalizer), Trainer(normalizer=normalizer, accumulate=2)
     expected, found = whole.run(batch, rates), parts.run(batch, rates)
     for name in (*METRICS, "positives"):

@@ -98,6 +98,7 @@ def written(trained, data):
     return out / "tiny"
 
 
+@pytest.mark.slow
 def test_every_form_is_measured(written):
     found = json.loads((written / "matrix.json").read_text())
     rows = {row["name"]: row for row in found["rows"]}
@@ -114,6 +115,7 @@ def test_every_form_is_measured(written):
     assert rows["tflite fp32"]["megabytes"] == pytest.approx(file.stat().st_size / 1e6, rel=0.1)
 
 
+@pytest.mark.slow
 def test_every_model_card_has_the_matrix(written):
     expected = json.loads((written / "matrix.json").read_text())
     assert find_exported(written).card["matrix"] == expected

@@ -213,6 +213,7 @@ def test_a_run_goes_on_when_the_disk_has_space_again(tmp, shared_networks, monke
     assert [json.loads(line)["step"] for line in (tmp / "run" / "metrics.jsonl").read_text().splitlines()] == [1, 2]
 
 
+@pytest.mark.slow
 def test_tensorflow_says_nothing_around_the_line(tmp):
     """In a process and an environment of its own: its notes come while it is imported and started, and at the end it lists what it did
     not restore, hundreds of lines after ours."""

@@ -134,7 +134,8 @@ def test_both_samplers_give_equal_outputs_and_gradients(gradients):
         np.testing.assert_allclose(actual[name], value, rtol=0, atol=1e-4 * np.abs(value).max(), err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["crop_and_resize", pytest.param("synchronized", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["crop_and_resize", "synchronized"])
 def test_saved_model_round_trip(name, tmp_path):
     model, module = _model(name), tf.Module()
     module.held = model.variables  # not the model: saving a Keras object traces every layer twice more

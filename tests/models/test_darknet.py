@@ -98,7 +98,9 @@ def test_stage_1_is_the_one_with_stride_2():
 
 
 @pytest.mark.parametrize(
-    ("frozen_stages", "frozen"), [(-1, ()), pytest.param(0, ("stem.",), marks=pytest.mark.slow), (1, ("stem.", "layer1."))], ids=str
+    ("frozen_stages", "frozen"),
+    [pytest.param(-1, (), marks=pytest.mark.slow), pytest.param(0, ("stem.",), marks=pytest.mark.slow), (1, ("stem.", "layer1."))],
+    ids=str,
 )
 def test_frozen_parameters_are_not_listed(frozen_stages, frozen, detectors):
     model = detectors(frozen_stages)
@@ -106,6 +108,7 @@ def test_frozen_parameters_are_not_listed(frozen_stages, frozen, detectors):
     assert set(named_parameters(model, trainable_only=True)) == expected
 
 
+@pytest.mark.slow
 def test_frozen_normalisations_go_on_collecting_statistics(detectors):
     frozen, free = detectors(1), detectors(-1)
     outputs = [model(_image(), training=True) for model in (frozen, free)]

@@ -213,6 +213,7 @@ def test_no_detection_at_all(report, make_run, data):
     assert page.row("cat")[8:] == ["0", "–", "0.0"]
 
 
+@pytest.mark.slow
 def test_eighty_classes(report, make_run, write_coco):
     rng = np.random.default_rng(1)
     names = [f"kind {number}" for number in range(80)]

@@ -52,6 +52,7 @@ def test_a_processor_without_units_is_not_measured(strategy, monkeypatch):
     assert choose_precision.hint(strategy) is None
 
 
+@pytest.mark.slow
 def test_the_measurement_is_a_fraction_of_processor_time():
     assert 0.01 < choose_precision.measure_bfloat16() < 100
 

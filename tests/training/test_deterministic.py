@@ -52,6 +52,7 @@ def test_two_runs_end_with_the_same_bits(train, tmp_path):
     assert [key for key, value in first.items() if not np.array_equal(value, second[key])] == []
 
 
+@pytest.mark.slow
 def test_an_operation_without_a_deterministic_form_is_one_line(train, monkeypatch, tmp_path):
     def sparse_step(*_, **__):
         def run(iterator, rates, step):

@@ -76,6 +76,7 @@ def _batch():
     return {"image": rng.integers(0, 255, (2, *SIZE, 3), np.uint8), "boxes": boxes, "labels": labels, "image_id": np.array([7, 9])}
 
 
+@pytest.mark.slow
 def test_its_weights_are_those_of_an_evaluation_in_the_size_of_the_student(teacher, tmp_path):
     config, images = _config(tmp_path, teacher), _batch()["image"]
     found = load_teacher(config, build.method_of(config, 3))(tf.constant(images))

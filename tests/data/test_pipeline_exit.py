@@ -36,9 +36,8 @@ train: {{batch_size: 4}}
 """
 
 
-@pytest.mark.parametrize(
-    "how", ["a batch", *(pytest.param(how, marks=pytest.mark.slow) for how in ("not at all", "a batch, by iterate", "until an error"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["a batch", "not at all", "a batch, by iterate", "until an error"])
 def test_the_end_comes_and_is_quiet(root, tmp_path, how):
     """Threads that call Python while it is taken down end the process with an abort, or wait for ever."""
     draw_shapes(tmp_path / "s", train=12, val=1, size=(480, 640), seed=1)

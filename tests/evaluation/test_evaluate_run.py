@@ -73,6 +73,7 @@ def test_gpus_share_the_images_and_find_the_same(run, data, tmp_path, monkeypatc
     assert found == expected
 
 
+@pytest.mark.slow
 def test_images_without_annotations_give_a_submission_and_no_figures(run, data, tmp_path, capfd):
     """As COCO's image_info_test-dev2017.json."""
     annotations, overrides = data

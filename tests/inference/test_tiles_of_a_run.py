@@ -25,6 +25,7 @@ def detector(trained):  # noqa: F811
     return Detector.load(trained, score_threshold=0.2)
 
 
+@pytest.mark.slow
 def test_predict(trained, detector, data, tmp_path, capsys):  # noqa: F811
     _, folder, files = data
     command = ["predict", str(trained), str(folder), "--out", str(tmp_path / "out"), "--score-threshold", "0.2", "--batch-size", "2"]

@@ -97,7 +97,9 @@ def test_outputs_with_the_other_sampler(case, name, tensors):
     _compare(case, name, tensors(case, SAMPLERS[1])[name])
 
 
-@pytest.mark.parametrize("model", golden_weights.table("state_dicts.json"))
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=[pytest.mark.slow] * (name != "r18")) for name in golden_weights.table("state_dicts.json")]
+)
 def test_generated_weights_are_the_recorded_ones(model):
     recorded = golden_weights.table("state_dicts.json")[model]
     digest = hashlib.sha256()

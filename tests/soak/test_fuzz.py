@@ -59,6 +59,7 @@ FAULTS = (
 )
 
 
+@pytest.mark.slow
 def test_every_kind_of_fault_is_seen_and_kept(tmp_path):
     code = PLANTED.format(here=str(HERE), keep=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -180,6 +180,7 @@ def test_weights_of_the_losses_and_clipping(trainer):
     np.testing.assert_allclose(tf.linalg.global_norm(clipped), 0.01, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_loss_scale_does_not_change_the_update(trainer, scaled):
     first = trainer.run(_batch(), [0.01])
     np.testing.assert_allclose(first["gradient_norm"], scaled.run(_batch(), [0.01])["gradient_norm"], rtol=1e-4)
@@ -187,6 +188,7 @@ def test_loss_scale_does_not_change_the_update(trainer, scaled):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_overflow_skips_the_update_and_halves_the_scale(scaled):
     scaled.run(_batch(), [0.01])
     before = [parameter.numpy() for parameter in scaled.parameters]

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[2] / "tools" / "ledger"
-MODULES = ("budget", "rows", "systems", "environments", "data_sets", "page", "run", "job", "ultralytics_yolo")
+MODULES = ("budget", "rows", "systems", "environments", "data_sets", "page", "run", "job", "ours", "ultralytics_yolo")
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,9 @@ def test_files_that_are_not_rows_are_refused(ledger, row, tmp_path):
     short.write_text(",".join(ledger.rows.FIELDS) + "\nx,0.1\n")
     with pytest.raises(ValueError, match="line 2: 2 values, expected 18"):
         ledger.rows.read_rows(short)
+    short.write_text(",".join(ledger.rows.FIELDS) + "\n" + ",".join(["x"] * 18) + "\n")
+    with pytest.raises(ValueError, match="line 2: could not convert string to float: 'x'"):
+        ledger.rows.read_rows(short)
     with pytest.raises(ValueError, match="AP=nan"):
         ledger.rows.append_row(tmp_path / "nan.csv", dataclasses.replace(row, AP=float("nan")))
 
@@ -194,6 +198,45 @@ def test_the_last_epoch_of_ultralytics_may_be_a_part_of_one(ledger):
     text = "epoch,  time\n1,60\n2,100\n3,180\n"
     assert ledger.ultralytics_yolo.training_figures(text, 300, 150.0) == (150.0, 900.0)
     assert ledger.ultralytics_yolo.training_figures("epoch,time\n1,20\n", 300, 60.0) == (20.0, None)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "weights", "file", "values"),
+    [
+        (
+            "official",
+            None,
+            "bccd_r18_scratch.yaml",
+            {"drop_epochs": [576.0, 704.0], "warmup_steps": 48, "lr": 0.008},
+        ),  # 3/4 and 11/12 of 768
+        ("official", "w.npz", "bccd_r18.yaml", {"drop_epochs": [576.0, 704.0], "warmup_steps": 48, "lr": 0.008}),
+        ("fast", None, "fast.yaml", {"schedule": "cosine", "warmup_steps": 48, "lr": 0.002, "clip_norm": 10.0}),
+        ("fast", "w.npz", "fast.yaml", {"schedule": "cosine", "warmup_steps": 40, "lr": 0.0014, "clip_norm": 35.0}),
+    ],
+)
+def test_a_recipe_is_made_as_long_as_the_time(ledger, split, tmp_path, monkeypatch, recipe, weights, file, values):
+    """2 s for the first step, .606 s for others: 96 steps of 8 images in a minute, so 768 epochs of the one image that has boxes."""
+    calls = []
+
+    def fake_ttfnet(*words):
+        calls.append(words)
+        run = Path(words[words.index("--work-dir") + 1])
+        run.mkdir()
+        lines = [{"step": k, "training_seconds": 2 + 0.606 * (k - 1), "images_per_second": 13.2} for k in (5, 10, 15, 20)]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    monkeypatch.setattr(ledger.ours, "ttfnet", fake_ttfnet)
+    settings = {"recipe": recipe}
+    job = {"settings": settings, "train": split, "val": split, "seed": 3, "size": None, "minutes": 1.0, "weights": weights}
+    assert ledger.ours.train_recipe(job, tmp_path) == tmp_path / "run"
+    (_, config, *words), (verb, again, *last) = calls
+    assert (config, again, verb) == (f"configs/{file}", config, "train")
+    assert "train.steps=20" in words
+    overrides = [word for word in last if "=" in word]
+    resolved = load_config(FOLDER.parents[1] / config, overrides)
+    assert len({word.partition("=")[0] for word in overrides}) == len(overrides)
+    assert (resolved.train.steps, resolved.train.seed, resolved.model.pretrained) == (96, 3, weights)
+    assert {name: getattr(resolved.optim, name) for name in values} == values
 
 
 def test_every_system_has_its_driver(ledger):
@@ -305,13 +348,23 @@ def test_a_run_adds_a_row_for_each_number_of_minutes(ledger, stub, tmp_path, cap
     assert (first.AP, first.AP50, first.minutes_used, first.images_per_second) == (1.0, 1.0, 0.5, 2.0)
     assert first.command == "python tools/ledger/run.py perfect few --minutes 0.5 --seed 4 --cores 1"
     assert (tmp_path / "work" / "data" / "few" / "annotations" / "train.json").is_file()
+    # Called again it runs what has no row yet.
+    assert ledger.run.main(["perfect", *stub, "--minutes", "2", "3", "--seed", "4"]) == 0
+    assert "--minutes 2 --seed 4 --cores 1: has a row in " in capsys.readouterr().out
+    assert ledger.run.main(["perfect", *stub, "--minutes", "2", "--seed", "4", "--again"]) == 0
+    assert [row.minutes for row in ledger.rows.read_rows(tmp_path / "rows.csv")] == [0.5, 2.0, 3.0, 2.0]
 
 
 @pytest.mark.usefixtures("same_cores")
 def test_a_driver_that_fails_adds_no_row(ledger, stub, tmp_path, capsys):
-    assert ledger.run.main(["broken", *stub, "--minutes", "1"]) == 2
-    assert "log.txt: the run ended with code 3; its last lines say why" in capsys.readouterr().err
+    assert ledger.run.main(["broken", *stub, "--minutes", "1", "2"]) == 2
+    for run, line in zip(("1", "2"), capsys.readouterr().err.splitlines()):
+        assert f"broken-few-none-{run}-seed0/log.txt: the run ended with code 3; its last lines say why" in line
     assert not (tmp_path / "rows.csv").exists()
+    (tmp_path / "rows.csv").write_text("system,AP\n")
+    assert ledger.run.main(["perfect", *stub, "--minutes", "1", "--again"]) == 2
+    assert "rows.csv: has the columns system, AP, expected" in capsys.readouterr().err
+    assert not (tmp_path / "work" / "runs" / "perfect-few-none-1-seed0").exists()
 
 
 def test_the_page_has_a_table_for_each_data_set(ledger, row):

@@ -8,6 +8,10 @@ import math
 from pathlib import Path
 
 
+class RowError(ValueError):
+    """A file that holds something else than rows, or a figure that is not a number."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One run: a system trained on a data set for so many minutes, and its detections measured."""
@@ -45,12 +49,12 @@ def append_row(path: Path, row: Row) -> None:
     """Adds a row; writes the head first where the file is new.
 
     Raises:
-        ValueError: the file has other columns, or a figure is not a number.
+        RowError: the file has other columns, or a figure is not a number.
     """
     for name in _DIGITS:
         value = getattr(row, name)
         if value is not None and not math.isfinite(value):
-            raise ValueError(f"{name}={value}, expected a number")
+            raise RowError(f"{name}={value}, expected a number")
     is_new = not path.exists() or path.stat().st_size == 0
     if not is_new:
         read_rows(path)
@@ -66,19 +70,22 @@ def read_rows(path: Path) -> list[Row]:
     """The rows of a file; none where there is no file.
 
     Raises:
-        ValueError: a line is not a row.
+        RowError: a line is not a row.
     """
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:
         head, *lines = list(csv.reader(file)) or [[]]
     if tuple(head) != FIELDS:
-        raise ValueError(f"{path}: has the columns {', '.join(head) or 'of an empty file'}, expected {', '.join(FIELDS)}")
+        raise RowError(f"{path}: has the columns {', '.join(head) or 'of an empty file'}, expected {', '.join(FIELDS)}")
     rows = []
     for number, line in enumerate(lines, 2):
         if len(line) != len(FIELDS):
-            raise ValueError(f"{path}, line {number}: {len(line)} values, expected {len(FIELDS)}")
-        rows.append(Row(**{name: _value(name, text) for name, text in zip(FIELDS, line)}))
+            raise RowError(f"{path}, line {number}: {len(line)} values, expected {len(FIELDS)}")
+        try:
+            rows.append(Row(**{name: _value(name, text) for name, text in zip(FIELDS, line)}))
+        except ValueError as error:
+            raise RowError(f"{path}, line {number}: {error}") from None
     return rows
 
 

@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
 import data_sets  # noqa: E402
 import environments  # noqa: E402
-from rows import Row, append_row  # noqa: E402
+from rows import Row, RowError, append_row, read_rows  # noqa: E402
 from systems import SYSTEMS, System  # noqa: E402
 
 from ttfnet_tf.errors import UserError  # noqa: E402
@@ -44,6 +44,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, metavar="S", help="side of a square input, in place of the system's own; a multiple of 32")
     parser.add_argument("--cores", type=int, default=2, help="processor cores to run on; default 2")
     parser.add_argument("--out", type=Path, default=Path("rows.csv"), metavar="CSV", help="rows are added to it; default rows.csv")
+    parser.add_argument("--again", action="store_true", help="run what has a row in CSV too; the later row counts")
     parser.add_argument("--work", type=Path, default=Path("ledger"), metavar="DIR", help="for data, environments and runs; default ledger")
     return parser.parse_args(argv)
 
@@ -80,6 +81,12 @@ def command_of(args: argparse.Namespace, minutes: float, data: str) -> str:
     if args.cores != 2:
         words += ["--cores", str(args.cores)]
     return shlex.join(words)
+
+
+def has_row(file: Path, command: str) -> bool:
+    """Whether a file has a row of this command on this processor, so that an interrupted list of commands can be repeated."""
+    here = machine()["processor"]
+    return any(row.command == command and row.processor == here for row in read_rows(file))
 
 
 def row_of(args: argparse.Namespace, minutes: float, data: str, result: dict, metrics: dict, whole: float, machine: dict) -> Row:
@@ -145,10 +152,11 @@ def drive(system: System, job: dict, python: Path) -> tuple[dict, list[dict], fl
 
 
 def main(argv: list[str] | None = None) -> int:
-    """All runs of a command line."""
-    args = parse(argv)
+    """All runs of a command line. One that fails does not stop the others."""
+    args, failed = parse(argv), False
     try:
         system = check(args)
+        read_rows(args.out)  # refuses another file before the minutes are spent
         work = args.work.resolve()
         data = data_sets.find(args.data, work / "data")
         python = environments.python_of(system.layers, work / "environments")
@@ -158,30 +166,46 @@ def main(argv: list[str] | None = None) -> int:
                 raise UserError(f"--cores {args.cores}: this process may use {len(cores)}")
             os.sched_setaffinity(0, cores[: args.cores])
         for minutes in args.minutes:
-            parts = [args.system, data.name, "none" if args.weights is None else "imagenet", f"{minutes:g}", f"seed{args.seed}"]
-            parts += [str(args.size)] if args.size else []
-            job = {
-                "settings": system.settings,
-                "data": str(data.folder),
-                "train": data.train,
-                "val": data.val,
-                "minutes": minutes,
-                "seed": args.seed,
-                "weights": None if args.weights is None else str(args.weights.resolve()),
-                "size": [args.size, args.size] if args.size else None,
-                "cores": args.cores,
-                "folder": str(work / "runs" / "-".join(parts)),
-            }
-            print(f"{command_of(args, minutes, data.name)}: log in {job['folder']}/log.txt", flush=True)
-            result, detections, whole = drive(system, job, python)
-            row = row_of(args, minutes, data.name, result, score(data.val, detections), whole, machine())
-            append_row(args.out, row)
-            took = f"{row.minutes_used:.1f} min ({row.minutes_whole:.1f} in all)"
-            print(f"AP {row.AP:.3f}, AP50 {row.AP50:.3f} after {took}; added to {args.out}", flush=True)
-    except UserError as error:
+            if not args.again and has_row(args.out, command_of(args, minutes, data.name)):
+                print(f"{command_of(args, minutes, data.name)}: has a row in {args.out}", flush=True)
+                continue
+            try:
+                add_row(args, system, data, minutes, python, work)
+            except UserError as error:
+                failed = True
+                print(f"run.py: {error}", file=sys.stderr, flush=True)
+    except (UserError, RowError) as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 2
-    return 0
+    return 2 if failed else 0
+
+
+def add_row(args: argparse.Namespace, system: System, data: data_sets.DataSet, minutes: float, python: Path, work: Path) -> None:
+    """One run, measured and added to the file.
+
+    Raises:
+        UserError: the run failed.
+    """
+    parts = [args.system, data.name, "none" if args.weights is None else "imagenet", f"{minutes:g}", f"seed{args.seed}"]
+    parts += [str(args.size)] if args.size else []
+    job = {
+        "settings": system.settings,
+        "data": str(data.folder),
+        "train": data.train,
+        "val": data.val,
+        "minutes": minutes,
+        "seed": args.seed,
+        "weights": None if args.weights is None else str(args.weights.resolve()),
+        "size": [args.size, args.size] if args.size else None,
+        "cores": args.cores,
+        "folder": str(work / "runs" / "-".join(parts)),
+    }
+    print(f"{command_of(args, minutes, data.name)}: log in {job['folder']}/log.txt", flush=True)
+    result, detections, whole = drive(system, job, python)
+    row = row_of(args, minutes, data.name, result, score(data.val, detections), whole, machine())
+    append_row(args.out, row)
+    took = f"{row.minutes_used:.1f} min ({row.minutes_whole:.1f} in all)"
+    print(f"AP {row.AP:.3f}, AP50 {row.AP50:.3f} after {took}; added to {args.out}", flush=True)
 
 
 def machine() -> dict[str, str]:

@@ -32,7 +32,9 @@ FROM_WEIGHTS = {"official": ["configs/bccd_r18.yaml"], "fast": ["configs/fast.ya
 def ttfnet(*words: str) -> None:
     """Runs one command of the package in this clone."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run([sys.executable, "-m", "ttfnet_tf", *words], check=True, cwd=ROOT, env=environment)
+    done = subprocess.run([sys.executable, "-m", "ttfnet_tf", *words], check=False, cwd=ROOT, env=environment)
+    if done.returncode:
+        raise SystemExit(f"ttfnet {' '.join(words)}: ended with {done.returncode}")
 
 
 def metrics_of(run: Path) -> list[dict]:
@@ -41,7 +43,7 @@ def metrics_of(run: Path) -> list[dict]:
 
 
 def train_recipe(job: dict, folder: Path) -> Path:
-    """`ttfnet train` with as many steps as the time holds, the drops of the rate at the same fractions of them."""
+    """`ttfnet train` with as many steps as the time holds, drops of the rate at the same fractions, and half for the warm-up at most."""
     from ttfnet_tf.config import load_config
 
     words = list((FROM_WEIGHTS if job["weights"] else FROM_SCRATCH)[job["settings"]["recipe"]])
@@ -56,10 +58,15 @@ def train_recipe(job: dict, folder: Path) -> Path:
     timed = folder / "timed"
     ttfnet("train", *words, "--work-dir", str(timed), f"train.steps={TIMED_STEPS}", "train.log_every=5")
     steps = steps_in(60 * job["minutes"], *step_seconds(metrics_of(timed), batch))
-    epochs = steps * batch / len(read_examples(job["train"], training=True)[0])
-    drops = scaled_drops(config.optim.drop_epochs, config.train.epochs, epochs)
+    warm_up = max(1, min(config.optim.warmup_steps, steps // 2))
+    words = [word for word in words if not word.startswith("optim.warmup_steps=")]
+    words += [f"train.steps={steps}", f"optim.warmup_steps={warm_up}"]
+    if config.optim.schedule == "step":
+        epochs = steps * batch / len(read_examples(job["train"], training=True)[0])
+        drops = scaled_drops(config.optim.drop_epochs, config.train.epochs, epochs)
+        words.append(f"optim.drop_epochs={json.dumps(drops, separators=(',', ':'))}")
     run = folder / "run"
-    ttfnet("train", *words, "--work-dir", str(run), f"train.steps={steps}", f"optim.drop_epochs={json.dumps(drops).replace(' ', '')}")
+    ttfnet("train", *words, "--work-dir", str(run))
     return run
 
 

@@ -11,6 +11,7 @@ import pytest
 from tracking_scenes import NAMES, SCENES, detections_of, idf1, make_detections, true_boxes, with_ids
 
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.inference.video import tracking
 from ttfnet_tf.inference.video.annotate import annotate_video
 from ttfnet_tf.inference.video.source import VideoSource, quiet_opencv
 from ttfnet_tf.inference.video.tracking import LineCounter, TrackedDetections, Tracker, import_byte_track
@@ -65,6 +66,16 @@ def test_each_track_and_line_counts_by_itself():
         crossings = counter.update(TrackedDetections(_detections(boxes, [0.9, 0.8, 0.7], [0, 1, 2]), (1, None, 3)))
     assert counter.counts == [{"left_to_right": 1, "right_to_left": 0}] * 2
     assert [one.to_json() for one in crossings] == [{"line": 1, "track": 1, "class_name": "circle", "direction": "left_to_right"}]
+
+
+def test_of_many_tracks_the_last_are_remembered(monkeypatch):
+    monkeypatch.setattr(tracking, "_REMEMBERED", 3)
+    counter = LineCounter([UP])
+    for number in (1, 2, 3, 1, 4, 5):  # 2 and 3 are not seen again
+        counter.update(TrackedDetections(_detections([[10, 90, 20, 100]], [0.9], [0]), (number,)))
+    for number in (1, 4, 5, 2, 3):
+        counter.update(TrackedDetections(_detections([[150, 90, 160, 100]], [0.9], [0]), (number,)))
+    assert counter.counts[0]["left_to_right"] == 3
 
 
 def test_another_version_is_a_missing_package(monkeypatch):
@@ -136,7 +147,7 @@ def test_an_id_is_given_up_after_a_second_at_any_rate(supervision, rate, gap, ex
 
 
 def test_frames_may_come_at_any_time(supervision):
-    """A square at 300 pixels a second, which each step of its side (40) leaves behind it; one time of the file is wrong."""
+    """A square of 40 pixels at 300 a second; one time of the file is wrong."""
     tracker, times = _tracker(), np.cumsum([0, *[1 / 60] * 20, 0.2, 1 / 60, 0.3, 1 / 60, 1 / 60, 0.1])
     for number, seconds in enumerate(times):
         x = 10 + 300 * seconds

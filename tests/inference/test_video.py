@@ -22,6 +22,7 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.inference.video import writer
 from ttfnet_tf.inference.video.annotate import annotate_video
 from ttfnet_tf.inference.video.source import VideoSource, camera_number, is_video, quiet_opencv
+from ttfnet_tf.inference.video.stream import StreamSource
 from ttfnet_tf.inference.video.threads import BackgroundWorker, Prefetcher
 
 FPS, FRAMES = 10, 10
@@ -399,6 +400,37 @@ def test_videos_of_many_kinds_are_read(tmp_path, frames, suffix, codec):
     assert source.size == frames[0].shape[:2]
     assert sum(1 for _ in source) >= FRAMES - 1
     source.close()
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([0, 100, 350, 400, 1400], [0, 0.1, 0.35, 0.4, 1.4]),  # a variable rate
+        ([0, 0, 0, 0, 0], [0, 0.1, 0.2, 0.3, 0.4]),  # none
+        ([0, 1000, 1000, 200, 1400], [0, 1, 1.1, 1.2, 1.4]),  # wrong ones: never back
+        ([float("nan")] * 5, [0, 0.1, 0.2, 0.3, 0.4]),
+    ],
+)
+def test_times_of_a_file(film, times, expected):
+    class Clock:
+        """The film with these milliseconds."""
+
+        def __init__(self, *arguments):
+            self._capture, self._times, self.milliseconds = cv2.VideoCapture(*arguments), iter(times), 0.0
+
+        def __getattr__(self, name):
+            return getattr(self._capture, name)
+
+        def get(self, kind):
+            return self.milliseconds if kind == cv2.CAP_PROP_POS_MSEC else self._capture.get(kind)
+
+        def read(self):
+            self.milliseconds = next(self._times, 9999.0)
+            return self._capture.read()
+
+    for source in (VideoSource(str(film), open_capture=Clock), StreamSource(str(film), is_file=True, open_capture=Clock)):
+        with contextlib.closing(source):
+            assert [frame.seconds for frame, _ in zip(source, times)] == pytest.approx(expected)
 
 
 def test_an_image_with_the_name_of_a_video_is_an_image(tmp_path, frames):

@@ -116,8 +116,8 @@ class VideoSource:
                 seconds = self._clock() - start
             else:
                 seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
-                if not seconds > last:  # a container without times
-                    seconds = index / self.fps
+                if not seconds > last:  # a container without times, or with wrong ones
+                    seconds = max(index, last * self.fps + 1) / self.fps
             last = seconds
             yield Frame(index, seconds, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
             index += 1

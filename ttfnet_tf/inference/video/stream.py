@@ -79,7 +79,7 @@ class StreamSource:
         image, breaks, connected = self._first, 0, start
         while image is not None:
             seconds = self._clock() - start if self.live else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
-            seconds = seconds if self.live or seconds > last else index / self.fps
+            seconds = seconds if self.live or seconds > last else max(index, last * self.fps + 1) / self.fps
             last = seconds
             yield Frame(index, seconds, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
             index += 1

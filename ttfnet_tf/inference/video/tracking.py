@@ -20,6 +20,7 @@ from ttfnet_tf.inference.video.source import USUAL_FPS
 LEAST_SCORE = 0.1  # of a detection that may continue a track, as in the paper
 _LOST_SECONDS = 1.0  # that an object may be hidden before its id is given up
 _STRONG, _WEAK = 1.0, 0.2  # scores for ByteTrack, which ignores those up to .1
+_REMEMBERED = 100_000  # tracks near lines, for a camera that runs for months
 _TICKS = 1000  # of ByteTrack's clock in a second
 
 
@@ -92,10 +93,10 @@ class Tracker:
 
     def _move_clock(self, seconds: float) -> None:
         """Makes ByteTrack count time in place of frames, and drops the tracks that were not seen for too long."""
-        passed = 0.0 if self._seconds is None else seconds - self._seconds
-        if passed > 0:  # else the clock of the file is broken: as long as before
-            self._motion.seconds = passed
-        self._seconds = seconds
+        if self._seconds is None:
+            self._seconds = seconds
+        elif seconds > self._seconds:  # else the clock of the file is broken: as long as before
+            self._motion.seconds, self._seconds = seconds - self._seconds, seconds
         tracker = self._tracker
         if tracker.frame_id:  # ByteTrack itself adds one, and drops tracks after it has matched them
             tracker.frame_id += max(round(_TICKS * self._motion.seconds), 1) - 1
@@ -188,8 +189,10 @@ class LineCounter:
                 if side == 0:
                     continue
                 centre = np.array([box[0] + box[2], box[1] + box[3]]) / 2
-                before = self._sides.get((number, track), (side, centre))
-                self._sides[number, track] = (side, centre)
+                before = self._sides.pop((number, track), (side, centre))
+                self._sides[number, track] = (side, centre)  # at the end, so that the first is the one not seen for longest
+                if len(self._sides) > _REMEMBERED:
+                    del self._sides[next(iter(self._sides))]
                 if before[0] != side and _meets(before[1], centre, line):
                     direction = DIRECTIONS[0 if side > 0 else 1]
                     self.counts[number][direction] += 1

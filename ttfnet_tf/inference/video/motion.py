@@ -46,7 +46,7 @@ class MotionFilter:
 
     def update(self, mean: np.ndarray, covariance: np.ndarray, measurement: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean [8] and covariance [8, 8] after a box (x, y, aspect, height) was detected."""
-        # x, y, aspect and height are independent of each other, so a division does what solving a system of equations would, without threads.
+        # x, y, aspect and height are independent, so a division does what solving a system of equations would, without its threads.
         gain = covariance[:, :4] / (np.diagonal(covariance)[:4] + _variances(mean, _NOISE))
         return mean + gain @ (measurement - mean[:4]), covariance - gain @ covariance[:4]
 

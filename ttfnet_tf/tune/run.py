@@ -200,7 +200,7 @@ def tune(
             raise UserError(f"{folder}: every setting that is tuned was set by key=value; leave one of them out")
         study = study_of(folder / JOURNAL, space, centre_of(config, space), seed=given.train.seed)
         times = Times(60 * request.minutes, 60 * record.trial_minutes)
-        say(f"tunes {', '.join(one.key for one in space)}; {record.trial_minutes:g} minutes a trial, {request.minutes:g} in all")
+        say(f"tunes {', '.join(one.key for one in space)}; trials of {record.trial_minutes:g} min, {request.minutes:g} min in all")
         with StopRequest() as stop:
             tuning = _Tuning(record, times, study, folder / FIT / FIT_SETTINGS, say, used, run, stop)
             complete = tuning.go_on()

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -41,7 +42,7 @@ def tuned(root, tmp_path_factory):
 
     def say(line):
         lines.append(line)
-        if line.startswith("trial 001: AP"):
+        if re.match("trial 001: (AP|failed|pruned)", line):
             signal.raise_signal(signal.SIGINT)
 
     overrides = ("data.image_size=[64,64]", "train.batch_size=4", "train.log_every=1")

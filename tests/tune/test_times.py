@@ -29,8 +29,8 @@ def test_a_trial_that_resumes_needs_what_is_left_and_what_was_lost():
 
 def test_a_trial_is_late_by_its_own_time_and_by_that_of_the_study():
     times = Times(study=3600, trial=600)
-    assert not times.is_late(1000, 780)
-    assert times.is_late(1000, 781)
+    assert not times.is_late(1000, 810)
+    assert times.is_late(1000, 811)
     assert not times.is_late(3888, 600)
     assert times.is_late(3889, 600)
 

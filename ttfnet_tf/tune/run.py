@@ -99,7 +99,7 @@ class _Tuning:
             self._note(trial, done + seconds)
             if self.stop.requested:
                 return "stop"
-            if self.times.is_late(self.used(), done + seconds):
+            if self.times.is_late(self.used(), seconds):
                 return "late"
             mark = mark_passed(done + seconds, self.times.trial, marks)
             average_precision = None if mark is None else best_average_precision(run)

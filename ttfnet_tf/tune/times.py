@@ -9,8 +9,9 @@ PARTS = 12  # full trials of a study, if its user does not say how long a trial 
 LEAST_TRIAL = 1.0  # minutes
 MARKS = (30, 40, 50, 60)  # percent of a trial's time at which its AP is compared; its cooldown begins at 70
 _OVERRUN = 0.08  # of the study's time, after which its last trial is stopped
-_SLOW = 1.25  # times its own time, after which a trial is stopped, and
-_START = 30.0  # seconds more: short trials are mostly start
+_SLOW = 1.25  # times its own time, after which a process of a trial is stopped, and
+_STALLS = 60.0  # seconds more: short trials are mostly start
+_START = 30.0  # seconds that a process takes before it trains
 
 
 def usual_trial_minutes(minutes: float) -> float:
@@ -45,8 +46,13 @@ class Times:
         return self.study - used >= min(full - done + lost, full)
 
     def is_late(self, used: float, seconds: float) -> bool:
-        """Whether a trial has to be stopped: it, or the study, takes longer than it may."""
-        return seconds > _SLOW * self.trial + _START or used > (1 + _OVERRUN) * self.study
+        """Whether a trial has to be stopped: its process, or the study, takes longer than it may.
+
+        Args:
+            used: of the study.
+            seconds: of the process.
+        """
+        return seconds > _SLOW * self.trial + _STALLS or used > (1 + _OVERRUN) * self.study
 
 
 def mark_passed(seconds: float, trial: float, reported: Collection[int]) -> int | None:

@@ -66,7 +66,9 @@ def test_a_dumb_terminal_gets_plain_lines(root, tmp_path):
     assert [line for line in text.splitlines() if line][-1].startswith("shapes: drew")
 
 
-@pytest.mark.parametrize("force", [{}, {"FORCE_COLOR": "1"}], ids=["plain", "FORCE_COLOR"])
+@pytest.mark.parametrize(
+    "force", [pytest.param({}, id="plain", marks=pytest.mark.slow), pytest.param({"FORCE_COLOR": "1"}, id="FORCE_COLOR")]
+)
 def test_files_and_pipes_get_no_control_characters(root, tmp_path, force):
     command = [sys.executable, "-m", "ttfnet_tf", *DRAW]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=_environment(root, **force), check=True)
@@ -80,7 +82,7 @@ def test_a_mistake_is_one_line_in_a_terminal_too(root, tmp_path):
     assert (code, text) == (2, "ttfnet: unknown verb 'trian'; did you mean ttfnet train?; see ttfnet --help\r\n")
 
 
-@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("buffered", ["", pytest.param("1", marks=pytest.mark.slow)])
 def test_a_reader_that_closes_the_pipe_is_no_bug(root, buffered):
     read, write = os.pipe()
     os.close(read)

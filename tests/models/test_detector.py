@@ -128,7 +128,7 @@ def test_initial_values_follow_from_seed_and_name(small):
     ("frozen_stages", "frozen"),
     [
         pytest.param(-1, (), marks=pytest.mark.slow),
-        (0, ("conv1", "bn1")),
+        pytest.param(0, ("conv1", "bn1"), marks=pytest.mark.slow),
         pytest.param(1, ("conv1", "bn1", "layer1."), marks=pytest.mark.slow),
         (4, ("",)),
     ],

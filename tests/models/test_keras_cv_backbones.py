@@ -185,6 +185,7 @@ def test_preset_gives_what_keras_cv_gives_on_raw_pixels(mobilenet, original, mon
         np.testing.assert_allclose(a, b, atol=1e-4 * float(np.abs(b).max()))
 
 
+@pytest.mark.slow
 def test_a_preset_in_a_folder_is_read_without_a_download(mobilenet, original, tmp_path, monkeypatch):
     from keras_cv.src.utils import preset_utils
 
@@ -317,7 +318,6 @@ def test_frozen_stages_keep_their_statistics(mobilenet):
     assert set(named_parameters(model, trainable_only=True)) == set(everything)
 
 
-@pytest.mark.slow
 def test_checkpoint_restores_into_a_new_model(mobilenet, tmp_path):
     prefix = tf.train.Checkpoint(model=mobilenet).write(str(tmp_path / "step-1"))
     other = _detector(frozen_stages=-1, seed=9)

@@ -22,7 +22,8 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("backbone", [NUMBERED[0], pytest.param(NUMBERED[1], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", NUMBERED)
 def test_a_later_network_of_the_process_takes_the_weights_of_an_earlier(backbone, tmp_path):
     first, second = (networks.build(3, backbone=backbone, seed=seed, **SMALL) for seed in (0, 1))
     assert {one.name for one in first.variables} != {one.name for one in second.variables}

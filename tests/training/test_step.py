@@ -163,6 +163,7 @@ def test_images_without_objects_train(trainer):
     np.testing.assert_array_equal(history["box_loss"], [0, 0])
 
 
+@pytest.mark.slow
 def test_weights_of_the_losses_and_clipping(trainer):
     plain = trainer.run(_batch(), [0.0])
     other = Trainer(heatmap_weight=2.0, box_weight=10.0, clip_norm=0.01)
@@ -199,6 +200,7 @@ def test_overflow_skips_the_update_and_halves_the_scale(scaled):
     np.testing.assert_allclose(scaled.loss_scale.value, 1.5e38)
 
 
+@pytest.mark.slow
 def test_a_bad_step_and_those_after_it_change_nothing_and_good_ones_are_what_they_were(trainer):
     watched = Trainer(sentinel=Sentinel(explode_factor=20.0))
     good, broken = _painted(_batch()), _painted(_batch())
@@ -265,7 +267,8 @@ def _halves(same_images):
     return batch
 
 
-@pytest.mark.parametrize("normalizer", ["global", pytest.param("replica", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("normalizer", ["global", "replica"])
 def test_parts_make_the_step_of_the_whole_batch(trainer, normalizer):
     # Both parts have the same images, and so the statistics of the whole batch; their counts of boxes are 8 and 2.
     # The first step is small: the gradients of the second magnify its rounding, which depends on the threads of the machine.

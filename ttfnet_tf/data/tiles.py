@@ -13,6 +13,8 @@ The grid is that of detection in tiles (`boxes.tiles_of`). An image with no side
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -42,25 +44,16 @@ def tiled(split: CocoSplit, tile: int, overlap: float, *, min_box_size: float = 
     images = split.images
     if not tile or not len(images) or not (images.sizes > tile).any():
         return split
-    views, files, boxes, labels = [], [], [], []
-    dropped = 0
-    for index in range(len(images)):
-        height, width = (int(side) for side in images.sizes[index].tolist())
-        own_boxes, own_labels = images.objects(index)
-        for view, rows, clipped in _parts((height, width), tile, overlap, own_boxes, min_box_size):
-            if not len(rows) and empty_images == "drop" and max(height, width) > tile:
-                dropped += 1
-                continue
-            views.append(view)
-            files.append(index)
-            boxes.append(clipped)
-            labels.append(own_labels[rows])
+    parts = [_parts(size, tile, overlap, *images.objects(index), min_box_size) for index, size in enumerate(_whole_numbers(images.sizes))]
+    if empty_images == "drop":
+        parts = [part.without_empty() for part in parts]
+    dropped = sum(part.dropped for part in parts)
     counts = dict(split.dropped) | ({EMPTY_TILES: dropped} if dropped else {})
-    if not views:
+    if not any(len(part.views) for part in parts):
         raise UserError(
             f"{split.annotations}: data.tile={tile} leaves no tile with a usable box; set data.empty_images=keep to train on empty ones"
         )
-    return dataclasses.replace(split, images=_assembled(images, views, files, boxes, labels), dropped=counts)
+    return dataclasses.replace(split, images=_assembled(images, parts), dropped=counts)
 
 
 def describe_tiles(split: CocoSplit, tile: int, *, cached: bool) -> str:
@@ -78,20 +71,42 @@ def describe_tiles(split: CocoSplit, tile: int, *, cached: bool) -> str:
     return f"data.tile={tile}: an epoch is {len(split.images)} tiles of {split.images.num_files} images; {cost}"
 
 
-def _parts(size: tuple[int, int], tile: int, overlap: float, boxes: np.ndarray, min_box_size: float):
-    """(view int64 [4], rows of the boxes that are kept int [n], those boxes in pixels of the tile [n, 4]) of each tile."""
+@dataclass(frozen=True)
+class _Parts:
+    """The tiles of one image."""
+
+    views: np.ndarray  # int64 [T, 4]
+    counts: np.ndarray  # int64 [T] boxes of each
+    boxes: np.ndarray  # float32 [n, 4] of all tiles after each other, in pixels of their tile
+    labels: np.ndarray  # int32 [n]
+    dropped: int = 0  # empty tiles that are not here
+
+    def without_empty(self) -> _Parts:
+        """The tiles with boxes, and an image that is whole."""
+        if len(self.views) == 1:
+            return self
+        kept = self.counts > 0
+        return _Parts(self.views[kept], self.counts[kept], self.boxes, self.labels, int((~kept).sum()))
+
+
+def _parts(size: tuple[int, int], tile: int, overlap: float, boxes: np.ndarray, labels: np.ndarray, min_box_size: float) -> _Parts:
+    """All tiles of an image of `size` (height, width) with their boxes."""
     if max(size) <= tile:
-        yield np.array([0, 0, size[1], size[0]], np.int64), np.arange(len(boxes)), boxes
-        return
+        return _Parts(np.array([[0, 0, size[1], size[0]]], np.int64), np.array([len(boxes)], np.int64), boxes, labels)
     views = tiles_of(size, tile, overlap)
-    last = np.array([size[1] - 1, size[0] - 1] * 2, np.float32)
-    inside = np.clip(boxes, 0, last)  # in the image
+    inside = np.clip(boxes, 0, np.array([size[1] - 1, size[0] - 1] * 2, np.float32))  # in the image
+    counts, found, rows = [], [], []
     for start in range(0, len(views), _AT_ONCE):
-        some = views[start : start + _AT_ONCE]
-        kept, clipped = clip_to_tiles(inside, some, min_box_size)
-        for number, view in enumerate(some):
-            rows = np.flatnonzero(kept[number])
-            yield view, rows, clipped[number, rows]
+        kept, clipped = clip_to_tiles(inside, views[start : start + _AT_ONCE], min_box_size)
+        counts.append(kept.sum(axis=1))
+        found.append(clipped[kept])
+        rows.append(np.nonzero(kept)[1])
+    return _Parts(views, np.concatenate(counts), np.concatenate(found), labels[np.concatenate(rows)])
+
+
+def _whole_numbers(sizes: np.ndarray) -> list[tuple[int, int]]:
+    """(height, width) of each image; annotation files may give them as floats."""
+    return [(int(height), int(width)) for height, width in sizes.tolist()]
 
 
 def clip_to_tiles(boxes: np.ndarray, views: np.ndarray, min_box_size: float) -> tuple[np.ndarray, np.ndarray]:
@@ -118,17 +133,19 @@ def clip_to_tiles(boxes: np.ndarray, views: np.ndarray, min_box_size: float) -> 
     return is_there & is_enough & is_large, clipped.astype(np.float32)
 
 
-def _assembled(images: AnnotatedImages, views: list, files: list, boxes: list, labels: list) -> AnnotatedImages:
-    """The sequence of tiles: of each its view, the position of its image, its boxes and labels."""
-    of_image, every_view = np.array(files, np.int64), np.array(views, np.int64)
-    file_sizes = np.array([[int(side) for side in size] for size in images.sizes.tolist()], np.int64)[of_image]
+def _assembled(images: AnnotatedImages, parts: Sequence[_Parts]) -> AnnotatedImages:
+    """The tiles of all images as one sequence."""
+    of_image = np.repeat(np.arange(len(parts)), [len(part.views) for part in parts])
+    views = np.concatenate([part.views for part in parts])
+    counts = np.concatenate([part.counts for part in parts])
+    file_sizes = np.array(_whole_numbers(images.sizes), np.int64)[of_image]
     return AnnotatedImages(
         ids=images.ids[of_image],
-        sizes=every_view[:, 3:1:-1] - every_view[:, 1::-1],
+        sizes=views[:, 3:1:-1] - views[:, 1::-1],
         folder=images.folder,
-        names=[images.names[index] for index in files],
-        offsets=np.concatenate([[0], np.cumsum([len(one) for one in boxes])]).astype(np.int64),
-        boxes=np.concatenate(boxes).astype(np.float32),
-        labels=np.concatenate(labels).astype(np.int32),
-        tiles=Tiles(every_view, file_sizes, np.unique(of_image, return_inverse=True)[1].reshape(-1).astype(np.int64)),
+        names=[images.names[index] for index in of_image.tolist()],
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        boxes=np.concatenate([part.boxes for part in parts]).astype(np.float32),
+        labels=np.concatenate([part.labels for part in parts]).astype(np.int32),
+        tiles=Tiles(views, file_sizes, np.unique(of_image, return_inverse=True)[1].reshape(-1).astype(np.int64)),
     )

@@ -9,7 +9,7 @@ from ttfnet_tf.config import list_settings
 
 def _override(text, line):
     """A row of one override; the line begins with it where the value cannot be read, and with the file where a rule refuses it."""
-    is_rule = re.search("must be (at most|above|ascending|one of|grpc)|must lie in", line)
+    is_rule = re.search("must be (at most|above|ascending|one of|grpc|32 px)|must lie in", line)
     return f"override {text}", (f"{TRAIN} {shlex.quote(text)}", None, f"{'{tmp}/a.yaml' if is_rule else f'override {text!r}'}: {line}")
 
 

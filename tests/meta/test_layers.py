@@ -50,7 +50,6 @@ KNOWS_SETTINGS = {
     "cli.benchmark",
     "cli.export",
     "cli.options",
-    "cli.predict",
     "cli.train",
     "cli.weights",
     "evaluation.evaluate_run",

@@ -23,6 +23,11 @@ from ttfnet_tf import cli
         (["--address", "host:port"], "--address host:port: expected HOST or HOST:PORT"),
         (["--labels", "nowhere.json"], "nowhere.json: is missing or is no labels.json"),
         (["--verify", "nowhere"], "nowhere: no such run or checkpoint"),
+        (["data.image_size=[64,64]"], "data.image_size=[64,64]: is a setting of --verify; the server's model has its own"),
+        (
+            ["--verify", "nowhere", "data.resize=letterbox"],
+            "override 'data.resize=letterbox': serve-client takes data.image_size=[H,W] and no other setting",
+        ),
     ],
 )
 def test_mistakes_in_arguments(tmp_path, capsys, arguments, expected):

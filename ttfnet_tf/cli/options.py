@@ -128,6 +128,27 @@ def split_settings(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
     return files, settings
 
 
+def image_size_of(run: str, settings: Sequence[str], why: str) -> tuple[int, int] | None:
+    """(H, W) that `data.image_size=[H,W]` of the command line asks for; None: that of training or export. Checks that there is a run.
+
+    Raises:
+        UserError: there is no run or exported model, the size is wrong or not that of the export, or another key is set; `why` ends that
+            message.
+    """
+    from ttfnet_tf.config import config_of, load_stored
+    from ttfnet_tf.inference.exported_model import find_exported
+    from ttfnet_tf.runs.run_folder import work_directory
+
+    refuse_other_keys(settings, ["data.image_size="], why)
+    exported = find_exported(run)
+    if exported:
+        config = config_of(exported.card["config"], settings, source=str(exported.path))
+        exported.check_image_size(config.data.size)
+    else:
+        config = load_stored(work_directory(run) / "config.yaml", settings)
+    return config.data.size if settings else None
+
+
 def load_settings(config: str | None, overrides: Sequence[str]) -> Config:
     """Settings of a YAML file with key=value on top; None: the built-in ones.
 

@@ -14,20 +14,17 @@ from ttfnet_tf.cli.options import (
     RUN_HELP,
     add_tiles,
     class_list,
+    image_size_of,
     load_detector,
     positive,
-    refuse_other_keys,
     split_settings,
     threshold,
     tiles,
 )
 from ttfnet_tf.cli.parser import add_verb
-from ttfnet_tf.config import config_of, load_stored
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.inference.save.formats import FORMATS, NO_DRAWINGS, check_formats
 from ttfnet_tf.plain_text import printable
-from ttfnet_tf.runs.run_folder import work_directory
 from ttfnet_tf.web import is_web, without_password
 
 if TYPE_CHECKING:
@@ -91,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
     predict_video.check(args)
     formats, classes, tiling = check_formats(args.save), class_list(args.classes), tiles(args)
     sources, settings = split_settings([*args.sources, *args.rest])
-    image_size = _image_size(args.run, settings)
+    image_size = image_size_of(args.run, settings, "predict takes data.image_size=[H,W] and no other setting")
     if not sources:
         raise UserError("name an image, a folder of images, a quoted pattern or a video")
     batch_size = None if args.batch_size is None else positive(args.batch_size, "--batch-size")
@@ -142,18 +139,6 @@ def _find(sources: Sequence[str]) -> Sources:
     for note in found.notes:
         print(f"ttfnet: {note}", file=sys.stderr)
     return found
-
-
-def _image_size(run: str, settings: Sequence[str]) -> tuple[int, int] | None:
-    """(H, W) that the settings of the command line ask for; None: that of training. Checks that there is a run."""
-    refuse_other_keys(settings, ["data.image_size="], "predict takes data.image_size=[H,W] and no other setting")
-    exported = find_exported(run)
-    if exported:
-        config = config_of(exported.card["config"], settings, source=str(exported.path))
-        exported.check_image_size(config.data.size)
-    else:
-        config = load_stored(work_directory(run) / "config.yaml", settings)
-    return config.data.size if settings else None
 
 
 def _on_images(

@@ -7,12 +7,10 @@ import contextlib
 import sys
 from pathlib import Path
 
-from ttfnet_tf.cli.options import positive, threshold
+from ttfnet_tf.cli.options import image_size_of, positive, split_settings, threshold
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.plain_text import printable
-from ttfnet_tf.runs.run_folder import work_directory
 from ttfnet_tf.serving.target import PORTS, Target, parse_address
 
 
@@ -28,6 +26,7 @@ def add_to(verbs) -> None:
         epilog="docs/serving.md explains how to start a server and roll out a new version.",
         examples=(
             "ttfnet serve-client mine photos/ --verify runs/mine",
+            "ttfnet serve-client mine_640 photos/ --verify runs/mine data.image_size=[640,640]",
             "ttfnet serve-client mine photos/ --protocol rest --label canary --out served",
             "ttfnet serve-client mine photos/ --concurrency 8 --requests 500",
         ),
@@ -46,7 +45,8 @@ def add_to(verbs) -> None:
     verb.add_argument("--score-threshold", type=float, default=0.3, metavar="S", help="only detections above it; default 0.3")
     verb.add_argument("--labels", metavar="FILE", help="labels.json with the class names; default ids, or the names of RUN")
     verb.add_argument("--out", metavar="DIR", help="write a detections.json like that of predict there")
-    verb.add_argument("--verify", metavar="RUN", help="compare with this run or exported model; exit code 1 if detections differ")
+    verify = "compare with this run or exported model; exit code 1 if detections differ. data.image_size=[H,W]: exported at another size"
+    verb.add_argument("--verify", metavar="RUN", help=verify)
     tolerance = "for --verify: largest difference of scores, and of boxes as a fraction of the image's side; default 0.0001"
     verb.add_argument("--tolerance", type=float, default=1e-4, metavar="T", help=tolerance)
 
@@ -54,15 +54,15 @@ def add_to(verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints counts and times; returns 1 if the detections are not those of `--verify`."""
     target = _target(args)
-    images, missing = _images(args)
+    sources, settings = split_settings([*args.sources, *args.rest])
+    size = _image_size(args, settings)
+    images, missing = _images(sources)
     _prepare_output(args.out)
-    if args.verify and not find_exported(args.verify):
-        work_directory(args.verify)
 
     from ttfnet_tf.serving.responses import read_class_names
 
     names = read_class_names(Path(args.labels)) if args.labels else {}
-    detector = _load(args) if args.verify else None
+    detector = _load(args, size) if args.verify else None
     if detector is not None:
         names = names or dict(zip(detector.category_ids, detector.class_names))
 
@@ -102,11 +102,22 @@ def _target(args: argparse.Namespace) -> Target:
     return Target(args.model, host, port, args.protocol, args.version, args.label, args.timeout)
 
 
-def _images(args: argparse.Namespace):
+def _image_size(args: argparse.Namespace, settings: list[str]) -> tuple[int, int] | None:
+    """(H, W) of the network for `--verify`, where settings name one."""
+    if args.verify:
+        return image_size_of(args.verify, settings, "serve-client takes data.image_size=[H,W] and no other setting")
+    if settings:
+        raise UserError(f"{settings[0]}: is a setting of --verify; the server's model has its own")
+    return None
+
+
+def _images(sources: list[str]):
     """The image files, and the sources without any."""
     from ttfnet_tf.inference.image_files import find_images
 
-    found = find_images([*args.sources, *args.rest])
+    if not sources:
+        raise UserError("name an image, a folder of images or a quoted pattern")
+    found = find_images(sources)
     for note in found.notes:
         print(f"ttfnet: {note}", file=sys.stderr)
     if not found.images:
@@ -125,14 +136,14 @@ def _prepare_output(out: str | None) -> None:
     read_own(Path(out), "serve-client", lambda content: content["server"])
 
 
-def _load(args: argparse.Namespace):
-    """The detector to verify with."""
+def _load(args: argparse.Namespace, size: tuple[int, int] | None):
+    """The detector to verify with, of the served size."""
     from ttfnet_tf.progress import working
 
     with working(f"loading {args.verify}"):
         from ttfnet_tf.inference.detector import Detector
 
-        return Detector.load(args.verify, score_threshold=args.score_threshold)
+        return Detector.load(args.verify, image_size=size, score_threshold=args.score_threshold)
 
 
 def _send(args: argparse.Namespace, target: Target, images, names):

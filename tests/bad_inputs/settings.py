@@ -194,6 +194,12 @@ ROWS = {
         None,
         "{tmp}/a.yaml: data.resize=letterbox is not possible with augment.affine, whose views are stretched; set one of them back",
     ),
+    "a limit of few detections": (f"{EVALUATE} --tile 64 --max-detections 99", None, "--max-detections 99 must be 100 or more"),
+    "a limit above what the network gives": (
+        f"{EVALUATE} --max-detections 500",
+        None,
+        "--max-detections 500: the network gives decode.top_k=100 detections of an image; add --tile, or decode.top_k=500",
+    ),
     "tiles of nothing": (f"{PREDICT} --tile 0", None, "--tile 0 must be 32 px or more"),
     "tiles that are too small": (f"{EVALUATE} --tile 16", None, "--tile 16 must be 32 px or more"),
     "tiles that overlap too much": (f"{PREDICT} --tile 64 --overlap .8", None, "--overlap 0.8 must lie in 0..0.5"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ttfnet_tf.data.coco import load_coco
-from ttfnet_tf.evaluation.coco_metrics import METRIC_NAMES, coco_metrics, coco_results
+from ttfnet_tf.evaluation.coco_metrics import METRIC_NAMES, coco_evaluation, coco_metrics, coco_results, crowded_images, metrics_of
 
 CATEGORIES = {3: "cat", 8: "dog"}  # ids with gaps, as in COCO
 
@@ -54,6 +54,23 @@ def test_one_of_two_objects_is_detected(split_of):
     # Precision 1 at the recalls 0, .01, ... .5, else 0.
     assert metrics["AP"] == pytest.approx(51 / 101)
     assert metrics["AR100"] == pytest.approx(0.5)
+
+
+def test_more_than_100_detections_count_if_asked(split_of):
+    """150 objects, all detected: with 100 of them precision is 1 at the recalls 0, .01, ... .66."""
+    boxes = [[4 * (k % 15), 4 * (k // 15), 3, 3] for k in range(150)]
+    split = split_of({7: (60, 80), 8: (60, 80)}, [*((7, 3, box) for box in boxes), (8, 8, [1, 1, 9, 9])])
+    found = [*(_found(7, 3, box, 0.9 - k / 1000) for k, box in enumerate(boxes)), _found(8, 8, [1, 1, 9, 9], 0.8)]
+    for most, cats, recall in ((100, 67 / 101, 100 / 150), (150, 1, 1)):
+        evaluation = coco_evaluation(split, found, most)
+        metrics, per_class = metrics_of(evaluation, split)
+        assert per_class == {"cat": pytest.approx(cats), "dog": pytest.approx(1)}
+        assert metrics["AP"] == pytest.approx((cats + 1) / 2)
+        assert metrics["AP50"] == metrics["AP75"] == metrics["APs"] == pytest.approx(metrics["AP"])
+        assert list(metrics) == [name.replace("AR100", f"AR{most}") for name in METRIC_NAMES]
+        assert metrics[f"AR{most}"] == pytest.approx((recall + 1) / 2)
+        assert metrics["AR10"] == pytest.approx((10 / 150 + 1) / 2)
+        assert crowded_images(evaluation) == (most < 150)
 
 
 def test_an_object_counts_once(split_of):

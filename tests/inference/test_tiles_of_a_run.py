@@ -53,10 +53,18 @@ def test_evaluate(trained, detector, data, capsys):  # noqa: F811
     assert [(one["image_id"], one["category_id"]) for one in found] == [(one["image_id"], one["category_id"]) for one in expected]
     np.testing.assert_allclose([one["bbox"] for one in found], [one["bbox"] for one in expected], atol=1e-3)
     assert len(found) > 30
+    assert "(3 images, up to 100 detections of a class in each)" in capsys.readouterr().out
+    assert cli.main(["evaluate", str(trained), *settings, "--tile", str(TILE), "--max-detections", "300"]) == 0
+    out = capsys.readouterr().out
+    assert "(3 images, up to 300 detections of a class in each)" in out
+    assert "AR300" in out
+    record = json.loads((trained / "eval" / f"7-tile{TILE}-max300" / "metrics.json").read_text())
+    assert record["max_detections"] == 300
+    assert record["metrics"]["AP"] >= 0
     files[9].write_bytes(b"no image")
     assert cli.main(["evaluate", str(trained), *settings, "--tile", str(TILE)]) == 2
     assert "9.png (image id 9): is not a readable image" in capsys.readouterr().err
     assert cli.main(["evaluate", str(trained), *settings, "data.broken_images=skip", "--tile", str(TILE)]) == 0
     printed = capsys.readouterr()
-    assert "(3 images, 1 of them skipped)" in printed.out
+    assert "(3 images, 1 of them skipped, up to 100 detections of a class in each)" in printed.out
     assert "9.png" in printed.err

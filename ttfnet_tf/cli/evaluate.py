@@ -25,6 +25,7 @@ def add_to(verbs) -> None:
             "ttfnet evaluate runs/demo data.image_size=[640,640]",
             "ttfnet evaluate runs/coco data.val.annotations=image_info_test-dev2017.json data.val.images=test2017",
             "ttfnet evaluate runs/demo --tile 512 --overlap 0.2",
+            "ttfnet evaluate runs/demo --tile 512 --max-detections 2000",
         ),
     )
     verb.add_argument("run", metavar="RUN", help=RUN_HELP)
@@ -35,19 +36,35 @@ def add_to(verbs) -> None:
     add_tiles(verb)
     batch = "images of each device in one call; does not change the result; default 8, and on GPUs as many as fit"
     verb.add_argument("--batch-size", type=int, metavar="N", help=batch)
+    most = "detections of a class in an image that count; default 100, as in COCO's figures; more is for images with many objects"
+    verb.add_argument("--max-detections", type=int, metavar="N", help=most)
 
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates, and prints the figures."""
     batch_size = None if args.batch_size is None else positive(args.batch_size, "--batch-size")
-    evaluation = evaluate_run(args.run, args.rest, batch_size=batch_size, out=args.out, overwrite=args.overwrite, tiling=tiles(args))
+    evaluation = evaluate_run(
+        args.run,
+        args.rest,
+        batch_size=batch_size,
+        out=args.out,
+        overwrite=args.overwrite,
+        tiling=tiles(args),
+        max_detections=args.max_detections,
+    )
     skipped = f", {evaluation.skipped} of them skipped" if evaluation.skipped else ""
-    print(f"{args.run}, step {evaluation.step}, on {evaluation.split.annotations} ({evaluation.result.num_images} images{skipped})")
+    most, crowded = evaluation.result.max_detections, evaluation.result.crowded_images
+    counted = f", up to {most} detections of a class in each" if evaluation.tile or args.max_detections is not None else ""
+    print(
+        f"{args.run}, step {evaluation.step}, on {evaluation.split.annotations} ({evaluation.result.num_images} images{skipped}{counted})"
+    )
     if evaluation.submissions:
         print("no figures, because there are no annotations; the submission has COCO's name and format, zip it to upload it")
     elif evaluation.result.metrics["AP"] < 0:
         print("no figures, because these images have no boxes")
     else:
         print(evaluation.result.table())
+    if crowded:
+        print(f"note: {crowded} images have more than {most} objects of one class; --max-detections counts more detections")
     for file in (evaluation.file, *evaluation.submissions):
         print(f"written: {file}")

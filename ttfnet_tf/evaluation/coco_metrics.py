@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections import Counter
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -15,7 +16,10 @@ from ttfnet_tf.data.coco_file import read_coco
 
 # In the order of `COCOeval.stats`: AP averaged over IoU .50:.95, at .50 and at .75, and for small, medium and large objects (area below
 # 32^2, up to 96^2, above, in pixels); average recall with 1, 10 and 100 detections per image, and for small, medium and large objects.
+# With another limit than 100, AR100 is called after it.
 METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+MAX_DETECTIONS = 100  # of a class in an image that count: COCO's limit
 
 
 def coco_results(image_id: int, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, category_ids) -> list[dict]:
@@ -44,17 +48,32 @@ def coco_metrics(split: CocoSplit, detections: list[dict]) -> tuple[dict[str, fl
     return metrics_of(coco_evaluation(split, detections), split)
 
 
-def coco_evaluation(split: CocoSplit, detections: list[dict]) -> COCOeval:
-    """The finished pycocotools object, for more than the 12 metrics; arguments as in `coco_metrics`."""
+def coco_evaluation(split: CocoSplit, detections: list[dict], max_detections: int = MAX_DETECTIONS) -> COCOeval:
+    """The finished pycocotools object, for more than the 12 metrics.
+
+    Args:
+        split, detections: as in `coco_metrics`.
+        max_detections: of a class in an image, those with the highest scores, that count; 10 at least.
+    """
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         truth = _with_defaults(ground_truth(split))
         evaluation = COCOeval(truth, _as_coco(truth, detections), "bbox")
         evaluation.params.imgIds = [image.id for image in split.images]
         evaluation.params.catIds = list(split.category_ids)
+        evaluation.params.maxDets = [1, 10, max_detections]
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
+    if max_detections != MAX_DETECTIONS:  # pycocotools looks for the AP with 100 and gives -1
+        evaluation.stats[0] = _mean(evaluation.eval["precision"][:, :, :, 0, -1])
     return evaluation
+
+
+def crowded_images(evaluation: COCOeval) -> int:
+    """How many images have more objects of one class than detections that count."""
+    objects = Counter((one["image_id"], one["category_id"]) for one in evaluation.cocoGt.anns.values() if not one["iscrowd"])
+    evaluated = set(evaluation.params.imgIds)
+    return len({image_id for (image_id, _), count in objects.items() if count > evaluation.params.maxDets[-1] and image_id in evaluated})
 
 
 def ground_truth(split: CocoSplit) -> COCO:
@@ -82,14 +101,20 @@ def ground_truth(split: CocoSplit) -> COCO:
 
 def metrics_of(evaluation: COCOeval, split: CocoSplit) -> tuple[dict[str, float], dict[str, float]]:
     """({name of `METRIC_NAMES`: value}, {class name: AP}), 0..1; -1 where there is no object to measure on."""
-    metrics = {name: float(value) for name, value in zip(METRIC_NAMES, evaluation.stats)}
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU, recall, class], objects of all sizes, 100 detections
+    names = [f"AR{evaluation.params.maxDets[-1]}" if name == f"AR{MAX_DETECTIONS}" else name for name in METRIC_NAMES]
+    metrics = {name: float(value) for name, value in zip(names, evaluation.stats)}
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU, recall, class], objects of all sizes, all detections that count
     per_class = {}
     for index, (name, category_id) in enumerate(zip(split.class_names, split.category_ids)):
-        known = precision[:, :, index][precision[:, :, index] > -1]
         # COCO files may have two classes of the same name.
-        per_class[f"{name} (id {category_id})" if name in per_class else name] = float(known.mean()) if known.size else -1.0
+        per_class[f"{name} (id {category_id})" if name in per_class else name] = _mean(precision[:, :, index])
     return metrics, per_class
+
+
+def _mean(precision: np.ndarray) -> float:
+    """The mean where there is an object; -1 where there is none."""
+    known = precision[precision > -1]
+    return float(known.mean()) if known.size else -1.0
 
 
 def _with_defaults(truth: COCO) -> COCO:

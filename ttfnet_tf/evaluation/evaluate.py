@@ -14,7 +14,7 @@ from ttfnet_tf.data import pipeline
 from ttfnet_tf.data.coco import CocoSplit
 from ttfnet_tf.data.images import read_rgb
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.evaluation.coco_metrics import METRIC_NAMES, coco_evaluation, coco_results, metrics_of
+from ttfnet_tf.evaluation.coco_metrics import MAX_DETECTIONS, coco_evaluation, coco_results, crowded_images, metrics_of
 from ttfnet_tf.evaluation.matches import Matches, match
 from ttfnet_tf.files import MAX_PIXELS, remove, write_json
 from ttfnet_tf.inference.detector import Detector
@@ -36,6 +36,8 @@ class EvaluationResult:
         matches: which detection matched which object, at an IoU of .5.
         first_ids: of several annotation files, what was added to the image ids of each; see `CocoSplit.own_id`.
         has_annotations: whether there is a ground truth; the files of secret test sets have none.
+        max_detections: of a class in an image that count.
+        crowded_images: images with more objects of one class than that.
     """
 
     detections: list[dict]
@@ -45,6 +47,8 @@ class EvaluationResult:
     matches: Matches = field(default_factory=lambda: Matches({}, {}))
     first_ids: dict[str, int] = field(default_factory=dict)
     has_annotations: bool = True
+    max_detections: int = MAX_DETECTIONS
+    crowded_images: int = 0
 
     def write(self, folder: str | Path) -> Path:
         """Writes detections.json (COCO's result format) and metrics.json; returns the path of the first.
@@ -56,6 +60,8 @@ class EvaluationResult:
         figures: dict[str, Any] = {"metrics": self.metrics, "per_class": self.per_class, "images": self.num_images}
         if self.first_ids:
             figures["first_ids"] = self.first_ids
+        if self.max_detections != MAX_DETECTIONS:
+            figures["max_detections"] = self.max_detections
         remove(folder / "detections.json")  # those of before do not belong to the new figures
         write_json(folder / "metrics.json", marked("ttfnet evaluate", figures))
         write_json(folder / "detections.json", self.detections)
@@ -63,7 +69,8 @@ class EvaluationResult:
 
     def table(self) -> str:
         """The 12 metrics and the AP of every class, to print; "-" where there is nothing to measure."""
-        lines = ["  ".join(f"{name} {_text(self.metrics[name])}" for name in row) for row in (METRIC_NAMES[:6], METRIC_NAMES[6:])]
+        names = list(self.metrics)
+        lines = ["  ".join(f"{name} {_text(self.metrics[name])}" for name in row) for row in (names[:6], names[6:])]
         width = max((len(name) for name in self.per_class), default=0)
         lines += [f"  {name:{width}}  AP {_text(value)}" for name, value in self.per_class.items()]
         return "\n".join(lines)
@@ -82,6 +89,7 @@ def evaluate(
     on_batch: Callable[[int], None] | None = None,
     dataset: tf.data.Dataset | None = None,
     keep_ratio: bool = False,
+    max_detections: int = MAX_DETECTIONS,
 ) -> EvaluationResult:
     """Runs a detector on every image of a split and computes the COCO metrics.
 
@@ -97,6 +105,7 @@ def evaluate(
         on_batch: called with the number of images done so far.
         dataset: of `pipeline.build_eval_dataset` with these arguments, for a split that is evaluated often; None makes one.
         keep_ratio: whether images keep their ratio, see `boxes.fitted_size`.
+        max_detections: see `coco_evaluation`.
 
     Raises:
         UserError: an image is missing or broken and `broken_images` is "raise".
@@ -114,7 +123,7 @@ def evaluate(
         dataset=dataset,
         keep_ratio=keep_ratio,
     )
-    return _result(split, detections)
+    return _result(split, detections, max_detections)
 
 
 def detector_in_tiles(
@@ -160,12 +169,13 @@ def evaluate_tiles(
     broken_images: str = "raise",
     notes: pipeline.ImageNotes | None = None,
     on_batch: Callable[[int], None] | None = None,
+    max_detections: int = MAX_DETECTIONS,
 ) -> EvaluationResult:
     """As `evaluate`, in tiles of one image after the other.
 
     Args:
         detector: its score threshold decides what counts.
-        split, broken_images, notes, on_batch: as in `evaluate`.
+        split, broken_images, notes, on_batch, max_detections: as in `evaluate`.
         batch_size: tiles per call; does not change the result.
 
     Raises:
@@ -186,16 +196,17 @@ def evaluate_tiles(
             detections += detector.batch([pixels], batch_size=batch_size)[0].to_coco(image.id)
         if on_batch is not None:
             on_batch(index + 1)
-    return _result(split, detections)
+    return _result(split, detections, max_detections)
 
 
-def _result(split: CocoSplit, detections: list[dict]) -> EvaluationResult:
-    evaluation = coco_evaluation(split, detections)
+def _result(split: CocoSplit, detections: list[dict], max_detections: int) -> EvaluationResult:
+    evaluation = coco_evaluation(split, detections, max_detections)
     metrics, per_class = metrics_of(evaluation, split)
     first_ids = {str(part.annotations): part.first_id for part in split.parts} if len(split.parts) > 1 else {}
     has_annotations = bool(evaluation.cocoGt.anns)
     matches = match(evaluation, list(per_class))
-    return EvaluationResult(detections, metrics, per_class, len(split.images), matches, first_ids, has_annotations)
+    crowded = crowded_images(evaluation)
+    return EvaluationResult(detections, metrics, per_class, len(split.images), matches, first_ids, has_annotations, max_detections, crowded)
 
 
 def detect(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # Keys that may be changed for an evaluation; the others define the trained network.
 _KEYS = ("data.", "decode.")
 _BATCH = 8  # images of one call on a processor, which is no faster with more
+_COCO_LIMIT = 100  # detections of a class in an image that count, as `coco_metrics.MAX_DETECTIONS`, which would import pycocotools
 WRITER = "ttfnet evaluate"
 
 
@@ -43,6 +44,7 @@ class RunEvaluation:
     file: Path  # detections.json
     skipped: int  # images that could not be read; they count as images without detections
     submissions: list[Path] = field(default_factory=list)  # in place of figures, where the data has no annotations
+    tile: int = 0  # side of the tiles in pixels of the image; 0 is none
 
 
 def evaluation_settings(run: str | Path, overrides: Sequence[str] = ()) -> tuple[Config, ExportedModel | None]:
@@ -68,6 +70,7 @@ def evaluate_run(
     out: str | Path | None = None,
     overwrite: bool = False,
     tiling: tuple[int, float, int] | None = None,
+    max_detections: int | None = None,
 ) -> RunEvaluation:
     """Evaluates on the validation images and writes detections.json and metrics.json; shows progress.
 
@@ -82,11 +85,15 @@ def evaluate_run(
         overwrite: also replaces files in `out` that no evaluation has written.
         tiling: tile, overlap and max_pixels of `TiledDetector`; None takes `data.tile`. The folder's name ends with -tile<tile> if the
             tile is not that of training.
+        max_detections: of a class in an image that count; the folder's name ends with -max<max_detections>. None is COCO's 100.
 
     Raises:
         UserError: something is wrong with the run, the overrides or the data.
     """
     config, exported = evaluation_settings(run, overrides)
+    tile, overlap, max_pixels = tiling or (config.data.tile, config.data.tile_overlap, MAX_PIXELS)
+    if max_detections is not None:
+        _check_max_detections(max_detections, config.decode.top_k, is_tiled=tile > 0)
     if out is not None:
         _check_output(Path(out), config, overwrite, _algorithm(run, exported))
 
@@ -97,12 +104,15 @@ def evaluate_run(
         from ttfnet_tf.evaluation.evaluate import detector_in_tiles, evaluate, evaluate_tiles
 
         split, (predict, batch_size), step, folder = _prepare(run, exported, config, batch_size)
-    tile, overlap, max_pixels = tiling or (config.data.tile, config.data.tile_overlap, MAX_PIXELS)
     if tile != _trained_tile(run, exported):
         folder = folder.with_name(f"{folder.name}-tile{tile}")
+    if max_detections not in (None, _COCO_LIMIT):
+        folder = folder.with_name(f"{folder.name}-max{max_detections}")
     notes = ImageNotes()
     with ProgressMeter("evaluate", len(split.images)) as meter:
         shared: dict[str, Any] = {"batch_size": batch_size, "broken_images": config.data.broken_images, "notes": notes}
+        if max_detections is not None:
+            shared["max_detections"] = max_detections
         network: dict[str, Any] = {"image_size": config.data.size, "keep_ratio": config.data.keep_ratio}
         network["score_threshold"] = config.decode.score_threshold
         if tile:
@@ -114,7 +124,17 @@ def evaluate_run(
             meter.message(f"ttfnet: {line}")
     file = result.write(out or folder)
     written = [] if result.has_annotations else write_submissions(file.parent, split, result.detections, _algorithm(run, exported))
-    return RunEvaluation(result, split, step, file, len(notes.broken), written)
+    return RunEvaluation(result, split, step, file, len(notes.broken), written, tile)
+
+
+def _check_max_detections(value: int, top_k: int, *, is_tiled: bool) -> None:
+    """Raises UserError where the limit is below COCO's, or the network gives fewer detections."""
+    if value < _COCO_LIMIT:
+        raise UserError(f"--max-detections {value} must be {_COCO_LIMIT} or more")
+    if not is_tiled and value > max(top_k, _COCO_LIMIT):
+        raise UserError(
+            f"--max-detections {value}: the network gives decode.top_k={top_k} detections of an image; add --tile, or decode.top_k={value}"
+        )
 
 
 def _algorithm(run: str | Path, exported: ExportedModel | None) -> str:

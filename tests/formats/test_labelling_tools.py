@@ -492,6 +492,9 @@ def test_kitti_test_lists(tmp_path):
     write(tmp_path / "testing/label_2/000009.txt", f"{CAR}\n")
     write(tmp_path / "ImageSets/test.txt", "000009\n")
     assert read("kitti", tmp_path, split="test")[0].keys() == {"000009.png"}
+    write(tmp_path / "ImageSets/val.txt", "000003\n000009\n")
+    _, _, lines = read("kitti", tmp_path)
+    assert lines == [f'{tmp_path}/ImageSets/val.txt:2: names "000009", of which {tmp_path}/training/label_2 has no label file']
 
 
 # all

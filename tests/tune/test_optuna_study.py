@@ -1,6 +1,7 @@
 """The study on disk, with Optuna: the first trial, pruning by the median, and what a kill leaves."""
 
 import json
+import math
 
 import pytest
 
@@ -10,7 +11,10 @@ import dataclasses
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.tune.optuna_study import OptunaStudy
+from ttfnet_tf.tune.record import Request
+from ttfnet_tf.tune.run import tune
 from ttfnet_tf.tune.space import Options, Range
+from ttfnet_tf.tune.trials import best_of
 
 SPACE = [Range("optim.lr", 0.001, 0.016), Options("train.batch_size", ("8", "4", "16"))]
 CENTRE = {"optim.lr": 0.004, "train.batch_size": "8"}
@@ -113,3 +117,25 @@ def test_optuna_prints_nothing(study, capfd):
     for k in range(7):
         _done(one, 0.1 * k)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_whole_study_finds_better_settings_and_keeps_its_time(machine, coco, tmp_path):
+    machine.average_precision = lambda config: 0.5 - 0.1 * abs(math.log(config.optim.lr / 0.012)) - 0.01 * config.losses.box_weight
+    request = Request(coco, minutes=48.0, trial_minutes=4.0)
+    record, trials, complete = tune(
+        request,
+        tmp_path / "study",
+        started=machine.now,
+        say=lambda line: None,
+        progress=lambda label, items: items,
+        study_of=OptunaStudy,
+        run=machine.run,
+        measure=machine.facts,
+    )
+    assert complete
+    assert 44 * 60 <= record.used <= 48 * 60
+    pruned = [trial for trial in trials if trial.state == "pruned"]
+    assert pruned
+    assert all(trial.number >= 4 and trial.minutes < 4 for trial in pruned)
+    assert len(trials) > 12
+    assert best_of(trials).average_precision > trials[0].average_precision

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help env demo test integration kills backbones engines soak parity lint format types docs wheel clean
+.PHONY: help env demo test integration kills backbones engines labelling soak parity lint format types docs wheel clean
 
 # The first Python of a supported version; name another with `make PYTHON=...`.
 PYTHON ?= $(shell for p in python3.11 python3.10 python3.13 python3.12 python3; do \
@@ -42,6 +42,11 @@ engines: env ## Apache Beam, Ray and Spark in an environment of their own, and e
 	test -x .venv/engines/bin/python || $(PYTHON) -m venv .venv/engines
 	.venv/engines/bin/python -m pip install --quiet --no-compile --editable '.[dev,beam,ray,spark]'
 	TTFNET_LAUNCHERS=all .venv/engines/bin/python -m pytest -m slow tests/integration/test_bulk_prediction.py tests/integration/test_launchers.py
+
+labelling: env ## packages of labelling tools, in an environment of their own, read our files, and we theirs; Python 3.12 or 3.13
+	test -x .venv/labelling/bin/python || $(PYTHON) -m venv .venv/labelling
+	.venv/labelling/bin/python -m pip install --quiet --no-compile --prefer-binary --editable '.[dev]' datumaro fiftyone label-studio-sdk labelme supervision
+	.venv/labelling/bin/python -m pytest -m slow tests/formats/test_own_packages.py
 
 soak: kills ## `make kills`, 20,000 broken inputs of every kind, 10,000 training steps and 2,000 calls; MINUTES=20 bounds the inputs
 	$(BIN)/python tests/soak/fuzz.py $(if $(MINUTES),--minutes $(MINUTES)) --keep soak-faults

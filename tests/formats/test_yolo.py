@@ -121,6 +121,20 @@ def test_lists_of_images(folder):
     assert _found(_read(folder, classes=["a", "b"])[0]) == {"train": ["b.jpg"]}
 
 
+def test_lists_as_cvat_writes_them(folder):
+    """The folder data/ in front is where Darknet would look."""
+    for split, name in (("train", "a"), ("valid", "b")):
+        _image(folder / f"obj_{split}_data/{name}.jpg")
+        _write(folder / f"obj_{split}_data/{name}.txt", LINE)
+        _write(folder / f"{split}.txt", f"data/obj_{split}_data/{name}.jpg\n")
+    _write(folder / "obj.names", "a\nb\n")
+    _write(folder / "obj.data", "classes = 2\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n")
+    data, lines = _read(folder)
+    assert lines == []
+    assert _found(data) == {"train": ["a.jpg"], "val": ["b.jpg"]}
+    _check(data)
+
+
 def test_names_are_taken_as_written_and_numbers_keep_their_gaps(folder):
     _image(folder / "images/p.jpg")
     _write(folder / "labels/p.txt", "7 0.5 0.5 1 1\n")

@@ -140,7 +140,9 @@ def _images_at(place: Path, bases: list[Path], problems: Problems) -> list[Path]
         name = line.strip()
         if not name:
             continue
-        path = next((path for base in (place.parent, *bases) if is_file(path := actual(base / name))), None)
+        # CVAT's YOLO 1.1 lists data/obj_train_data/a.jpg for the folder obj_train_data beside the list.
+        tried = [base / text for text in (name, name.removeprefix("data/")) for base in (place.parent, *bases)]
+        path = next((path for one in tried if is_file(path := actual(one))), None)
         if path is None:
             problems.add(place, number, f"names {name}, but there is no such image")
         else:

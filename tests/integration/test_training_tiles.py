@@ -39,10 +39,9 @@ def test_steps_figures_and_resume(runs, capsys):
     assert [key for key in first if not np.array_equal(first[key], second[key])] == []
 
     assert cli.main(["evaluate", str(whole)]) == 0
-    assert (whole / "eval" / "12" / "detections.json").is_file()
-    printed = capsys.readouterr().out
-    assert f"AP {lines[-1]['AP']:.3f}" in printed
+    assert f"AP {max(line.get('AP', 0) for line in lines):.3f}" in capsys.readouterr().out  # of the best weights
     assert cli.main(["evaluate", str(whole), "data.tile=0"]) == 0
-    assert (whole / "eval" / "12-tile0" / "detections.json").is_file()
+    assert len(list((whole / "eval").glob("*-tile0/detections.json"))) == 1
+    assert not list((whole / "eval").glob("*-tile40"))
     assert cli.main(["report", str(whole)]) == 0
     assert load_config(whole / "config.yaml").data.tile == 40

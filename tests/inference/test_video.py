@@ -411,7 +411,9 @@ def test_videos_of_many_kinds_are_read(tmp_path, frames, suffix, codec):
         ([float("nan")] * 5, [0, 0.1, 0.2, 0.3, 0.4]),
     ],
 )
-def test_times_of_a_file(film, times, expected):
+def test_times_of_a_file(film, times, expected, monkeypatch):
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")  # a stream is kept from files
+
     class Clock:
         """The film with these milliseconds."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ttfnet_tf.data import image_headers, image_reader
+from ttfnet_tf.data import image_reader, jpeg_header
 from ttfnet_tf.data.image_reader import ImageReader, plain_jpeg_parts
 from ttfnet_tf.data.images import read_rgb
 from ttfnet_tf.errors import UserError
@@ -131,7 +131,7 @@ def test_damaged_data_give_the_same_pixels_or_the_same_message(tmp_path):
 def test_the_end_of_a_scan_is_the_first_marker_that_ends_one(monkeypatch, searched):
     """Against a regular expression, from every place, also where the bytes that are searched at a time end inside a marker."""
     for name, value in zip(("_SEARCHED", "_MAX_SEARCHED"), searched):
-        monkeypatch.setattr(image_headers, name, value)
+        monkeypatch.setattr(jpeg_header, name, value)
     twin, draw, ends = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL), random.Random(1), set()
     for length in (0, 1, 2, 3, 9, 40):
         for _ in range(8):
@@ -140,8 +140,8 @@ def test_the_end_of_a_scan_is_the_first_marker_that_ends_one(monkeypatch, search
                 expected = twin.search(data, place)
                 ends.add(expected is not None)
                 if expected is None:
-                    with pytest.raises(image_headers.DamagedImageError, match="cut short"):
-                        image_headers._end_of_scan(data, place)
+                    with pytest.raises(jpeg_header.DamagedImageError, match="cut short"):
+                        jpeg_header._end_of_scan(data, place)
                 else:
-                    assert image_headers._end_of_scan(data, place) == expected.start()
+                    assert jpeg_header._end_of_scan(data, place) == expected.start()
     assert ends == {True, False}

@@ -16,6 +16,7 @@ import numpy as np
 
 from ttfnet_tf.data import image_headers as headers
 from ttfnet_tf.data.images import MAX_BYTES, read_rgb
+from ttfnet_tf.data.jpeg_header import jpeg_header
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import MAX_PIXELS
 
@@ -72,7 +73,7 @@ def plain_jpeg_parts(data: bytes) -> tuple[int, ...] | None:
     if not data.startswith(b"\xff\xd8\xff"):
         return None
     try:
-        header = headers.jpeg_header(data)
+        header = jpeg_header(data)
     except headers.DamagedImageError:
         return None
     if header.channels not in (1, 3) or header.orientation != 1 or header.size[0] * header.size[1] > MAX_PIXELS:

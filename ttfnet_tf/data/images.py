@@ -39,6 +39,7 @@ from PIL import (
 
 from ttfnet_tf.data import image_headers as headers
 from ttfnet_tf.data.heif import heif_decoder
+from ttfnet_tf.data.jpeg_header import jpeg_header
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import MAX_PIXELS
 from ttfnet_tf.locations import is_url, location
@@ -247,7 +248,7 @@ def _open(data: bytes, name: str, max_pixels: int) -> tuple[Any, int]:
         what = f"is {other}, which is not supported; {_CONVERT}" if other else f"is not a readable image; expected {READABLE}"
         raise UserError(f"{name}: {what}")
     if kind == headers.JPEG:
-        header = headers.jpeg_header(data)
+        header = jpeg_header(data)
         _check_size(header.size[::-1], name, max_pixels)
         orientation = header.orientation
         data = b"".join([b"\xff\xd8", *(data[start:end] for start, end in header.kept), data[header.scan : header.end]])

@@ -1,7 +1,7 @@
 """The JPEG and PNG decoder of the served graph: bytes of image files to network input, as training reads the same files.
 
 The structure is checked before the image is decoded: files that are no image, too large, cut short or damaged are refused with the number
-of their row. The EXIF orientation is read from the header too, because TensorFlow's decoders ignore it. `data/image_headers.py` has the
+of their row. The EXIF orientation is read from the header too, because TensorFlow's decoders ignore it. `data/jpeg_header.py` has the
 same rules in Python; both accept the same files.
 
 Reference: JPEG: ITU-T T.81, annex B; EXIF 2.3, sections 4.5 and 4.6; PNG: ISO/IEC 15948, section 11.2.2.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from ttfnet_tf.data import image_headers as headers
+from ttfnet_tf.data import jpeg_header
 from ttfnet_tf.data.opencv_resize import fit, resize
 
 _MAX_ENTRIES = headers.MAX_MARKERS // 2  # of an EXIF directory
@@ -22,13 +23,13 @@ _CUT_SHORT, _DAMAGED, _COMPLETE = 1, 2, 3  # states of a walk; 0: it goes on
 _OTHER, _FRAME, _SCAN, _ALONE, _SKIPPED, _HARMLESS = range(6)  # kinds of markers; the last two have a length
 _KINDS = [
     _FRAME
-    if marker in headers.FRAMES
+    if marker in jpeg_header.FRAMES
     else _ALONE
-    if marker in headers.ALONE
+    if marker in jpeg_header.ALONE
     else _HARMLESS
-    if marker in headers.HARMLESS
+    if marker in jpeg_header.HARMLESS
     else _SKIPPED
-    if marker in headers.SKIPPED
+    if marker in jpeg_header.SKIPPED
     else _SCAN
     if marker == 0xDA
     else _OTHER
@@ -151,7 +152,7 @@ def _png_header(data):
 
 
 def _jpeg_header(data):
-    """(height, width, orientation, state, whether four inks come without Adobe's marker), by the rules of `image_headers.jpeg_header`.
+    """(height, width, orientation, state, whether four inks come without Adobe's marker), by the rules of `data.jpeg_header`.
 
     Height and width are those of the frame, 0 without one; the orientation is that of the first EXIF segment, else 1.
     """
@@ -230,7 +231,7 @@ def _scans(data, markers, ends_of_scans, end, header, frame):
         is_scan = (kind == _SCAN) & ~is_over
         missing, is_valid = _after_scan(walk["missing"], head, start, end, frame)
         scans = walk["scans"] + tf.cast(is_scan, tf.int32)
-        is_valid &= (scans <= headers.MAX_SCANS) & (tf.cast(scans - 1, tf.int64) * pixels <= headers.MAX_SCANNED)
+        is_valid &= (scans <= jpeg_header.MAX_SCANS) & (tf.cast(scans - 1, tf.int64) * pixels <= jpeg_header.MAX_SCANNED)
         is_skipped = (length >= 2) & ((kind == _HARMLESS) | ((kind == _SKIPPED) & ~is_over))
         is_contiguous = tf.reduce_all(data[tf.minimum(walk["place"], start) : start] == 255)
         is_in_place = is_contiguous & (is_skipped | (is_scan & is_valid))

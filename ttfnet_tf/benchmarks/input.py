@@ -166,7 +166,7 @@ def _reading(config: Config, split: CocoSplit, threads: int) -> Callable[[], tup
 
         def read() -> int:
             count, end = 0, time.perf_counter() + _SECONDS
-            while time.perf_counter() < end:
+            while not count or time.perf_counter() < end:
                 next(batches)
                 count += config.train.batch_size
             return count
@@ -182,7 +182,7 @@ def _decoding(split: CocoSplit, decode: Callable[[bytes], object], threads: int)
 
     def decode_until(end: float) -> int:
         count = 0
-        while time.perf_counter() < end:
+        while not count or time.perf_counter() < end:
             decode(next(sources).read_bytes())
             count += 1
         return count

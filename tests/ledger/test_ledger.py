@@ -15,18 +15,19 @@ from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[2] / "tools" / "ledger"
-MODULES = ("budget", "rows", "systems", "environments", "data_sets", "page", "run", "job", "ours", "ultralytics_yolo")
+MODULES = ("budget", "rows", "catalog", "environments", "data_sets", "page", "run", "job", "ours", "ultralytics_yolo")
 
 
 @pytest.fixture(scope="module")
 def ledger():
-    """Its modules; their short names are gone again afterwards."""
-    before = list(sys.path)
+    """Its modules; their short names mean what they meant before again afterwards."""
+    before, others = list(sys.path), {name: sys.modules.pop(name) for name in MODULES if name in sys.modules}
     sys.path[:0] = [str(FOLDER), str(FOLDER / "peers")]
     yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
     sys.path[:] = before
     for name in MODULES:
         del sys.modules[name]
+    sys.modules.update(others)
 
 
 @pytest.fixture
@@ -240,7 +241,7 @@ def test_a_recipe_is_made_as_long_as_the_time(ledger, split, tmp_path, monkeypat
 
 
 def test_every_system_has_its_driver(ledger):
-    for name, system in ledger.systems.SYSTEMS.items():
+    for name, system in ledger.catalog.SYSTEMS.items():
         assert (FOLDER / "peers" / system.driver).is_file(), name
         for _, packages in system.layers:
             assert all("==" in package for package in packages), name
@@ -261,7 +262,7 @@ def test_options_that_a_system_does_not_take_are_refused(ledger, tmp_path):
             ledger.run.check(ledger.run.parse(words))
         assert str(error.value) == message
     args = ledger.run.parse(["fast", "some/cells", "--minutes", "5", "10", "--weights", str(weights), "--size", "256"])
-    assert ledger.run.check(args) is ledger.systems.SYSTEMS["fast"]
+    assert ledger.run.check(args) is ledger.catalog.SYSTEMS["fast"]
     command = "python tools/ledger/run.py fast cells --minutes 10 --seed 0 --weights w.npz --size 256"
     assert ledger.run.command_of(args, 10.0, "cells") == command
 
@@ -322,7 +323,7 @@ def stub(ledger, tmp_path, monkeypatch):
     (tmp_path / "driver.py").write_text(_DRIVER)
     for name, code in (("perfect", 0), ("broken", 3)):
         monkeypatch.setitem(
-            ledger.systems.SYSTEMS, name, ledger.systems.System(driver=str(tmp_path / "driver.py"), settings={"code": code})
+            ledger.catalog.SYSTEMS, name, ledger.catalog.System(driver=str(tmp_path / "driver.py"), settings={"code": code})
         )
     monkeypatch.setitem(ledger.data_sets.DRAWN, "few", {"train": 2, "val": 3, "size": (64, 64), "seed": 0})
     return ["few", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "rows.csv"), "--cores", "1"]

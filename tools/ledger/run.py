@@ -25,8 +25,8 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
 import data_sets  # noqa: E402
 import environments  # noqa: E402
+from catalog import SYSTEMS, System  # noqa: E402
 from rows import Row, RowError, append_row, read_rows  # noqa: E402
-from systems import SYSTEMS, System  # noqa: E402
 
 from ttfnet_tf.errors import UserError  # noqa: E402
 

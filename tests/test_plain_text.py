@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from ttfnet_tf.plain_text import PlainStream, plain_output, printable, terminal_of
 from ttfnet_tf.progress import ProgressMeter
 
@@ -57,6 +59,7 @@ def test_messages_above_a_live_line_hold_no_escapes_of_others():
     assert "\x1b[" in terminal.getvalue()  # its own
 
 
+@pytest.mark.slow
 def test_commands_print_names_without_escapes(root, tmp_path):
     content = {
         "images": [{"id": 1, "file_name": f"{ESCAPES}.png", "width": 64, "height": 64}],

@@ -31,7 +31,8 @@ def small(monkeypatch):
         monkeypatch.setattr(benchmark, name, value)
 
 
-@pytest.mark.parametrize("given", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [False, True])
 def test_the_command_prints_and_writes_every_rate(small, tmp_path, capsys, given):
     (tmp_path / "a.yaml").write_text("data: {image_size: [64, 64]}\ntrain: {batch_size: 2}\n")
     data = []

@@ -36,6 +36,7 @@ def test_the_first_failure_ends_it_with_its_exit_code(capsys, monkeypatch):
     assert capsys.readouterr().out.splitlines()[-1] == "$ ttfnet evaluate demo-quick/run"
 
 
+@pytest.mark.slow
 def test_a_command_is_a_process_whose_exit_code_counts(capfd):
     assert demo._run(["--version"]) == 0
     assert demo._run(["trian"]) == 2

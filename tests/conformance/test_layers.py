@@ -118,7 +118,7 @@ def gradients():
 
 
 # Gradients of other backbones are also checked in models/test_dla.py and parity/test_trainstep.py.
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * ("backbone" in MODELS[name])) for name in MODELS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "crop_and_resize")) for name in MODELS])
 def test_gradients_reach_every_trainable_parameter(name, gradients):
     for parameter, gradient in gradients(name)[1].items():
         assert gradient is not None, parameter

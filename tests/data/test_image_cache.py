@@ -125,6 +125,7 @@ def test_a_file_that_is_not_whole_is_made_anew(make_split, folder, name):
     assert_same(take(train(make_split(), cache="disk"), 3), expected)
 
 
+@pytest.mark.slow
 def test_a_changed_image_or_size_has_a_cache_of_its_own(make_split, folder, tmp_path):
     take(train(make_split(), cache="disk"), 3)
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((48, 40, 3), np.uint8))

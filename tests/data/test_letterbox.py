@@ -172,7 +172,8 @@ def test_images_of_an_evaluation(split, cache):
             np.testing.assert_array_equal(batch["boxes"][row], boxes)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("ram", marks=pytest.mark.slow), "disk"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ram", "disk"])
 def test_a_cache_never_gives_images_of_the_other_kind(split, kind):
     stretched = take(build_train_dataset(split, image_size=SIZE, batch_size=5, seed=7, method=ttfnet(image_size=SIZE, num_classes=2)), 1)
     assert_same(take(_train(split, cache=kind), 1), take(_train(split), 1))

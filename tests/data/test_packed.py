@@ -113,7 +113,7 @@ def test_a_share_of_the_batch_equals_that_from_files(data, packed):
 
 
 ROWS = [(backend, keep_ratio, flip) for backend in ("device", "py_function") for keep_ratio in (False, True) for flip in (0.0, 0.5, 1.0)]
-FIRST = (("device", False, 0.5), ("device", True, 1.0), ("py_function", True, 0.5))  # the others in `make integration`
+FIRST = (("device", True, 1.0),)  # the others in `make integration`
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,7 @@ def test_an_epoch_without_python_equals_that_from_files(data, packed, service, b
     assert bool(_python_functions(found)) == (backend == "py_function")
 
 
+@pytest.mark.slow
 def test_the_service_gets_the_share_of_a_batch_and_notes_sizes(data, packed, service):
     notes = ImageNotes()
     changes = {"num_shards": 2, "shard_index": 1}

@@ -118,6 +118,7 @@ def test_images_without_boxes_and_with_crowds_have_no_figures(run, data, tmp_pat
     assert not list((tmp_path / "out").glob("*_results.json"))
 
 
+@pytest.mark.slow
 def test_annotations_that_lack_a_class_are_named(run, data, tmp_path, capfd):
     annotations, overrides = data
     content = json.loads(annotations.read_text())

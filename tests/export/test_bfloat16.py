@@ -9,6 +9,8 @@ from ttfnet_tf.inference.detector import Detector
 from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.runs.checkpoint import load_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(trained):
@@ -35,7 +37,6 @@ def test_kernels_are_bfloat16_and_all_else_float32(exported, run):
     assert len(weights) == len(run.model.variables)
 
 
-@pytest.mark.slow
 def test_detections_are_close_to_those_of_the_run_and_the_same_in_every_batch(exported, trained, files):
     truth, found = Detector.load(trained, score_threshold=0.3), Detector.load(exported, score_threshold=0.2)
     images = [content for name, content in files.items() if name.startswith("colour")]

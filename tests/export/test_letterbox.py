@@ -21,6 +21,8 @@ from ttfnet_tf.inference.detector import Detector
 from ttfnet_tf.inference.exported_model import find_exported
 from ttfnet_tf.serving.responses import detections_of
 
+pytestmark = pytest.mark.slow
+
 SIZES = {1: (20, 90), 2: (64, 96), 3: (130, 70), 4: (70, 70)}
 
 
@@ -67,7 +69,6 @@ def exported(run):
     return out / "boxed" / "1"
 
 
-@pytest.mark.slow
 def test_every_form_in_the_matrix_has_the_boxes_of_the_run(written):
     checkpoint, *rows = json.loads((written / "matrix.json").read_text())["rows"]
     assert len(rows) >= 2
@@ -78,7 +79,6 @@ def test_every_form_in_the_matrix_has_the_boxes_of_the_run(written):
         assert row["AP"] == pytest.approx(checkpoint["AP"], abs=1e-6)
 
 
-@pytest.mark.slow
 def test_boxes_lie_on_their_image(run, data, tmp_path):
     found = evaluate_run(run, data[2:], out=tmp_path).result.detections
     assert {one["image_id"] for one in found} == set(SIZES)
@@ -132,7 +132,6 @@ def test_the_card_says_how_images_are_resized(exported):
         evaluate_run(exported, ["data.resize=stretch"])
 
 
-@pytest.mark.slow
 def test_so_does_the_card_of_a_tflite_file(written):
     card = find_exported(written / "model_fp32.tflite").card
     assert LINE in card["inputs"]["serving_default"]

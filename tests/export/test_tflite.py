@@ -74,7 +74,7 @@ def files(run, tmp_path_factory):
 
 # `make integration` has the two that quantise weights alone.
 every_precision = pytest.mark.parametrize(
-    "precision", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("fp16", "dynamic"))) for name in PRECISIONS["tflite"]]
+    "precision", [pytest.param(name, marks=[pytest.mark.slow] * (name != "fp32")) for name in PRECISIONS["tflite"]]
 )
 
 

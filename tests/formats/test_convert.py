@@ -348,6 +348,7 @@ def test_coco_files_of_a_folder(tmp_path, write_coco):
         convert(tmp_path / "all", tmp_path / "two", split="test")
 
 
+@pytest.mark.slow
 def test_twenty_thousand_boxes_take_a_second_or_two(tmp_path, capsys, monkeypatch):
     """VOC is the slowest of the formats; 500 images with 40 boxes each."""
     monkeypatch.setattr(progress, "BRIEF_SECONDS", 0.0)  # else they are done before progress is printed

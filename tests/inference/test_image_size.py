@@ -45,6 +45,7 @@ def expected(other, images):
     return found
 
 
+@pytest.mark.slow
 def test_detector(trained, images, expected):  # noqa: F811
     detector = Detector.load(trained, image_size=SIZE, score_threshold=0.2)
     assert detector.image_size == SIZE

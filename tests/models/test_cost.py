@@ -42,7 +42,8 @@ def _single(*layers, size=(8, 12)):
     return sum(cost_of(keras.Model(inputs, x), size, {}).values(), Cost(0, 0, 0))
 
 
-@pytest.mark.parametrize("name", ["r18", *(pytest.param(name, marks=pytest.mark.slow) for name in ("r34", "d53"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["r18", "r34", "d53"])
 def test_published_systems_have_the_published_cost(name, costs):
     total = sum(costs(name).values(), Cost(0, 0, 0))
     parameters, trainable, multiply_adds, backbone = PUBLISHED[name]
@@ -88,6 +89,7 @@ def test_small_network_by_hand(sampler, small):
     assert costs["box head"].parameters == (9 * 8 * 4 + 4) + (9 * 4 * 4 + 4) + (4 * 4 + 4)
 
 
+@pytest.mark.slow
 def test_frozen_parameters_are_counted_apart(small):
     costs = {}
     for stages in (0, -1):

@@ -13,6 +13,8 @@ from ttfnet_tf.models.backbones import BACKBONES, build_backbone
 from ttfnet_tf.models.backbones.darknet import darknet
 from ttfnet_tf.models.parameters import named_buffers, named_parameters, to_official
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"backbone": "darknet53", "width": 8, "neck_channels": (8, 8, 8), "heatmap_head": (8, 1), "box_head": (8, 1)}
 
 
@@ -99,7 +101,7 @@ def test_stage_1_is_the_one_with_stride_2():
 
 @pytest.mark.parametrize(
     ("frozen_stages", "frozen"),
-    [pytest.param(-1, (), marks=pytest.mark.slow), pytest.param(0, ("stem.",), marks=pytest.mark.slow), (1, ("stem.", "layer1."))],
+    [(-1, ()), (0, ("stem.",)), (1, ("stem.", "layer1."))],
     ids=str,
 )
 def test_frozen_parameters_are_not_listed(frozen_stages, frozen, detectors):
@@ -108,7 +110,6 @@ def test_frozen_parameters_are_not_listed(frozen_stages, frozen, detectors):
     assert set(named_parameters(model, trainable_only=True)) == expected
 
 
-@pytest.mark.slow
 def test_frozen_normalisations_go_on_collecting_statistics(detectors):
     frozen, free = detectors(1), detectors(-1)
     outputs = [model(_image(), training=True) for model in (frozen, free)]

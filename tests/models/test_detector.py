@@ -111,6 +111,7 @@ def test_boxes_are_16_times_the_rectified_head():
     assert np.all(box[..., 1] == 0.0)
 
 
+@pytest.mark.slow
 def test_initial_values_follow_from_seed_and_name(small):
     first, again, other = (named_parameters(model) for model in (small, _small(), _small(seed=4)))
     deeper = named_parameters(_small(box_head=(8, 2), shortcut=(0, 1, 0)))

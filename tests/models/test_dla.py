@@ -11,6 +11,8 @@ from ttfnet_tf.layers.upsample import LearnedUpsample
 from ttfnet_tf.models.backbones import BACKBONES, build_backbone
 from ttfnet_tf.models.parameters import from_official, named_buffers, named_parameters, to_official
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"backbone": "dla34", "width": 8, "heatmap_head": (8, 1), "box_head": (8, 1), "frozen_stages": -1}
 
 
@@ -104,7 +106,6 @@ def test_number_of_parameters_is_the_published_one():
     assert sum(counts.values()) == 19_169_440
 
 
-@pytest.mark.slow
 def test_full_width_with_plain_neck():
     inputs = keras.Input([32, 32, 3])
     plain = keras.Model(inputs, build_backbone("dla34", inputs, neck="plain"))

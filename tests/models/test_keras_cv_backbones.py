@@ -28,6 +28,7 @@ from ttfnet_tf.training.sgd import ReferenceSGD
 from ttfnet_tf.weights.pretrained import load_pretrained_of
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(find_spec("keras_cv") is None, reason="needs keras-cv"),
     pytest.mark.skipif(
         find_spec("tf_keras") is not None and os.environ.get("TF_USE_LEGACY_KERAS") != "1",
@@ -111,11 +112,11 @@ def original():
 
 # (name, channels of P2 to P5, parameters and running statistics as keras-cv states them)
 NETWORKS = [
-    pytest.param("keras_cv/resnet50", (256, 512, 1024, 2048), 23_561_152, marks=pytest.mark.slow),
-    pytest.param("keras_cv/csp_darknet_s", (64, 128, 256, 512), 4_223_488, marks=pytest.mark.slow),
+    ("keras_cv/resnet50", (256, 512, 1024, 2048), 23_561_152),
+    ("keras_cv/csp_darknet_s", (64, 128, 256, 512), 4_223_488),
     # 939 120 in all; the convolution 96 -> 576 after P5 and its normalisation are not used.
     (MOBILENET, (16, 24, 48, 96), 939_120 - 96 * 576 - 4 * 576),
-    pytest.param("keras_cv/efficientnet_v2_s", (48, 64, 160, 1280), 20_331_360, marks=pytest.mark.slow),
+    ("keras_cv/efficientnet_v2_s", (48, 64, 160, 1280), 20_331_360),
 ]
 
 
@@ -147,7 +148,6 @@ def test_all_of_the_detector_is_named(mobilenet):
     assert all(layer.momentum == MOMENTUM for layer in mobilenet.layers if isinstance(layer, keras.layers.BatchNormalization))
 
 
-@pytest.mark.slow
 def test_names_and_values_follow_from_the_seed_alone(csp):
     # keras-cv names layers, and draws values, by what the process has made before.
     again = _features("keras_cv/csp_darknet_s", width=8, seed=5)
@@ -185,7 +185,6 @@ def test_preset_gives_what_keras_cv_gives_on_raw_pixels(mobilenet, original, mon
         np.testing.assert_allclose(a, b, atol=1e-4 * float(np.abs(b).max()))
 
 
-@pytest.mark.slow
 def test_a_preset_in_a_folder_is_read_without_a_download(mobilenet, original, tmp_path, monkeypatch):
     from keras_cv.src.utils import preset_utils
 
@@ -214,7 +213,6 @@ def test_a_folder_of_something_else_is_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.slow
 def test_preset_of_another_form_changes_nothing(csp, monkeypatch):
     family = module._family(module._NETWORKS["csp_darknet_s"])
     other = family(stackwise_channels=[16, 32, 64, 128], stackwise_depth=[1, 3, 3, 1], include_rescaling=True)

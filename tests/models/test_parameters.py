@@ -24,6 +24,7 @@ def test_trainable_parameters_are_those_of_keras(model):
     assert {id(v) for v in named.values()} == {id(v) for v in model.trainable_variables}
 
 
+@pytest.mark.slow
 def test_synchronized_normalisation_has_the_same_names(model):
     other = networks.build(2, width=8, neck_channels=(8, 8, 8), heatmap_head=(8, 1), box_head=(8, 1), batch_norm="synchronized")
     assert list(named_parameters(other)) == list(named_parameters(model))

@@ -23,6 +23,9 @@ LAST_BLOCKS = {
     "r34": ("layer1.2", "layer2.3", "layer3.5", "layer4.2"),
     "d53": ("layer2.2", "layer3.8", "layer4.8", "layer5.4"),
 }
+CASES = [
+    pytest.param(*case.values, id=case.id, marks=[pytest.mark.slow] * (case.values[0]["model"] == "d53")) for case in golden.cases("model")
+]
 TOLERANCE = 1e-3  # of the largest value of each map
 
 
@@ -85,14 +88,14 @@ def _compare(case, name, value):
 
 @pytest.mark.parametrize(
     ("case", "name"),
-    [pytest.param(case.values[0], name, id=f"{case.id}-{name}") for case in golden.cases("model") for name in case.values[0]["tensors"]],
+    [pytest.param(case.values[0], name, id=f"{case.id}-{name}", marks=case.marks) for case in CASES for name in case.values[0]["tensors"]],
 )
 def test_map(case, name, tensors):
     _compare(case, name, tensors(case, SAMPLERS[0])[name])
 
 
 @pytest.mark.parametrize("name", ["hm", "wh"])
-@pytest.mark.parametrize("case", golden.cases("model"))
+@pytest.mark.parametrize("case", CASES)
 def test_outputs_with_the_other_sampler(case, name, tensors):
     _compare(case, name, tensors(case, SAMPLERS[1])[name])
 

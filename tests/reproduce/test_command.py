@@ -56,6 +56,7 @@ def test_figure4_takes_own_points(capsys, tmp_path, is_drawn):
     assert is_drawn(tmp_path / "figure4/results.png")
 
 
+@pytest.mark.slow
 def test_the_command_runs_collects_and_stops(capsys, monkeypatch, shapes, tmp_path, is_drawn):
     import ttfnet_tf.training.run
 

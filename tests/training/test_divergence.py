@@ -87,6 +87,7 @@ def _report(folder):
     return json.loads((folder / "report.json").read_text())
 
 
+@pytest.mark.slow
 def test_an_image_that_is_not_a_number_stops_the_run_and_is_named_and_replayed(train, plant_image, shapes, tmp_path, capfd):
     plant_image(4)
     code, lines = train("run")

@@ -148,6 +148,7 @@ def test_steps_in_one_call_equal_steps_in_many(trainer):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_batches_with_targets_equal_batches_with_boxes(trainer):
     batch = _batch()
     on_device, from_pipeline = trainer.run(batch, [0.01]), trainer.run(_painted(batch), [0.01])

@@ -33,6 +33,7 @@ def _config(folder, teacher, *overrides):
     return load_config(file, [*precise, f"train.teacher={teacher}", *overrides])
 
 
+@pytest.mark.slow
 def test_a_run_of_the_same_classes_is_a_teacher(teacher, tmp_path):
     assert check_teacher(_config(tmp_path, teacher), NAMES) == f"teacher: {teacher}, resnet18, step 7"
     assert check_teacher(load_config(tmp_path / "student.yaml"), NAMES) is None
@@ -89,11 +90,13 @@ def test_its_weights_are_those_of_an_evaluation_in_the_size_of_the_student(teach
     assert 0 < np.abs(half["teacher_heatmap"] - found["teacher_heatmap"]).max() < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "override",
     [
         "losses.normalizer=global",
-        *(pytest.param(one, marks=pytest.mark.slow) for one in ("losses.normalizer=replica", "optim.accumulate=2")),
+        "losses.normalizer=replica",
+        "optim.accumulate=2",
     ],
 )
 def test_a_step_adds_its_losses_and_inspection_finds_the_same(teacher, tmp_path, override):
@@ -113,6 +116,7 @@ def test_a_step_adds_its_losses_and_inspection_finds_the_same(teacher, tmp_path,
     np.testing.assert_allclose(inspected["gradient_norm"], found["gradient_norm"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_teacher_stays_as_it_is(teacher, tmp_path):
     """Neither is it a part of the state that checkpoints hold."""
     config = _config(tmp_path, teacher)

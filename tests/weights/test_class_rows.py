@@ -139,6 +139,7 @@ def test_rows_follow_the_names(form, per_class, run_of, exported):
         np.testing.assert_array_equal(grouped["own"][..., 1, :], grouped["new"][..., 1, :], err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_same_number_of_other_classes_takes_no_rows_by_place(run_of):
     run = run_of(False)
     config = load_config(run.parent / "run.yaml", [f"model.pretrained={run}"])

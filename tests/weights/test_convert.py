@@ -98,6 +98,7 @@ def _same(found, expected):
         assert found[name].tobytes() == array.tobytes(), name
 
 
+@pytest.mark.slow
 def test_a_detector_becomes_a_run_and_comes_back(convert, official, tmp, write_coco, capsys):
     # Names as in an early official checkpoint, of a model wrapped for several GPUs.
     early = {f"module.{name.replace('deconv_layers', 'upsample_layers')}": array for name, array in official(80).items()}

@@ -179,6 +179,7 @@ def darknet():
     return networks.build(2, backbone="darknet53", **SMALL)
 
 
+@pytest.mark.slow
 def test_a_darknet_file_fills_the_backbone(darknet, tmp_path):
     shapes = {name: to_official(name, v.numpy()).shape for name, v in _variables(darknet).items() if name.startswith("backbone.")}
     arrays = {name: golden_weights.gen_tensor(name, shape) for name, shape in shapes.items()}
@@ -216,6 +217,7 @@ def test_a_darknet_file_for_another_backbone(model, initial, tmp_path):
     _assert_unchanged(model, initial)
 
 
+@pytest.mark.slow
 def test_weights_of_the_dla_classifier():
     dla = networks.build(2, backbone="dla34", neck="plain", **SMALL)
     inner = {name.removeprefix("backbone.base."): array for name, array in _official(dla).items() if name.startswith("backbone.base.")}

@@ -35,9 +35,8 @@ def values(model):
     return {name: variable.numpy() for name, variable in {**named_parameters(model), **named_buffers(model)}.items()}
 
 
-@pytest.mark.parametrize(
-    "overrides", [pytest.param(one, id=name, marks=[pytest.mark.slow] * (name != "deformable")) for name, one in NETWORKS.items()]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", [pytest.param(one, id=name) for name, one in NETWORKS.items()])
 def test_all_but_the_last_layers_come_from_the_run(tmp_path, overrides):
     run = small_run.write_run(tmp_path / "run", overrides=overrides)
     trained = values(load_run(run).model)

@@ -44,6 +44,15 @@ def test_a_resumed_run_voids_what_a_killed_one_wrote(tmp_path):
     assert _scalars(tmp_path, "loss") == [(10, 10.0), (20, 20.0), (30, 31.0), (40, 40.0)]
 
 
+def test_the_files_of_one_folder_are_begun_in_different_seconds(tmp_path):
+    """Else their names may sort the other way round, and the earlier file voids the later one."""
+    seconds = []
+    for start in (0, 10):
+        EventLog(tmp_path, first_step=start).close()
+        seconds = [int(path.name.split(".")[3]) for path in tmp_path.iterdir()]
+    assert len(set(seconds)) == 2
+
+
 def test_images_keep_colour_and_size(tmp_path):
     image = np.zeros([16, 24, 3], np.uint8)
     image[:, 12:] = [250, 120, 30]

@@ -8,6 +8,7 @@ one comes. So nothing is shown twice, whichever of them reads.
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from ttfnet_tf.files import sync_file
 
 FLUSH_SECONDS = 10  # what a kill may lose
 _JPEG_QUALITY = 92
+_SECOND = re.compile(r"events\.out\.tfevents\.(\d+)\.")  # in a file's name, when it was begun
 
 
 class EventLog:
@@ -50,6 +52,8 @@ class EventLog:
         self._writer: EventFileWriter | None = None
         if writes:
             try:
+                if first_step is not None:
+                    _wait_for_a_later_name(folder)
                 self._writer = EventFileWriter(str(folder), flush_secs=FLUSH_SECONDS)
             except Exception as error:  # TensorFlow's file system has errors of its own
                 raise _cannot_write(folder, error) from None
@@ -173,6 +177,16 @@ def _summary(tag, tensor, metadata):
 
 def _hparam_type(value):
     return {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}.get(type(value), api_pb2.DATA_TYPE_FLOAT64)
+
+
+def _wait_for_a_later_name(folder: Path) -> None:
+    """Waits, for a second at most, until the name of a new file comes after those in a folder.
+
+    Readers take files in the order of their names, which have the second of the start and then numbers that may descend.
+    """
+    seconds = [int(match[1]) for path in folder.glob("events.out.tfevents.*") if (match := _SECOND.match(path.name))]
+    while int(time.time()) == max(seconds, default=0):
+        time.sleep(0.05)
 
 
 def _cannot_write(folder: Path, error: Exception) -> UserError:

@@ -52,7 +52,12 @@ train: {{epochs: 1, batch_size: 2, evaluate_every: 0, log_every: 1}}
 # beyond N bytes, as on a full disk, and STEP=real for the real training step, on a tiny network. Others share networks and do not train.
 KINDS = (settings, annotations, data_files, labels, images, start, runs, onnx_files, prediction, fit, tune)
 TABLE = {name: row for kind in KINDS for name, row in kind.ROWS.items()}
-SLOW = ("loss not finite", "disk full at the best checkpoint")  # others that stop a run, and another disk that is full, are fast
+# Others that stop a run, another disk that is full, and other files that do not fit a run, are fast.
+SLOW = (
+    *("loss not finite", "disk full at the best checkpoint", "no such weights", "evaluated image missing"),
+    *("config of another backbone", "config of another head", "config of another neck", "labels of another model"),
+    "run of another network",
+)
 
 
 # What the rows run on.

@@ -63,7 +63,11 @@ def reads(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("augmentation", [Augmentation(flip=0.5), Augmentation(lighting=True, vertical_flip=0.5)], ids=["flip", "others"])
+@pytest.mark.parametrize(
+    "augmentation",
+    [Augmentation(flip=0.5), pytest.param(Augmentation(lighting=True, vertical_flip=0.5), marks=pytest.mark.slow)],
+    ids=["flip", "others"],
+)
 def test_epochs_with_the_cache_equal_those_without(make_split, reads, kind, augmentation):
     steps = 2 * steps_per_epoch(IMAGES, BATCH)
     expected = take(train(make_split(), augment=augmentation), steps)

@@ -92,7 +92,10 @@ def test_the_seed_decides_the_order(make_split):
     assert _ids(_train(split, seed=4), 5) != ids
 
 
-@pytest.mark.parametrize(("backend", "starts"), [("py_function", (1, 2, 5)), ("graph", (3,)), ("device", (1, 4))])
+@pytest.mark.parametrize(
+    ("backend", "starts"),
+    [*(pytest.param(*row, marks=pytest.mark.slow) for row in (("py_function", (1, 2, 5)), ("graph", (3,)))), ("device", (1, 4))],
+)
 def test_starting_at_any_step_gives_the_same_bytes(make_split, backend, starts):
     split = make_split(6)
     straight = _take(_train(split, backend=backend), 6)
@@ -185,7 +188,10 @@ SETTINGS = [
 
 @pytest.mark.parametrize(
     ("backend", "tolerance", "changes"),
-    [*(("py_function", 0, changes) for changes in SETTINGS), *(("graph", 1e-5, changes) for changes in SETTINGS[-2:])],
+    [
+        *(("py_function", 0, changes) for changes in SETTINGS),
+        *(pytest.param("graph", 1e-5, changes, marks=pytest.mark.slow) for changes in SETTINGS[-2:]),
+    ],
     ids=str,
 )
 def test_targets_are_drawn_from_the_boxes_of_each_row(make_split, backend, tolerance, changes):

@@ -96,6 +96,7 @@ def _ordered(files):
     return {name: files[name] for name in (*first, *(name for name in files if name not in first))}
 
 
+@pytest.mark.slow
 def test_served_boxes_are_the_local_ones(answers, local, files):
     found = 0
     for row, (name, content) in enumerate(_ordered(files).items()):
@@ -119,6 +120,7 @@ def test_served_boxes_are_the_local_ones(answers, local, files):
 ROWS = 0.0 if MINOR == "2.15" else 5e-7
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_its_batch(answers):
     for name in ("detection_boxes", "detection_scores", "detection_classes", "num_detections"):
         for size in (1, 3):
@@ -127,11 +129,13 @@ def test_a_row_does_not_depend_on_its_batch(answers):
     np.testing.assert_allclose(answers["tensor 3"], answers["tensor 8"], rtol=0, atol=ROWS)
 
 
+@pytest.mark.slow
 def test_session_loader_and_python_loader_agree(answers):
     assert answers["signatures"].tolist() == ["image_bytes", "preprocessed", "serving_default"]
     np.testing.assert_array_equal(answers["eager"], answers["8 detection_boxes"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -158,6 +162,7 @@ def test_bad_requests_are_invalid_arguments_and_the_process_continues(answers, n
     np.testing.assert_allclose(answers["again"], answers["8 detection_boxes"][:3], rtol=0, atol=ROWS)
 
 
+@pytest.mark.slow
 def test_the_folder_holds_labels_card_and_warm_up(exported, answers):
     assets = exported / "assets"
     assert (assets / "labels.txt").read_text() == "cat\ndog\nbird\n"

@@ -127,6 +127,7 @@ OURS = [name for name in NAMES if name != "adam"]
 TOLERANCE = {"adamw": 0.0, "sgdw": 0.0, "novograd": 0.0, "lamb": 5e-7, "radam": 5e-7}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OURS)
 def test_twelve_steps_are_those_of_tensorflow_addons(name, addons, monkeypatch):
     found = _Twelve(name).run()

@@ -126,6 +126,7 @@ def scaled():
     return Trainer(loss_scale=LossScale(initial=1024.0))
 
 
+@pytest.mark.slow
 def test_four_images_are_learned(deformable):
     batch = _batch()
     history = deformable.run(batch, [*np.linspace(0, 0.005, 20), *[0.005] * 140, *[0.0005] * 40])

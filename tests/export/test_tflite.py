@@ -85,6 +85,7 @@ def truth(run):
     return {name: value.numpy() for name, value in found.items()}
 
 
+@pytest.mark.slow
 def test_fp32_detects_what_keras_detects(files, run, truth):
     runner = interpreter_class("tensorflow")(str(files["fp32"])).get_signature_runner("serving_default")
     threshold = np.float32(run.config.decode.score_threshold)
@@ -145,6 +146,7 @@ def test_types_and_sizes_of_the_precisions(files, precision, fraction, has_int8,
     assert (np.int8 in types, np.float16 in types) == (has_int8, has_float16)
 
 
+@pytest.mark.slow
 # Parts of sampling, boxes, logits and decoding. int8 sampling would break the first, int8 top-k the last.
 @pytest.mark.parametrize(
     "part",
@@ -158,6 +160,7 @@ def test_int8_keeps_sensitive_parts_in_float(files, part):
     assert np.int8 not in activations.values()
 
 
+@pytest.mark.slow
 def test_int8_computes_the_rest_in_int8(files):
     types = _types(files["int8"])
     convolutions = [kind for name, kind in types.items() if re.search(r"layer[1-4]\.\d(\.relu|)/Relu", name)]
@@ -166,6 +169,7 @@ def test_int8_computes_the_rest_in_int8(files):
     assert np.int8 in [kind for name, kind in types.items() if "/project/MatMul" in name]
 
 
+@pytest.mark.slow
 def test_int8_scores_are_not_quantised(files):
     scores = TFLitePredictor(files["int8"])(IMAGES[:, 0])["scores"]
     assert not (scores * 256 == np.round(scores * 256)).all()

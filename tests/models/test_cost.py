@@ -73,6 +73,7 @@ def test_layers_of_other_kinds_by_hand():
     assert _single(keras.layers.BatchNormalization(), keras.layers.ReLU()) == Cost(6, 6, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_small_network_by_hand(sampler, small):
     for i in range(3):

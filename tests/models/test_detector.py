@@ -170,7 +170,8 @@ def test_fixed_and_open_sizes_give_equal_outputs(small):
         np.testing.assert_allclose(value, small(_image())[name], atol=1e-5)
 
 
-@pytest.mark.parametrize("precision", [pytest.param("mixed_float16", marks=pytest.mark.slow), "mixed_bfloat16"])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_gives_float32_outputs(precision, small):
     keras.mixed_precision.set_global_policy(precision)
     try:

@@ -59,6 +59,7 @@ def test_a_block_adds_its_branch_to_its_input():
     np.testing.assert_allclose(block(x), tf.nn.relu(branch + x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_zero_init_residual_makes_blocks_identities():
     for zero in (True, False):
         gamma = _model(zero_init_residual=zero).get_layer("backbone.layer3.1.bn2").gamma

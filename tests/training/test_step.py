@@ -138,6 +138,7 @@ def test_four_images_are_learned(deformable):
     assert np.abs(boxes - batch["boxes"]).max() < 8  # pixels
 
 
+@pytest.mark.slow
 def test_steps_in_one_call_equal_steps_in_many(trainer):
     batch, rates = _batch(), [0.01, 0.02, 0.005]
     once = trainer.run(batch, rates)

@@ -119,6 +119,7 @@ def test_optuna_prints_nothing(study, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_a_whole_study_finds_better_settings_and_keeps_its_time(machine, coco, tmp_path):
     machine.average_precision = lambda config: 0.5 - 0.1 * abs(math.log(config.optim.lr / 0.012)) - 0.01 * config.losses.box_weight
     request = Request(coco, minutes=48.0, trial_minutes=4.0)

@@ -53,6 +53,7 @@ def test_all_but_the_last_layers_come_from_the_run(tmp_path, overrides):
             np.testing.assert_array_equal(found[name], trained[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_averages_are_taken_and_a_damaged_run_is_one_line(tmp_path):
     run = small_run.write_run(tmp_path / "run")
     tensors = read_source(run).tensors

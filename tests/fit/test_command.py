@@ -2,9 +2,8 @@
 
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
+from small_coco import write_coco_file
 
 from ttfnet_tf import cli
 from ttfnet_tf.config import load_config
@@ -16,16 +15,7 @@ from ttfnet_tf.fit.decide import MachineFacts
 @pytest.fixture
 def coco(tmp_path):
     """A COCO file of eight images of 64 px, one box each."""
-    (tmp_path / "images").mkdir()
-    for k in range(8):
-        Image.fromarray(np.random.default_rng(k).integers(0, 255, (64, 64, 3)).astype(np.uint8)).save(tmp_path / f"images/{k}.png")
-    content = {
-        "images": [{"id": k, "file_name": f"{k}.png", "height": 64, "width": 64} for k in range(8)],
-        "annotations": [{"id": k + 1, "image_id": k, "category_id": 1, "bbox": [4, 4, 20, 30], "area": 600} for k in range(8)],
-        "categories": [{"id": 1, "name": "a"}],
-    }
-    (tmp_path / "all.json").write_text(json.dumps(content))
-    return tmp_path / "all.json"
+    return write_coco_file(tmp_path, 8, 64)
 
 
 @pytest.fixture

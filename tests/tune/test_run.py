@@ -24,7 +24,7 @@ def study(coco, machine, tmp_path):
 
     def make(proposals, *overrides, minutes=20.0, trial_minutes=4.0, source=coco, folder=tmp_path / "study"):
         lines = []
-        request = Request(source, minutes, trial_minutes, overrides=overrides)
+        request = Request(source, minutes, trial_minutes=trial_minutes, overrides=overrides)
         result = tune(
             request,
             folder,

@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
+
+from ttfnet_tf import __version__
 
 OnStage = Optional[Callable[[str], object]]
 WARM_UP = 2  # calls that trace, optimise the graph and fill caches
@@ -90,7 +91,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "gpus": gpus,
         "tensorflow": tf.__version__,
-        "ttfnet_tf": metadata.version("ttfnet_tf"),
+        "ttfnet_tf": __version__,
     }
 
 

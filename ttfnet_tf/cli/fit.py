@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 import time
 from pathlib import Path
 
 from ttfnet_tf.cli.data.convert import with_progress
+from ttfnet_tf.cli.options import check_timed_data
 from ttfnet_tf.cli.parser import add_verb
-from ttfnet_tf.errors import UserError
 from ttfnet_tf.formats.detect_format import FORMATS
-from ttfnet_tf.locations import is_url
 
 LEAST_MINUTES, MOST_MINUTES = 1.0, 10_080.0
 
@@ -43,12 +41,7 @@ def add_to(verbs) -> None:
 def run(args: argparse.Namespace) -> None:
     """Fits, prints each decision, and at the end the figures and the next commands."""
     started = time.monotonic()
-    if not math.isfinite(args.minutes) or not LEAST_MINUTES <= args.minutes <= MOST_MINUTES:
-        raise UserError(f"--minutes {args.minutes:g} must lie in {LEAST_MINUTES:g}..{MOST_MINUTES:g}")
-    if is_url(args.data) or (args.work_dir and is_url(args.work_dir)):
-        raise UserError(f"{args.data if is_url(args.data) else args.work_dir}: fit reads and writes on a disk; name a path")
-    if args.images is not None and not Path(args.images).is_dir():
-        raise UserError(f"--images {args.images}: is not a folder")
+    check_timed_data(args, "fit", LEAST_MINUTES, MOST_MINUTES)
     source = Path(args.data)
     work_dir = Path(args.work_dir or Path("runs") / f"fit-{source.absolute().stem}")
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import os
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import MAX_PIXELS
+from ttfnet_tf.locations import is_url
 
 if TYPE_CHECKING:
     from ttfnet_tf.config import Config
@@ -126,6 +129,20 @@ def split_settings(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
         is_setting = _SETTING.match(one) and not os.path.lexists(one.replace("\0", ""))
         (settings if is_setting else files).append(one)
     return files, settings
+
+
+def check_timed_data(args: argparse.Namespace, verb: str, least: float, most: float) -> None:
+    """Checks --minutes, DATA, --work-dir and --images of a verb that trains on a data set within a time.
+
+    Raises:
+        UserError: the minutes do not lie in least..most, a path is a URL, or there is no such folder of images.
+    """
+    if not math.isfinite(args.minutes) or not least <= args.minutes <= most:
+        raise UserError(f"--minutes {args.minutes:g} must lie in {least:g}..{most:g}")
+    if is_url(args.data) or (args.work_dir and is_url(args.work_dir)):
+        raise UserError(f"{args.data if is_url(args.data) else args.work_dir}: {verb} reads and writes on a disk; name a path")
+    if args.images is not None and not Path(args.images).is_dir():
+        raise UserError(f"--images {args.images}: is not a folder")
 
 
 def image_size_of(run: str, settings: Sequence[str], why: str) -> tuple[int, int] | None:

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 from ttfnet_tf.cli.data.convert import with_progress
+from ttfnet_tf.cli.options import check_timed_data
 from ttfnet_tf.cli.parser import add_verb
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.formats.detect_format import FORMATS
-from ttfnet_tf.locations import is_url
 
 LEAST_MINUTES, MOST_MINUTES = 3.0, 43_200.0
 LEAST_TRIAL_MINUTES = 1.0
@@ -94,16 +94,11 @@ def run(args: argparse.Namespace) -> None:
 
 def _check_options(args: argparse.Namespace) -> None:
     """Raises UserError for options that cannot be."""
-    if not math.isfinite(args.minutes) or not LEAST_MINUTES <= args.minutes <= MOST_MINUTES:
-        raise UserError(f"--minutes {args.minutes:g} must lie in {LEAST_MINUTES:g}..{MOST_MINUTES:g}")
+    check_timed_data(args, "tune", LEAST_MINUTES, MOST_MINUTES)
     if args.trial_minutes is not None and not LEAST_TRIAL_MINUTES <= args.trial_minutes <= args.minutes / 2:
         raise UserError(
             f"--trial-minutes {args.trial_minutes:g} must lie in {LEAST_TRIAL_MINUTES:g}..{args.minutes / 2:g}, half of --minutes"
         )
-    if is_url(args.data) or (args.work_dir and is_url(args.work_dir)):
-        raise UserError(f"{args.data if is_url(args.data) else args.work_dir}: tune reads and writes on a disk; name a path")
-    if args.images is not None and not Path(args.images).is_dir():
-        raise UserError(f"--images {args.images}: is not a folder")
 
 
 def _optuna_study():

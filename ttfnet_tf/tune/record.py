@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.files import write_json
+from ttfnet_tf.fit.run import Request as FitRequest
 from ttfnet_tf.json_text import integer, number, read_json
 from ttfnet_tf.outputs import marked, written_by
 from ttfnet_tf.tune.space import Tuned, as_json, from_json
@@ -20,24 +20,18 @@ RECORD, JOURNAL, FIT, TRIALS, TABLE, BEST = "tune.json", "study.journal", "fit",
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
-    """What the user asked for."""
+class Request(FitRequest):
+    """What the user asked for; `minutes` are those of the study."""
 
-    source: Path
-    minutes: float  # of the study
     trial_minutes: float | None = None  # None is a twelfth of the study
-    from_format: str | None = None
-    images: Path | None = None
-    overrides: Sequence[str] = ()  # key=value
 
     def content(self) -> dict[str, Any]:
         """What must be the same when a study goes on; it may get more time."""
-        return {
-            "data": str(self.source.absolute()),
-            "from": self.from_format,
-            "images": None if self.images is None else str(self.images.absolute()),
-            "settings": list(self.overrides),
-        }
+        return {key: value for key, value in super().content().items() if key != "minutes"}
+
+    def of_trial(self, minutes: float) -> FitRequest:
+        """What `fit` is asked for one trial."""
+        return FitRequest(self.source, minutes, self.from_format, self.images, self.overrides)
 
 
 @dataclasses.dataclass

@@ -17,7 +17,6 @@ from ttfnet_tf.files import write_text
 from ttfnet_tf.fit.decide import MachineFacts
 from ttfnet_tf.fit.run import RECORD as FIT_RECORD
 from ttfnet_tf.fit.run import SETTINGS as FIT_SETTINGS
-from ttfnet_tf.fit.run import Request as FitRequest
 from ttfnet_tf.fit.run import checked_settings, named_keys, settings_of_fit
 from ttfnet_tf.formats.records import Progress
 from ttfnet_tf.json_text import read_json
@@ -215,7 +214,7 @@ def tune(
 def _centre(request: Request, record: Record, *, say: Say, progress: Progress, measure: Callable[[], MachineFacts]) -> Config:
     """What `fit` decides for one trial; with it the space, where the record has none yet."""
     folder = record.folder / FIT
-    fit = FitRequest(request.source, record.trial_minutes, request.from_format, request.images, request.overrides)
+    fit = request.of_trial(record.trial_minutes)
     if record.space is not None:
         return settings_of_fit(fit, folder, say=say, progress=progress)
     machine = measure()

@@ -80,6 +80,16 @@ ROWS = {
         for reader, command in _READERS.items()
         for fault, (content, reason) in _JSON.items()
     },
+    "shapes of an unknown class": (
+        "data shapes {tmp}/new --classes circle stars",
+        None,
+        "shapes: no class 'stars'; name some of circle, square, triangle, cross, star",
+    ),
+    "shapes of a class twice": (
+        "data shapes {tmp}/new --classes star circle star",
+        None,
+        "shapes: class 'star' is named twice; name it once",
+    ),
     # Values of annotations.
     "image id as text": (TRAIN, coco("train.json", image_id="7"), f"{_OF_ONE} belongs to image id \"7\", which is not in 'images'"),
     "category id as a decimal": (

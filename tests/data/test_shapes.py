@@ -12,7 +12,7 @@ import pytest
 from ttfnet_tf import cli
 from ttfnet_tf.boxes import xyxy_to_xywh
 from ttfnet_tf.data.coco import load_coco
-from ttfnet_tf.data.shapes import CLASSES, MAX_OBJECTS, draw_image, draw_shapes, shape_mask
+from ttfnet_tf.data.shapes import CLASSES, DEFAULT_CLASSES, MAX_OBJECTS, draw_image, draw_shapes, shape_mask
 from ttfnet_tf.errors import UserError
 
 
@@ -39,6 +39,17 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     assert all(images[0][name] != images[1][name] for name in images[0])
 
 
+def test_the_default_pixels_and_boxes_never_change(tmp_path):
+    """A stored digest, so that published figures on drawn shapes can be repeated."""
+    draw_shapes(tmp_path / "a", train=3, val=2, size=(64, 96), seed=1)
+    digest = hashlib.sha256()
+    for split in ("train", "val"):
+        digest.update((tmp_path / f"a/annotations/{split}.json").read_bytes())
+        for path in sorted((tmp_path / "a" / split).iterdir()):
+            digest.update(cv2.imread(str(path)).tobytes())
+    assert digest.hexdigest() == "e6071f9f498ac807a2af58fb006c583b49bdb8b6264aee0af573d5b40c0a8307"
+
+
 def test_training_and_validation_images_differ(drawn):
     digests = [{digest for _, digest in _digest(drawn / split)} for split in ("train", "val")]
     assert (len(digests[0]), len(digests[1])) == (100, 20)
@@ -60,6 +71,40 @@ def test_it_is_coco_with_gaps_in_the_ids(drawn):
     counts = Counter(np.concatenate([image.labels for image in split.images]).tolist())
     assert min(counts.values()) > 40
     assert 1 <= min(len(image.boxes) for image in split.images) <= split.max_boxes <= MAX_OBJECTS
+
+
+def test_classes_on_request_in_any_order(tmp_path):
+    names = ["star", "cross", "circle", "triangle", "square"]
+    draw_shapes(tmp_path / "a", train=40, val=1, size=(64, 64), classes=names)
+    draw_shapes(tmp_path / "b", train=40, val=1, size=(64, 64), classes=sorted(names))
+    assert _digest(tmp_path / "a") == _digest(tmp_path / "b")
+    split = load_coco(tmp_path / "a/annotations/train.json", tmp_path / "a/train", training=True)
+    assert split.category_ids == [1, 3, 4, 7, 9]
+    assert split.class_names == [*DEFAULT_CLASSES, "star"]
+    counts = Counter(np.concatenate([image.labels for image in split.images]).tolist())
+    assert min(counts[number] for number in range(5)) > 15
+
+
+def test_two_classes_are_drawn_and_listed_alone(tmp_path):
+    draw_shapes(tmp_path / "a", train=10, val=1, size=(64, 64), classes=("star", "square"))
+    content = json.loads((tmp_path / "a/annotations/train.json").read_text())
+    assert [(one["id"], one["name"]) for one in content["categories"]] == [(3, "square"), (9, "star")]
+    assert {one["category_id"] for one in content["annotations"]} == {3, 9}
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (("circle", "stars"), "shapes: no class 'stars'; name some of circle, square, triangle, cross, star"),
+        (("star", "circle", "star"), "shapes: class 'star' is named twice; name it once"),
+        ((), "shapes: no class is named; name some of circle, square, triangle, cross, star"),
+    ],
+)
+def test_classes_that_cannot_be_drawn(tmp_path, classes, message):
+    with pytest.raises(UserError) as caught:
+        draw_shapes(tmp_path / "x", classes=classes)
+    assert str(caught.value) == message
+    assert not (tmp_path / "x").exists()
 
 
 def test_there_are_tiny_large_and_overlapping_objects(drawn):
@@ -125,10 +170,35 @@ def test_shapes_of_six_pixels(name, rows):
     np.testing.assert_array_equal(shape_mask(name, 6, 6), [[pixel == "#" for pixel in row] for row in rows])
 
 
+def test_a_star_of_eleven_pixels():
+    rows = [
+        ".....#.....",
+        ".....#.....",
+        ".....#.....",
+        "....###....",
+        "###########",
+        "..#######..",
+        "...#####...",
+        "...#####...",
+        "...##.##...",
+        "...#...#...",
+        "..#.....#..",
+    ]
+    np.testing.assert_array_equal(shape_mask("star", 11, 11), [[pixel == "#" for pixel in row] for row in rows])
+
+
+def test_a_star_is_magenta():
+    image, shapes = draw_image(np.random.default_rng(0), (96, 128), ["star"])
+    assert {shape.name for shape in shapes} == {"star"}
+    red, green, blue = image[shapes[-1].mask].mean(axis=0)
+    assert red > 1.5 * green
+    assert blue > 1.5 * green
+
+
 def test_every_class_has_a_shape():
     assert all(shape_mask(name, 9, 9).any() for name in CLASSES)
-    with pytest.raises(ValueError, match="no shape 'star'"):
-        shape_mask("star", 3, 3)
+    with pytest.raises(ValueError, match="no shape 'heart'"):
+        shape_mask("heart", 3, 3)
 
 
 def test_folders_are_not_overwritten(tmp_path):
@@ -196,3 +266,12 @@ def test_the_command(tmp_path, capsys):
     assert [(image["height"], image["width"]) for image in content["images"]] == [(32, 64)] * 2
     objects = len(content["annotations"])
     assert capsys.readouterr().out == f"{tmp_path}/s: drew 2 training images with {objects} objects and 1 validation images\n"
+
+
+def test_the_command_draws_the_named_classes(tmp_path, capsys):
+    arguments = ["data", "shapes", str(tmp_path / "s"), "--train", "2", "--val", "1", "--size", "32", "64", "--classes", "star", "circle"]
+    assert cli.main(arguments) == 0
+    content = json.loads((tmp_path / "s/annotations/train.json").read_text())
+    assert [one["name"] for one in content["categories"]] == ["circle", "star"]
+    assert cli.main([*arguments, "star", "--overwrite"]) == 2
+    assert capsys.readouterr().err == "ttfnet: shapes: class 'star' is named twice; name it once\n"

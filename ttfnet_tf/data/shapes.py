@@ -1,14 +1,14 @@
 """A synthetic data set in COCO format: coloured shapes on a textured background, to try everything without a download.
 
-Four classes with gaps in their ids, and one to six objects in each image, tiny to large, which may overlap. The same arguments give the
-same bytes.
+Four classes, or others by name, with gaps in their ids, and one to six objects in each image, tiny to large, which may overlap. The same
+arguments give the same bytes.
 """
 
 from __future__ import annotations
 
 import colorsys
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from ttfnet_tf.files import remove_left_over, sync_tree, write_text
 from ttfnet_tf.json_text import json_text
 
 # Category id and hue (0..1) of each class; the ids have gaps, as COCO's do.
-CLASSES = {"circle": (1, 0.0), "square": (3, 0.33), "triangle": (4, 0.62), "cross": (7, 0.15)}
+CLASSES = {"circle": (1, 0.0), "square": (3, 0.33), "triangle": (4, 0.62), "cross": (7, 0.15), "star": (9, 0.83)}
+DEFAULT_CLASSES = ("circle", "square", "triangle", "cross")
 # Longer side relative to the image's shorter one: least, largest, probability. Tiny objects are few, because they limit the AP.
 SIZES = {"tiny": (0.055, 0.08, 0.08), "small": (0.09, 0.2, 0.3), "medium": (0.2, 0.4, 0.5), "large": (0.45, 0.75, 0.12)}
 MAX_OBJECTS = 6
@@ -47,6 +48,7 @@ def draw_shapes(
     val: int = 40,
     size: tuple[int, int] = (192, 192),
     seed: int = 0,
+    classes: Sequence[str] = DEFAULT_CLASSES,
     overwrite: bool = False,
     on_image: Callable[[int], None] | None = None,
 ) -> None:
@@ -58,15 +60,17 @@ def draw_shapes(
         val: number of validation images.
         size: (H, W) of every image in pixels, at least 32.
         seed: of everything drawn, 0 or more.
+        classes: keys of CLASSES; their order does not matter.
         overwrite: replace the shapes that an earlier call drew into `out`; a folder with other files is refused.
         on_image: called with the number of images drawn so far.
 
     Raises:
-        UserError: a number is out of range, or `out` holds other files or cannot be written.
+        UserError: a number is out of range, a class is unknown or named twice, or `out` holds other files or cannot be written.
     """
     for name, value, least in (("train", train, 1), ("val", val, 1), ("size", min(size), 32), ("seed", seed, 0)):
         if value < least:
             raise UserError(f"shapes: {name}={value} must be {least} or more")
+    names = _in_order(classes)
     out, report = Path(out), on_image or (lambda done: None)
     try:
         _make_room(out, overwrite)
@@ -74,7 +78,7 @@ def draw_shapes(
         (out / "annotations").mkdir()
         for part, (split, count, before) in enumerate((("train", train, 0), ("val", val, train))):
             (out / split).mkdir()
-            content = _draw_split(out / split, count, size, (seed, part), lambda done, before=before: report(before + done))
+            content = _draw_split(out / split, count, size, names, (seed, part), lambda done, before=before: report(before + done))
             write_text(out / "annotations" / f"{split}.json", json_text(content, indent=1, ascii_only=True) + "\n")
         sync_tree(out)
         write_text(out / _MARKER, _README)
@@ -82,8 +86,8 @@ def draw_shapes(
         raise UserError(f"{error.filename or out}: cannot be written ({error.strerror})") from None
 
 
-def draw_image(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, list[Shape]]:
-    """One image.
+def draw_image(rng: np.random.Generator, size: tuple[int, int], names: Sequence[str] = DEFAULT_CLASSES) -> tuple[np.ndarray, list[Shape]]:
+    """One image of objects of the named classes.
 
     Returns:
         uint8 [H, W, 3] RGB, and its 1 to MAX_OBJECTS shapes in the order of drawing, larger ones first.
@@ -95,7 +99,7 @@ def draw_image(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndar
     visible: list[np.ndarray] = []
     for side in sides:
         for _ in range(20):  # tries to find room; a full image has fewer objects
-            shape = _place(rng, side, size)
+            shape = _place(rng, side, size, names)
             left = [mask & ~shape.mask for mask in visible]
             # Two of one class would merge into one blob of colour.
             merges = any(shape.name == drawn.name and (shape.mask & drawn.mask).any() for drawn in shapes)
@@ -119,11 +123,27 @@ def shape_mask(name: str, height: int, width: int) -> np.ndarray:
         return np.abs(2 * x - 1) <= y
     if name == "cross":
         return (np.abs(2 * x - 1) <= 1 / 3) | (np.abs(2 * y - 1) <= 1 / 3)
+    if name == "star":  # one point up: inside at least four of the five lines that join every second point
+        right, up = 0.9510565 * (2 * x - 1), 1 - 1.8090170 * y  # the points have the radius 1
+        lines = ((0, 1), (0.9510565, 0.3090170), (0.5877853, -0.8090170), (-0.5877853, -0.8090170), (-0.9510565, 0.3090170))
+        return np.sum([a * right + b * up <= 0.3090170 for a, b in lines], axis=0) >= 4
     raise ValueError(f"no shape {name!r}; there are {', '.join(CLASSES)}")
 
 
-def _place(rng: np.random.Generator, side: float, size: tuple[int, int]) -> Shape:
-    name = str(rng.choice(list(CLASSES)))
+def _in_order(classes: Sequence[str]) -> list[str]:
+    """The named classes in the order of CLASSES."""
+    for number, name in enumerate(classes):
+        if name not in CLASSES:
+            raise UserError(f"shapes: no class {name!r}; name some of {', '.join(CLASSES)}")
+        if name in classes[:number]:
+            raise UserError(f"shapes: class {name!r} is named twice; name it once")
+    if not classes:
+        raise UserError(f"shapes: no class is named; name some of {', '.join(CLASSES)}")
+    return [name for name in CLASSES if name in classes]
+
+
+def _place(rng: np.random.Generator, side: float, size: tuple[int, int], names: Sequence[str]) -> Shape:
+    name = str(rng.choice(list(names)))
     ratio = rng.uniform(0.7, 1.0)
     sides = (side, side * ratio) if rng.random() < 0.5 else (side * ratio, side)
     height, width = (max(MIN_SIDE, round(s)) for s in sides)
@@ -150,10 +170,12 @@ def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     return (clouds + rng.integers(-6, 7, (*size, 1))).astype(np.uint8)
 
 
-def _draw_split(folder: Path, count: int, size: tuple[int, int], seed: tuple[int, int], report: Callable[[int], None]) -> dict:
+def _draw_split(
+    folder: Path, count: int, size: tuple[int, int], names: list[str], seed: tuple[int, int], report: Callable[[int], None]
+) -> dict:
     images, annotations = [], []
     for number in range(1, count + 1):
-        image, shapes = draw_image(np.random.default_rng((*seed, number)), size)
+        image, shapes = draw_image(np.random.default_rng((*seed, number)), size, names)
         name = f"{number:06d}.png"
         encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
         (folder / name).write_bytes(encoded.tobytes())
@@ -174,7 +196,7 @@ def _draw_split(folder: Path, count: int, size: tuple[int, int], seed: tuple[int
         "info": {"description": f"synthetic shapes, seed {seed[0]}"},
         "images": images,
         "annotations": annotations,
-        "categories": [{"id": identity, "name": name, "supercategory": "shape"} for name, (identity, _) in CLASSES.items()],
+        "categories": [{"id": CLASSES[name][0], "name": name, "supercategory": "shape"} for name in names],
     }
 
 

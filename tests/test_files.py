@@ -91,6 +91,17 @@ def test_files_of_a_running_process_stay(tmp_path, monkeypatch):
     assert not temporary.exists()
 
 
+def test_what_an_earlier_process_of_the_same_number_left_is_removed(tmp_path):
+    left = temporary_path(tmp_path / "a")
+    files._being_written.clear()  # as in a new process, which in a container may get the number of the last one
+    left.write_text("half")
+    with new_file(tmp_path / "b") as file:
+        remove_left_over(tmp_path, again=True)
+        file.write(b"whole")
+    assert _names(tmp_path) == ["b"]
+    assert files._being_written == set()
+
+
 @pytest.mark.parametrize("name", ["a" * 251 + ".png", "ä" * 125 + ".json", "b" * 255, "." + "c" * 254])
 def test_the_longest_names_can_be_written(tmp_path, name):
     write_bytes(tmp_path / name, b"content")

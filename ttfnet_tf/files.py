@@ -22,6 +22,7 @@ from ttfnet_tf.json_text import json_text
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.ttfnet-part(\.\w+)?")
 _LONGEST = 150  # bytes of a name that a temporary one holds; file systems take 255
 _swept: set[tuple[int, str]] = set()  # (process, folder) whose left-over files were removed
+_being_written: set[str] = set()  # temporary names of this process, whose number an earlier one in the same container may have had
 MAX_PIXELS = 50_000_000  # height x width of the largest image that is decoded, from disk and in served graphs
 
 
@@ -81,6 +82,7 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        _being_written.discard(os.path.abspath(temporary))
 
 
 @contextlib.contextmanager
@@ -100,6 +102,7 @@ def new_file_by_name(path: Path) -> Iterator[Path]:
         raise cannot_write(path, error) from None
     finally:
         remove(temporary)
+        _being_written.discard(os.path.abspath(temporary))
 
 
 @contextlib.contextmanager
@@ -123,6 +126,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise cannot_write(path, error) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        _being_written.discard(os.path.abspath(temporary))
 
 
 def temporary_path(path: Path) -> Path:
@@ -131,7 +135,9 @@ def temporary_path(path: Path) -> Path:
     name, suffix = path.name.removesuffix(path.suffix), path.suffix
     if len(os.fsencode(path.name)) > _LONGEST:
         name, suffix = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32], suffix if len(suffix) < 10 else ""
-    return path.with_name(f".{name}.{os.getpid()}.ttfnet-part{suffix}")
+    temporary = path.with_name(f".{name}.{os.getpid()}.ttfnet-part{suffix}")
+    _being_written.add(os.path.abspath(temporary))
+    return temporary
 
 
 def remove_left_over(folder: Path, *, again: bool = False) -> None:
@@ -142,8 +148,13 @@ def remove_left_over(folder: Path, *, again: bool = False) -> None:
     _swept.add(key)
     for entry in list(os.scandir(folder)):
         found = _TEMPORARY.fullmatch(entry.name)
-        if found and not is_alive(int(found[1])):
+        if found and _is_left_over(int(found[1]), entry.path):
             remove(Path(entry.path))
+
+
+def _is_left_over(process: int, path: str) -> bool:
+    """Whether nobody writes a temporary file any more."""
+    return os.path.abspath(path) not in _being_written if process == os.getpid() else not is_alive(process)
 
 
 def remove(path: Path) -> None:

@@ -9,7 +9,8 @@ from ttfnet_tf import cli
 from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.fit import machine, run
-from ttfnet_tf.fit.decide import MachineFacts
+from ttfnet_tf.fit.decide import Decision, MachineFacts
+from ttfnet_tf.runs.lock import RunLock
 
 
 @pytest.fixture
@@ -94,3 +95,57 @@ def test_another_fit_is_refused(settings, tmp_path):
     record.write_text("{}")
     with pytest.raises(UserError, match=r"fit\.json: was not written by ttfnet fit, or is damaged; choose"):
         settings()
+
+
+def test_killed_before_the_settings_were_there_it_decides_again(settings, tmp_path, monkeypatch):
+    def kill(*_, **__):
+        raise KeyboardInterrupt
+
+    for name in ("describe_data", "dump_config"):
+        with monkeypatch.context() as patch:
+            patch.setattr(run, name, kill)
+            with pytest.raises(KeyboardInterrupt):
+                settings()
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["data", "fit.json"]  # no draft
+    config, lines = settings(minutes=4.0)
+    assert config.train.minutes == 4.0
+    assert len(lines) > 5
+    assert settings(minutes=4.0)[0] == config
+
+
+def test_settings_without_a_complete_record_do_not_count(settings, tmp_path):
+    settings()
+    record = tmp_path / "run/fit.json"
+    record.write_text(record.read_text().replace("true", "false"))
+    (tmp_path / "run/fit.yaml").write_text("train: {minutes: 7}")
+    assert settings()[0].train.minutes == 3.0
+
+
+def test_two_do_not_decide_at_the_same_time(settings, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    with RunLock(tmp_path / "run"), pytest.raises(UserError, match=r"run: is in use by process \d+"):
+        settings()
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_what_no_rule_allows_together_is_one_line_about_the_setting(settings, monkeypatch):
+    monkeypatch.setattr(run, "decide", lambda *_, **__: [Decision({"optim.warmup_ratio": 2.0}, "warm up")])
+    with pytest.raises(UserError, match=r"^optim\.warmup_ratio=2\.0 must"):
+        settings()
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("fit-bccd.v2", "fit-bccd.v2"), ("my cells", "my-cells"), ("_best", "best"), ("Zähler", "Z-hler"), ("細胞", "model")],
+)
+def test_every_work_directory_gives_a_name_of_a_model(tmp_path, folder, name):
+    assert run._model_name(tmp_path / folder) == name
+
+
+def test_figures_of_a_best_checkpoint_whose_line_was_dropped(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 40, "epoch": 2.0, "AP": 0.3}\n')
+    (tmp_path / "eval/60").mkdir(parents=True)
+    (tmp_path / "eval/60/metrics.json").write_text('{"metrics": {"AP": 0.4, "AP50": 0.7}}')
+    assert run._figures(tmp_path, 40)["AP"] == 0.3
+    assert run._figures(tmp_path, 60) == {"AP": 0.4, "AP50": 0.7}
+    assert run._figures(tmp_path, 50) == {}

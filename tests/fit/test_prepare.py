@@ -88,6 +88,9 @@ def test_another_format_is_converted_into_the_folder(make_coco, tmp_path):
 def test_a_folder_that_an_archive_was_unpacked_into(make_coco, tmp_path):
     make_coco("train", range(6), folder=tmp_path / "archive/set")
     assert len(_ids(prepare(tmp_path / "archive", tmp_path / "run").train)) == 4
+    inside = tmp_path / "archive/runs/fit-archive/data"  # as `ttfnet fit .` writes it
+    inside.mkdir(parents=True)
+    assert len(_ids(prepare(tmp_path / "archive", inside).train)) == 4
 
 
 def test_labels_with_mistakes_are_skipped_and_listed(make_coco, tmp_path):

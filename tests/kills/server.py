@@ -4,7 +4,9 @@ TensorFlow is imported once, which takes seconds, and has started nothing when a
 
     {"argv": [...], "log": file, "below": folder, "at": k}    k > 0 kills before the k-th counted call; 0 runs to the end
     ... "at": -1, "states": folder                            stops before each counted call and keeps the tree below the folder
-    {"argv": [...], "log": file, "recover": [folder, ...]}    in each folder: ends where the first step would come
+    {"argv": [...], "log": file, "recover": [folder, ...]}    in each folder: ends where the first step would come, fit before training
+
+`fit` may take less than a minute, on a machine whose speed is given; `tune` makes its trials with a stand-in, in no time.
 
 A word "{folder}" in argv stands for the folder. The answer is {"status": exit code, -9 for killed, "calls": counted
 calls}, for "recover" {"status": 0, "codes": [...]}. `states/` gets the files by the digest of their content, and
@@ -13,13 +15,17 @@ states.json, a list of {path: digest, "folder" or "-> target"}, one for each dif
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
+import functools
+import importlib
 import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 
 class Keeper:
@@ -61,6 +67,7 @@ def _serve() -> None:
     import pytest
     from networks import narrow
 
+    import ttfnet_tf.export.saved_model
     import ttfnet_tf.report.write_report
     import ttfnet_tf.training.run  # noqa: F401 what the commands would import
     from ttfnet_tf.cli import main
@@ -68,6 +75,7 @@ def _serve() -> None:
 
     narrow(pytest.MonkeyPatch())
     CheckpointStore.save_if_best = _always_better(CheckpointStore.save_if_best)
+    _prepare_timed_commands()
     shim = ctypes.CDLL(None)
     shim.kills_arm.argtypes = [ctypes.c_char_p, ctypes.c_long]
     shim.kills_arm(b"", 0)  # makes the counter
@@ -83,6 +91,51 @@ def _serve() -> None:
             continue
         keeper = Keeper(Path(request["below"]), Path(request["states"])) if request["at"] < 0 else None
         print(json.dumps({"status": _wait(child, keeper), "calls": shim.kills_calls()}), flush=True)
+
+
+def _prepare_timed_commands() -> None:
+    """Whatever depends on a clock before training does not."""
+    import ttfnet_tf.cli.fit
+    import ttfnet_tf.fit.machine
+    import ttfnet_tf.fit.prepare
+    import ttfnet_tf.tune.run  # noqa: F401
+    from ttfnet_tf.fit.decide import MachineFacts
+
+    with contextlib.suppress(ImportError):
+        importlib.import_module("ttfnet_tf.tune.optuna_study")
+    ttfnet_tf.cli.fit.LEAST_MINUTES = 0.0
+    ttfnet_tf.fit.prepare._FOR_COPIES = float("inf")
+    ttfnet_tf.fit.machine.describe_machine = lambda: MachineFacts(1e-6, False, 1 << 30)
+
+
+def _stand_in_for_trials(shim) -> None:
+    """Makes the trials of `tune` in this process, on a clock of their own; what they write is not counted."""
+    from stub_study import Machine
+
+    from ttfnet_tf.cli import tune as command
+    from ttfnet_tf.fit import run as fit_run
+    from ttfnet_tf.fit.decide import DataFacts, candidate_sizes
+    from ttfnet_tf.tune import run
+
+    machine = Machine()
+
+    def run_uncounted(file, folder, watch):
+        def counted(seconds):
+            shim.kills_pause(0)
+            asked = watch(seconds)
+            shim.kills_pause(1)
+            return asked
+
+        shim.kills_pause(1)
+        ended = machine.run(file, folder, counted)
+        shim.kills_pause(0)
+        return ended
+
+    facts = DataFacts(20, 4, 0, (20,), (96, 96), dict.fromkeys(candidate_sizes((96, 96)), 0.9))
+    fit_run.describe_data = lambda *_, **__: facts
+    run.time = SimpleNamespace(monotonic=machine.monotonic)
+    command.time = run.time
+    run.tune = functools.partial(run.tune, run=run_uncounted, measure=machine.facts)
 
 
 def _always_better(save_if_best):
@@ -109,6 +162,7 @@ def _wait(child: int, keeper: Keeper | None) -> int:
 
 def _recover_all(request, main) -> int:
     """Everything that a start does before its first step, in many folders."""
+    from ttfnet_tf.fit import run as fit_run
     from ttfnet_tf.training.loop import TrainingLoop, TrainingResult
 
     def run(loop, step, must_stop):
@@ -116,6 +170,7 @@ def _recover_all(request, main) -> int:
             return TrainingResult(step, False, {}, True)
 
     TrainingLoop.run = run
+    fit_run.train_and_export = lambda *_, **__: fit_run.Result(False, 0, {})
     with open(request["codes"], "w", encoding="utf-8") as codes:
         for folder in request["recover"]:
             codes.write(f"{main([word.replace('{folder}', folder) for word in request['argv']])}\n")
@@ -132,6 +187,8 @@ def _child(request, shim, main) -> None:
         if "recover" in request:
             code = _recover_all(request, main)
         else:
+            if request["argv"][0] == "tune":
+                _stand_in_for_trials(shim)
             shim.kills_arm(request["below"].encode(), request["at"])
             code = main(request["argv"])
     finally:

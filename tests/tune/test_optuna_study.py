@@ -102,7 +102,9 @@ def test_the_journal_may_end_after_any_line(study, tmp_path):
         again.end(dataclasses.replace(trial, state="done", average_precision=0.4))
         assert again.trials()[0].values == CENTRE
         assert {trial.state for trial in again.trials()} == {"done"}
-        assert again.begin().values != CENTRE
+        following = again.begin()
+        assert following.values != CENTRE
+        assert [one.number for one in again.trials()] == list(range(following.number + 1))  # none is lost between two lines
 
 
 @pytest.mark.parametrize("content", ["{", "[]\n", '{"op_code": 4}\n', "\x00\n"])

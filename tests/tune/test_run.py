@@ -12,7 +12,7 @@ from ttfnet_tf.config import load_config
 from ttfnet_tf.config.schema import value_of
 from ttfnet_tf.errors import UserError
 from ttfnet_tf.tune.record import Request
-from ttfnet_tf.tune.results import table
+from ttfnet_tf.tune.results import best_average_precision, table
 from ttfnet_tf.tune.run import tune
 from ttfnet_tf.tune.trial_process import Ended
 from ttfnet_tf.tune.trials import Trial, best_of
@@ -153,6 +153,30 @@ def test_a_trial_that_has_no_time_to_resume_has_failed(study, machine, tmp_path)
     _, trials, _, lines = study(proposals)
     assert [trial.state for trial in trials] == ["done", "failed"]
     assert any("the time ended before it could resume" in line for line in lines)
+
+
+def test_a_trial_that_had_ended_when_the_study_was_killed_counts(study, machine, tmp_path):
+    def kill(trial):
+        raise KeyboardInterrupt
+
+    proposals = Proposals()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(proposals, "end", kill)
+        study(proposals, minutes=4.0)
+    _, trials, complete, _ = study(proposals, minutes=4.0)  # no time is left
+    assert complete
+    assert [(trial.state, trial.average_precision, trial.minutes) for trial in trials] == [("done", 0.5, 4.0)]
+    assert [name for name, _ in machine.began] == ["000"]
+
+
+def test_the_best_checkpoint_of_a_resumed_run_counts_without_its_line(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 40, "epoch": 2.0, "AP": 0.3}\n')
+    assert best_average_precision(tmp_path) == 0.3
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/best.json").write_text('{"step": 60, "AP": 0.4}')
+    assert best_average_precision(tmp_path) == 0.4
+    (tmp_path / "checkpoints/best.json").write_text("{")
+    assert best_average_precision(tmp_path) == 0.3
 
 
 def test_without_a_checkpoint_a_trial_begins_anew(study, machine, tmp_path):

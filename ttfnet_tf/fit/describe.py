@@ -37,7 +37,6 @@ def describe_data(prepared: Prepared, folder: Path, **rules: Any) -> DataFacts:
         raise UserError(f"{file}: holds no box to train on")
     size = np.median(split.images.sizes.astype(float), axis=0).round().astype(int).tolist()
     ids = split.images.ids[np.linspace(0, len(split.images) - 1, min(SAMPLE, len(split.images))).astype(int)].tolist()
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "sample.json", subset(content, ids))
     sample = load_coco(folder / "sample.json", prepared.train.images, **rules, training=True)
     return DataFacts(

@@ -68,7 +68,7 @@ def prepare(
     """
     if not source.exists():
         raise UserError(f"{source}: no such file or folder; name a COCO file, a data.yaml, a CSV file or a folder with one of them")
-    source = _unwrapped(source)
+    source = _unwrapped(source, folder)
     from_format = from_format or detect_format(source)
     lines = []
     if from_format == "coco":
@@ -96,10 +96,12 @@ def prepare(
     return Prepared(prepared.train, prepared.val, [*lines, *prepared.lines])
 
 
-def _unwrapped(source: Path) -> Path:
-    """The folder inside, of an archive that was unpacked into a folder of its own."""
+def _unwrapped(source: Path, written: Path) -> Path:
+    """The folder inside, of an archive that was unpacked into a folder of its own; the folder that is written may lie beside it."""
+    written = written.resolve()
     for _ in range(3):
-        inside = [path for path in source.iterdir() if not path.name.startswith(".")] if source.is_dir() else []
+        names = [path for path in source.iterdir() if not path.name.startswith(".")] if source.is_dir() else []
+        inside = [path for path in names if not written.is_relative_to(path.resolve())]
         if len(inside) != 1 or not inside[0].is_dir() or inside[0].name.lower() in ("annotations", "labels", "images"):
             break
         source = inside[0]
@@ -140,7 +142,6 @@ def _split(files: Files, folder: Path, *, seed: int, seconds: float, progress: P
     for name, part in zip(names, parts):
         if not part["images"]:
             raise UserError(f"{files.annotations}: its images are copies of each other, so that none is left for validation; add others")
-        folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / f"{name}.json", part)
     about = "not looked for, because that takes too long" if copies is None else f"{len(copies)} kept on one side"
     line = (

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ttfnet_tf.config import Config, dump_config, load_config
+from ttfnet_tf.config import Config, config_of, dump_config, load_config
 from ttfnet_tf.config.schema import list_settings, value_of, with_value
 from ttfnet_tf.errors import UserError
-from ttfnet_tf.files import write_json, write_text
+from ttfnet_tf.files import remove, write_json, write_text
 from ttfnet_tf.fit.decide import DataFacts, Decision, MachineFacts, decide, too_little
 from ttfnet_tf.fit.describe import describe_data
 from ttfnet_tf.fit.prepare import prepare
 from ttfnet_tf.formats.records import Progress
 from ttfnet_tf.json_text import read_json
 from ttfnet_tf.outputs import marked, written_by
+from ttfnet_tf.runs.lock import RunLock
 from ttfnet_tf.runs.run_folder import make_work_directory, read_metrics
 
 AFTER = 2.4  # report and export take, in units of the first call of the training step
@@ -84,12 +84,29 @@ def settings_of_fit(
     Raises:
         UserError: the data cannot be used, a setting is wrong, or the directory holds something else.
     """
-    if (begun := _begun(request, work_dir)) is not None:
-        say(f"{work_dir}: goes on with the settings in {work_dir / SETTINGS}")
-        return begun
+    _begun(request, work_dir)  # before anything is written
     given = checked_settings(request.overrides)
     make_work_directory(work_dir)
+    with RunLock(work_dir):  # two that decide at the same time would not agree
+        begun = _begun(request, work_dir)
+        if begun is None:
+            return _decided(request, work_dir, given, say=say, progress=progress, machine=machine)
+    say(f"{work_dir}: goes on with the settings in {work_dir / SETTINGS}")
+    return begun
+
+
+def _decided(
+    request: Request,
+    work_dir: Path,
+    given: Config,
+    *,
+    say: Callable[[str], object],
+    progress: Progress,
+    machine: MachineFacts | None,
+) -> Config:
+    """Prepares the data, decides, and writes record and settings; the settings last, since with them it is complete."""
     write_json(work_dir / RECORD, marked(_WRITER, {**request.content(), "complete": False}))
+    remove(work_dir / SETTINGS)  # an earlier version wrote them first
     prepared = prepare(
         request.source,
         work_dir / _DATA,
@@ -118,9 +135,11 @@ def settings_of_fit(
         lines.append(decision.line + (f" (you set {', '.join(sorted(kept))})" if kept else ""))
         say(lines[-1])
         values.update(decision.values)
-    config = _with_values(values, request.overrides, work_dir / SETTINGS, lines)
+    config = _with_values(values, request.overrides)
     about = {"train_images": facts.train_images, "image_size": list(facts.image_size)}
     write_json(work_dir / RECORD, marked(_WRITER, {**request.content(), "complete": True, "facts": about}))
+    comments = "".join(f"# {line}\n" for line in ("Decided and written by ttfnet fit.", *lines))
+    write_text(work_dir / SETTINGS, comments + dump_config(config))
     return config
 
 
@@ -138,12 +157,30 @@ def train_and_export(config: Config, work_dir: Path, *, started: float) -> Resul
     from ttfnet_tf.runs.checkpoint import load_run
 
     report = write_report([work_dir])
-    name, folder = work_dir.resolve().name, work_dir / _EXPORT
+    name, folder = _model_name(work_dir), work_dir / _EXPORT
     loaded = load_run(work_dir)
-    written = sorted((folder / name).glob("[0-9]*"))
-    model = written[-1] if written else export_saved_model(loaded, folder, name=name)
-    lines = [line for line in read_metrics(work_dir) if line["step"] == loaded.step and "AP" in line]
-    return Result(True, result.step, lines[-1] if lines else {}, report, model)
+    written = [path for path in (folder / name).glob("*") if path.name.isdecimal()]
+    model = max(written, key=lambda path: int(path.name)) if written else export_saved_model(loaded, folder, name=name)
+    return Result(True, result.step, _figures(work_dir, loaded.step), report, model)
+
+
+def _model_name(work_dir: Path) -> str:
+    """The name of the work directory, with - in the place of what no model name may have."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", work_dir.resolve().name).lstrip("-_.") or "model"
+
+
+def _figures(work_dir: Path, step: int) -> Mapping[str, float]:
+    """Of the evaluation of a step.
+
+    Where the run was killed after its best checkpoint and resumed from an earlier one, metrics.jsonl has its line no more.
+    """
+    lines = [line for line in read_metrics(work_dir) if line["step"] == step and "AP" in line]
+    if lines:
+        return lines[-1]
+    try:
+        return dict(read_json(work_dir / "eval" / str(step) / "metrics.json")["metrics"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _decisions(facts: DataFacts, request: Request, given: Config, machine: MachineFacts | None) -> list[Decision]:
@@ -184,7 +221,7 @@ def _begun(request: Request, work_dir: Path) -> Config | None:
         content = read_json(record)
         if content["written_by"] != _WRITER:
             raise ValueError
-        if not content["complete"]:  # killed before it had decided
+        if not content["complete"] or not os.path.lexists(work_dir / SETTINGS):  # killed before it had decided
             return None
         differs = next((key for key, value in request.content().items() if content[key] != value), None)
     except (OSError, ValueError, KeyError, TypeError):
@@ -216,15 +253,18 @@ def checked_settings(overrides: Sequence[str]) -> Config:
         raise UserError(str(error).removeprefix(f"{os.devnull}: ")) from None
 
 
-def _with_values(values: Mapping[str, Any], overrides: Sequence[str], file: Path, lines: Sequence[str]) -> Config:
-    """Writes the settings with the lines as comments; returns them."""
+def _with_values(values: Mapping[str, Any], overrides: Sequence[str]) -> Config:
+    """The settings with what was decided, and with those of the user over it.
+
+    Raises:
+        UserError: no rule allows them together.
+    """
     config = Config()
     known = {setting.key for setting in list_settings()}
     for key, value in values.items():
         if key not in known:
             raise ValueError(f"decided on {key}, which is no setting")
         config = with_value(config, key, value)
-    draft = file.with_name(f"{file.stem}.draft.yaml")
     named = named_keys(overrides)
     tree: dict[str, Any] = {}
     for key in values:
@@ -234,11 +274,7 @@ def _with_values(values: Mapping[str, Any], overrides: Sequence[str], file: Path
             for section in sections:
                 place = place.setdefault(section, {})
             place[name] = value_of(config, key)
-    write_text(draft, yaml.safe_dump(tree, sort_keys=False))
     try:
-        resolved = load_config(draft, overrides)
-    finally:
-        draft.unlink()
-    comments = "".join(f"# {line}\n" for line in ("Decided and written by ttfnet fit.", *lines))
-    write_text(file, comments + dump_config(resolved))
-    return resolved
+        return config_of(tree, overrides, source=_WRITER)
+    except UserError as error:
+        raise UserError(str(error).removeprefix(f"{_WRITER}: ")) from None

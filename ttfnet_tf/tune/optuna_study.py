@@ -75,16 +75,19 @@ class OptunaStudy:
         return [_trial(one) for one in self._study.get_trials(deepcopy=False) if _BEGUN in one.user_attrs]
 
     def begin(self) -> Trial:
-        waiting = False
-        for one in self._study.get_trials(deepcopy=False):
-            if one.state is TrialState.RUNNING and _BEGUN not in one.user_attrs:  # killed between two lines of the journal
-                self._study.tell(one.number, state=TrialState.FAIL)
-            waiting = waiting or one.state is TrialState.WAITING
-        if not self.trials() and not waiting:
+        trials = self._study.get_trials(deepcopy=False)
+        if not trials:
             self._study.enqueue_trial(self._centre)
-        number = len(self._study.get_trials(deepcopy=False))
+        # One of a study that was killed between two lines of the journal.
+        half = next((one for one in trials if one.state is TrialState.RUNNING and _BEGUN not in one.user_attrs), None)
+        number = len(self._study.get_trials(deepcopy=False)) if half is None else half.number
         self._study.sampler = TPESampler(seed=self._seed + number, n_startup_trials=_RANDOM, multivariate=True)
-        asked = self._study.ask(self._distributions)
+        if half is None:
+            asked = self._study.ask(self._distributions)
+        else:
+            asked = optuna.trial.Trial(self._study, half._trial_id)
+            for key, distribution in self._distributions.items():  # as `ask` does
+                asked._suggest(key, distribution)
         asked.set_user_attr(_BEGUN, True)
         self._asked[asked.number] = asked
         return Trial(asked.number, dict(asked.params))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from ttfnet_tf.files import remove, write_text
+from ttfnet_tf.json_text import number, read_json
 from ttfnet_tf.outputs import written_by
 from ttfnet_tf.runs.run_folder import REPEAT, read_metrics
 from ttfnet_tf.tune.record import BEST, TABLE, TRIALS, WRITER
@@ -25,6 +27,9 @@ def run_folder(folder: Path, trial: Trial) -> Path:
 def best_average_precision(run: Path) -> float | None:
     """The highest AP of a run's evaluations, that of the checkpoint which the other commands read; None where there is none."""
     found = [line["AP"] for line in read_metrics(run) if "AP" in line and line["AP"] >= 0]
+    # A run that was killed after its best checkpoint and resumed from an earlier one has lost the line of that evaluation.
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        found.append(number(read_json(run / "checkpoints/best.json")["AP"]))
     return max(found, default=None)
 
 

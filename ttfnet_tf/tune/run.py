@@ -22,7 +22,7 @@ from ttfnet_tf.formats.records import Progress
 from ttfnet_tf.json_text import read_json
 from ttfnet_tf.progress import working
 from ttfnet_tf.runs.lock import RunLock
-from ttfnet_tf.runs.run_folder import make_work_directory
+from ttfnet_tf.runs.run_folder import REPEAT, make_work_directory
 from ttfnet_tf.training.stop import StopRequest
 from ttfnet_tf.tune.record import FIT, JOURNAL, Record, Request, record_of
 from ttfnet_tf.tune.results import TRIAL, best_average_precision, run_folder, write_results
@@ -59,6 +59,9 @@ class _Tuning:
             self.times.longest = max([0.0, *(60 * one.minutes for one in trials if one.state == "done")])
             trial = next((one for one in trials if one.state == "running"), None)
             done = 0.0 if trial is None else self._seconds_of(trial)
+            if trial is not None and (run := run_folder(self.record.folder, trial)).joinpath(REPEAT).exists():
+                self._end(self._judged(trial, Ended(0, 0.0, None), run, done))  # killed between its end and that of its row
+                continue
             if not self.times.can_begin(self.used(), done):
                 if trial is None:
                     return True

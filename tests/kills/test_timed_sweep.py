@@ -87,7 +87,15 @@ def _in(command, folder):
 
 def test_fit_leaves_what_it_promises(fit):
     _, folder, _, names = fit
-    assert {"fit.json", "fit.yaml", "repeat.yaml", "report.html", "export/run/N/saved_model.pb", "data/train.json", "data/val.json"} <= names
+    assert {
+        "fit.json",
+        "fit.yaml",
+        "repeat.yaml",
+        "report.html",
+        "export/run/N/saved_model.pb",
+        "data/train.json",
+        "data/val.json",
+    } <= names
     assert [name for name in names if "draft" in name] == []
     assert rubbish(folder) == []
 
@@ -148,7 +156,9 @@ def test_every_moment_of_tune(server):
         lines = {row["trial"]: (folder / f"trials/{row['trial']}/metrics.jsonl").read_bytes() for row in done}
         assert server.run(command, server.folder / "none")["status"] == 0, (number, server.log[-3000:])
         after = _rows(folder)
-        assert [(row["trial"], row["state"], row["AP"]) for row in after] == [(row["trial"], row["state"], row["AP"]) for row in rows], number
+        assert [(row["trial"], row["state"], row["AP"]) for row in after] == [(row["trial"], row["state"], row["AP"]) for row in rows], (
+            number
+        )
         assert after[: len(done)] == done, number
         assert all((folder / f"trials/{trial}/metrics.jsonl").read_bytes() == content for trial, content in lines.items()), number
         assert abs(_used(folder) - used) < 30, number  # a lap of the stand-in takes 12 s, a note is written every 5 s

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
-import json
 import functools
+import hashlib
 import importlib
+import json
 import os
 import signal
 import sys
@@ -98,7 +98,7 @@ def _prepare_timed_commands() -> None:
     import ttfnet_tf.cli.fit
     import ttfnet_tf.fit.machine
     import ttfnet_tf.fit.prepare
-    import ttfnet_tf.tune.run  # noqa: F401
+    import ttfnet_tf.tune.run
     from ttfnet_tf.fit.decide import MachineFacts
 
     with contextlib.suppress(ImportError):

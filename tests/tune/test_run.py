@@ -160,9 +160,10 @@ def test_a_trial_that_had_ended_when_the_study_was_killed_counts(study, machine,
         raise KeyboardInterrupt
 
     proposals = Proposals()
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(proposals, "end", kill)
-        study(proposals, minutes=4.0)
+        with pytest.raises(KeyboardInterrupt):
+            study(proposals, minutes=4.0)
     _, trials, complete, _ = study(proposals, minutes=4.0)  # no time is left
     assert complete
     assert [(trial.state, trial.average_precision, trial.minutes) for trial in trials] == [("done", 0.5, 4.0)]

@@ -150,6 +150,24 @@ def test_the_same_number_of_other_classes_takes_no_rows_by_place(run_of):
     np.testing.assert_array_equal(values(model)["bbox_head.hm.1.bias"], before["bbox_head.hm.1.bias"])
 
 
+def test_a_deeper_head_takes_no_rows_and_says_so(run_of):
+    run = run_of(False)
+    config = load_config(run.parent / "run.yaml", [f"model.pretrained={run}", "model.heatmap_head.depth=2"])
+    report = load_pretrained_of(config, build.model_of(config, 4), ("bird", "horse", "dog", "cat"))
+    assert report.splitlines()[-1] == "  0 of 4 classes keep their rows of the heads, because model.heatmap_head.depth differs"
+
+
+def test_a_run_with_other_heads_is_one_line(run_of):
+    run = run_of(False)
+    config = load_config(run.parent / "run.yaml", [f"model.pretrained={run}", "model.heatmap_head.width=16"])
+    with pytest.raises(UserError) as caught:
+        load_pretrained_of(config, build.model_of(config, 4), ("bird", "horse", "dog", "cat"))
+    assert str(caught.value) == (
+        f"{run}: bbox_head.hm.0.conv.weight has the shape (8, 8, 3, 3), and this model needs (16, 8, 3, 3); was it trained with other "
+        "settings model.*?"
+    )
+
+
 def test_names_need_a_source_that_tells_them(run_of, tmp_path):
     run = run_of(False)
     np.savez(tmp_path / "w.npz", **read_source(run).tensors)

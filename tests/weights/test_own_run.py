@@ -12,6 +12,7 @@ import small_run
 from ttfnet_tf import build
 from ttfnet_tf.config import load_config
 from ttfnet_tf.errors import UserError
+from ttfnet_tf.export.saved_model import export_saved_model
 from ttfnet_tf.models.parameters import named_buffers, named_parameters
 from ttfnet_tf.runs.checkpoint import load_run
 from ttfnet_tf.weights.load import read_source
@@ -51,6 +52,29 @@ def test_all_but_the_last_layers_come_from_the_run(tmp_path, overrides):
         assert all(".hm." in name or "heatmap" in name for name in new), new
         for name in trained.keys() - new:
             np.testing.assert_array_equal(found[name], trained[name], err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name in ("plain neck", "keras-cv")])
+def test_an_edge_network_keeps_its_classes_for_a_new_one(tmp_path, network):
+    """Cat, dog and bird of the run stand at other places, beside a new class; from the run and from its SavedModel."""
+    overrides = NETWORKS[network]
+    run = small_run.write_run(tmp_path / "run", overrides=overrides)
+    trained = values(load_run(run).model)
+    export_saved_model(load_run(run), tmp_path / "models", name="m", precision="fp32")
+    for source in (run, tmp_path / "models/m"):
+        config = load_config(tmp_path / "run.yaml", [*overrides, f"model.pretrained={source}", "train.seed=9"])
+        model = build.model_of(config, 4)
+        before = values(model)
+        report = load_pretrained_of(config, model, ("dog", "star", "cat", "bird"))
+        assert report.splitlines()[-1] == "  3 of 4 classes keep their rows of the heads; new: star"
+        found = values(model)
+        for name, own in found.items():
+            if ".hm.1." not in name:
+                np.testing.assert_array_equal(own, trained[name], err_msg=name)
+                continue
+            np.testing.assert_array_equal(own[..., [0, 2, 3]], trained[name][..., [1, 0, 2]], err_msg=name)
+            np.testing.assert_array_equal(own[..., 1], before[name][..., 1], err_msg=name)
 
 
 @pytest.mark.slow

@@ -137,9 +137,12 @@ def load_pretrained(model: keras.Model, source: str | Path | Source, prefix: str
     report, values = _plan(model, source, prefix)
     for mismatch in report.mismatched:
         if not mismatch.depends_on_classes():
+            question = (
+                "is the file for another backbone" if mismatch.name.startswith(prefix) else "was it trained with other settings model.*"
+            )
             raise UserError(
                 f"{report.source}: {mismatch.name.removeprefix(prefix)} has the shape {mismatch.found}, and this model needs "
-                f"{mismatch.needed}; is the file for another backbone?"
+                f"{mismatch.needed}; {question}?"
             )
     _assign(model, values)
     return report

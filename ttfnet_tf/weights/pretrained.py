@@ -54,4 +54,7 @@ def _with_class_rows(source: Source, config: Config, model: keras.Model, class_n
     heads = [method.head_layers[head] for head in ("heatmap", *(["box"] if config.model.box_per_class else []))]
     counts = (len(class_names), len(source.class_names))
     tensors = with_class_rows(source.tensors, official_tensors(model), heads, pairs, counts)
-    return dataclasses.replace(source, tensors=tensors, notes=(*source.notes, note(class_names, source.class_names, pairs)))
+    line = note(class_names, source.class_names, pairs)
+    if not any(name.startswith(f"{heads[0]}.") and value is not source.tensors.get(name) for name, value in tensors.items()):
+        line = f"0 of {len(class_names)} classes keep their rows of the heads, because model.heatmap_head.depth differs"
+    return dataclasses.replace(source, tensors=tensors, notes=(*source.notes, line))

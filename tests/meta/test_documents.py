@@ -67,7 +67,7 @@ def _our_arguments(line):
         return rest[2:]
     if program.startswith("python") and rest and Path(rest[0]).parent == Path("tools"):
         verb = re.search(r'main\(\["([\w-]+)"', (ROOT / rest[0]).read_text(encoding="utf-8"))
-        return [verb[1], *rest[1:]]
+        return [verb[1], *rest[1:]] if verb else None  # a program of its own
     return None
 
 

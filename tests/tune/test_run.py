@@ -103,6 +103,21 @@ def test_failures_are_rows_and_three_without_a_success_end_it(study, machine, tm
         study(Proposals(), folder=tmp_path / "other")
 
 
+def test_a_trial_that_is_killed_leaves_no_rubbish(study, machine, tmp_path):
+    run = tmp_path / "study/trials/001"
+
+    def kill():
+        (run / ".lock").write_text("")
+        (run / f"eval/.detections.{2**22 + 1}.ttfnet-part.json").parent.mkdir()
+        (run / f"eval/.detections.{2**22 + 1}.ttfnet-part.json").write_text("half")  # no process has such a number
+        return Ended(-signal.SIGKILL, 100.0, None)
+
+    machine.at = {"001": kill}
+    study(Proposals())
+    assert sorted(path.name for path in run.iterdir()) == ["eval", "metrics.jsonl", "trial.yaml"]
+    assert list((run / "eval").iterdir()) == []
+
+
 def test_a_trial_that_hangs_is_stopped(study, machine):
     def hang():
         machine.now += 5 * 60

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttfnet_tf.files import remove, write_text
+from ttfnet_tf.files import remove, remove_left_over, write_text
 from ttfnet_tf.json_text import number, read_json
 from ttfnet_tf.outputs import written_by
+from ttfnet_tf.runs.lock import NAME as LOCK
 from ttfnet_tf.runs.run_folder import REPEAT, read_metrics
 from ttfnet_tf.tune.record import BEST, TABLE, TRIALS, WRITER
 from ttfnet_tf.tune.space import Tuned, overrides_of, shown
@@ -46,6 +48,13 @@ def write_results(folder: Path, trials: Sequence[Trial], space: Sequence[Tuned])
     for trial in trials:
         if trial.state != "running" and trial is not best:
             remove(run_folder(folder, trial) / "checkpoints")
+
+
+def remove_rubbish(run: Path) -> None:
+    """Removes the lock and the half-written files of a process that was killed."""
+    remove(run / LOCK)
+    for parent, _, _ in os.walk(run):
+        remove_left_over(Path(parent), again=True)
 
 
 def table(trials: Sequence[Trial], space: Sequence[Tuned]) -> list[str]:

@@ -25,7 +25,7 @@ from ttfnet_tf.runs.lock import RunLock
 from ttfnet_tf.runs.run_folder import REPEAT, make_work_directory
 from ttfnet_tf.training.stop import StopRequest
 from ttfnet_tf.tune.record import FIT, JOURNAL, Record, Request, record_of
-from ttfnet_tf.tune.results import TRIAL, best_average_precision, run_folder, write_results
+from ttfnet_tf.tune.results import TRIAL, best_average_precision, remove_rubbish, run_folder, write_results
 from ttfnet_tf.tune.space import affordable_sizes, centre_of, overrides_of, space_of
 from ttfnet_tf.tune.times import Times, mark_passed
 from ttfnet_tf.tune.trial_process import OUTPUT, Ended, machine_of_process, reason_of, run_process
@@ -128,6 +128,7 @@ class _Tuning:
             return dataclasses.replace(trial, state="failed", reason="took longer than its time")
         if ended.asked is not None:
             return dataclasses.replace(trial, state="pruned", reason=f"{ended.asked} of its time below the median of the trials before")
+        remove_rubbish(run)  # its process may have been killed, and is not started again
         return dataclasses.replace(trial, state="failed", reason=reason_of(ended, run))
 
     def _end(self, trial: Trial) -> None:

@@ -142,6 +142,26 @@ def test_every_work_directory_gives_a_name_of_a_model(tmp_path, folder, name):
     assert run._model_name(tmp_path / folder) == name
 
 
+@pytest.mark.parametrize(
+    ("written", "named", "expected"),
+    [
+        ("run/config.yaml", "run", True),
+        ("run/checkpoints/step-10.index", "run/checkpoints/step-10", True),
+        ("run/checkpoints/step-10.index", "run/checkpoints/step-10.index", True),
+        ("model/saved_model.pb", "model", True),
+        ("model/2/saved_model.pb", "model", True),
+        ("preset/weights.h5", "preset", False),
+        ("resnet18.npz", "resnet18.npz", False),
+        ("resnet18.npz", "timm/resnet18.tv_in1k", False),
+    ],
+)
+def test_weights_of_a_whole_detector_are_recognised(tmp_path, monkeypatch, written, named, expected):
+    (tmp_path / written).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / written).touch()
+    monkeypatch.chdir(tmp_path)
+    assert run.is_detector(named) is expected
+
+
 def test_figures_of_a_best_checkpoint_whose_line_was_dropped(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 40, "epoch": 2.0, "AP": 0.3}\n')
     (tmp_path / "eval/60").mkdir(parents=True)

@@ -80,11 +80,12 @@ def test_the_batch_is_shared_by_the_devices(images, on_gpu, devices, expected):
     assert _values(_data(train_images=images), machine)["train.batch_size"] == expected
 
 
-def test_weights_decide_what_is_frozen_and_how_fast_it_learns():
-    scratch, tuned = _values(), _values(pretrained="resnet18.npz")
-    keys = ("model.frozen_stages", "optim.name", "optim.lr", "optim.clip_norm")
-    assert [scratch[key] for key in keys] == [-1, "sgd", 0.006, 10.0]
-    assert [tuned[key] for key in keys] == [1, "adamw", 0.0014, 35.0]
+def test_weights_decide_how_fast_it_learns():
+    scratch, tuned, detector = _values(), _values(pretrained="resnet18.npz"), _values(pretrained="runs/first", is_detector=True)
+    keys = ("model.frozen_stages", "optim.name", "optim.lr", "optim.warmup_steps", "optim.clip_norm")
+    assert [scratch[key] for key in keys] == [-1, "sgd", 0.006, 150, 10.0]
+    assert [tuned[key] for key in keys] == [-1, "sgd", 0.008, 100, 10.0]
+    assert [detector[key] for key in keys] == [-1, "adamw", 0.0007, 20, 35.0]
     assert scratch["model.zero_init_residual"] is False
 
 

@@ -211,8 +211,8 @@ def test_the_last_epoch_of_ultralytics_may_be_a_part_of_one(ledger):
             {"drop_epochs": [576.0, 704.0], "warmup_steps": 48, "lr": 0.008},
         ),  # 3/4 and 11/12 of 768
         ("official", "w.npz", "bccd_r18.yaml", {"drop_epochs": [576.0, 704.0], "warmup_steps": 48, "lr": 0.008}),
-        ("fast", None, "fast.yaml", {"schedule": "cosine", "warmup_steps": 48, "lr": 0.002, "clip_norm": 10.0}),
-        ("fast", "w.npz", "fast.yaml", {"schedule": "cosine", "warmup_steps": 40, "lr": 0.0014, "clip_norm": 35.0}),
+        ("fast", None, "fast.yaml", {"schedule": "trapezoid", "warmup_steps": 48, "lr": 0.008, "clip_norm": 10.0}),
+        ("fast", "w.npz", "fast.yaml", {"schedule": "trapezoid", "warmup_steps": 48, "lr": 0.008, "clip_norm": 10.0}),
     ],
 )
 def test_a_recipe_is_made_as_long_as_the_time(ledger, split, tmp_path, monkeypatch, recipe, weights, file, values):

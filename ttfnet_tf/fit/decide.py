@@ -74,6 +74,7 @@ def decide(
     *,
     minutes: float,
     pretrained: str | None = None,
+    is_detector: bool = False,
     image_size: tuple[int, int] | None = None,
     batch_size: int | None = None,
 ) -> list[Decision]:
@@ -84,6 +85,7 @@ def decide(
         machine: see there.
         minutes: of the whole run.
         pretrained: weights that the user named.
+        is_detector: whether they are those of a whole detector, and not of a backbone only.
         image_size: (height, width) that the user named.
         batch_size: that the user named.
     """
@@ -104,7 +106,7 @@ def decide(
     decisions.append(Decision({"train.precision": "auto"}, "precision auto: the run takes bfloat16 where it measures that it is faster"))
     photometric = epochs >= LONG_EPOCHS
     decisions += [_augmentation(data, epochs, photometric), _cache(data, machine, image_size, photometric)]
-    decisions += [_start(pretrained, batch), _schedule(steps, epochs), _average(steps)]
+    decisions += [_start(pretrained, is_detector, batch), _schedule(steps, epochs), _average(steps)]
     decisions.append(
         Decision(
             {"model.box_gradient": "recover", "train.on_divergence": "rollback", "data.broken_images": "skip"},
@@ -215,20 +217,20 @@ class _Optimizer:
     rate: float
     weight_decay: float
     warmup_steps: int
-    warmup_ratio: float
     clip_norm: float
 
 
-_FROM_SCRATCH = _Optimizer("sgd", 0.006, 4e-4, 150, 0.02, 10.0)  # configs/demo.yaml
-_PRETRAINED = _Optimizer("adamw", 0.0014, 0.05, 40, 0.2, 35.0)  # configs/fast.yaml
+_FROM_SCRATCH = _Optimizer("sgd", 0.006, 4e-4, 150, 10.0)  # configs/demo.yaml
+_FROM_BACKBONE = _Optimizer("sgd", 0.008, 4e-4, 100, 10.0)  # configs/fast.yaml
+_FROM_DETECTOR = _Optimizer("adamw", 0.0007, 0.05, 20, 35.0)  # docs/benchmarks/fine_tuning.md
 
 
-def _start(pretrained: str | None, batch: int) -> Decision:
+def _start(pretrained: str | None, is_detector: bool, batch: int) -> Decision:
     """Weights, and the optimizer that they bear."""
-    optimizer = _FROM_SCRATCH if pretrained is None else _PRETRAINED
+    optimizer = _FROM_SCRATCH if pretrained is None else _FROM_DETECTOR if is_detector else _FROM_BACKBONE
     rate = round(optimizer.rate * (math.sqrt(batch / CPU_BATCH) if batch > CPU_BATCH else batch / CPU_BATCH), 6)
     values = {
-        "model.frozen_stages": -1 if pretrained is None else 1,
+        "model.frozen_stages": -1,
         "model.zero_init_residual": pretrained is not None,
         "optim.name": optimizer.name,
         "optim.lr": rate,
@@ -236,12 +238,11 @@ def _start(pretrained: str | None, batch: int) -> Decision:
         "optim.weight_decay": optimizer.weight_decay,
         "optim.clip_norm": optimizer.clip_norm,
         "optim.warmup_steps": optimizer.warmup_steps,
-        "optim.warmup_ratio": optimizer.warmup_ratio,
+        "optim.warmup_ratio": 0.02,
     }
-    start = "from scratch, no stage frozen" if pretrained is None else f"from {pretrained}, stem and first stage frozen"
-    more = "; model.pretrained=FILE gives more" if pretrained is None else ""
+    start = "from scratch; model.pretrained=FILE gives more" if pretrained is None else f"from {pretrained}, no stage frozen"
     limits = f"learning rate {rate:g} after {optimizer.warmup_steps} steps, gradients clipped at {optimizer.clip_norm:g}"
-    return Decision(values, f"{start}: {optimizer.name}, {limits}{more}")
+    return Decision(values, f"weights {start}: {optimizer.name}, {limits}")
 
 
 def _schedule(steps: int, epochs: float) -> Decision:

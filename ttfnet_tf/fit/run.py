@@ -195,9 +195,18 @@ def _decisions(facts: DataFacts, request: Request, given: Config, machine: Machi
         machine,
         minutes=request.minutes,
         pretrained=given.model.pretrained,
+        is_detector=is_detector(given.model.pretrained),
         image_size=given.data.size if "data.image_size" in named else None,
         batch_size=batch_size if "train.batch_size" in named and batch_size > 0 else None,
     )
+
+
+def is_detector(pretrained: str | None) -> bool:
+    """Whether these weights are a run, a checkpoint or a SavedModel; anything else is taken for a backbone."""
+    if pretrained is None:
+        return False
+    folder, names = Path(pretrained), ("config.yaml", "saved_model.pb", "[0-9]*/saved_model.pb")
+    return Path(f"{pretrained.removesuffix('.index')}.index").is_file() or any(any(folder.glob(name)) for name in names)
 
 
 def named_keys(overrides: Sequence[str]) -> set[str]:

@@ -21,10 +21,7 @@ from budget import scaled_drops, step_seconds, steps_in  # noqa: E402
 TIMED_STEPS = 20
 FROM_SCRATCH = {
     "official": ["configs/bccd_r18_scratch.yaml"],
-    "fast": [
-        *("configs/fast.yaml", "model.pretrained=null", "model.frozen_stages=-1", "model.zero_init_residual=false"),
-        *("optim.lr=0.002", "optim.clip_norm=10", "optim.warmup_steps=60"),
-    ],
+    "fast": ["configs/fast.yaml", "model.pretrained=null", "model.zero_init_residual=false"],
 }
 FROM_WEIGHTS = {"official": ["configs/bccd_r18.yaml"], "fast": ["configs/fast.yaml"]}
 

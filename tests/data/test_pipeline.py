@@ -223,6 +223,15 @@ def test_shapes_are_static_and_the_device_backend_has_no_targets(make_split):
     }
 
 
+@pytest.mark.parametrize("changes", [{}, {"augment": AUGMENTED}, {"backend": "py_function"}, {"backend": "graph"}, {"workers": 3}])
+def test_no_iterator_has_the_thread_for_which_its_deletion_waits(make_split, changes):
+    assert _train(make_split(5), **changes).options().autotune.enabled is False
+
+
+def test_evaluation_has_no_such_thread_either(make_split):
+    assert build_eval_dataset(make_split(5), image_size=SIZE, batch_size=4).options().autotune.enabled is False
+
+
 def test_a_split_without_boxes_has_one_row_of_padding(make_split):
     (batch,) = _take(_train(make_split(1), batch_size=1, backend="py_function"), 1)
     assert batch["boxes"].shape == (1, 1, 4)

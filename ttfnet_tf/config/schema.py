@@ -103,7 +103,7 @@ class DataConfig:
     broken_images: Literal["raise", "skip"] = setting(
         "raise", "an image that cannot be read: `raise` stops, `skip` counts it and takes the next"
     )
-    workers: int = setting(0, "images processed at a time; 0 lets tf.data choose")
+    workers: int = setting(0, "images processed at a time; 0 is one for each processor core")
     cache: Literal["none", "ram", "disk"] = setting(
         "none", "keeps decoded and resized images for later epochs, in memory or in a file of the user's cache folder"
     )

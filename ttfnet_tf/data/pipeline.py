@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import functools
 import gc
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -82,7 +83,7 @@ def build_train_dataset(
         augment: the random changes between decoding and batching.
         backend: where targets are drawn: "py_function" in NumPy, "graph" in TensorFlow, both here; "device" in the training step.
         broken_images: "raise" stops at an image that cannot be read; "skip" takes the next one of the order and notes it.
-        workers: images processed at a time; 0 lets tf.data choose.
+        workers: images processed at a time; 0 is one for each processor core.
         start_step: first step.
         num_shards: input pipelines that share a global batch.
         shard_index: k takes the rows k B / num_shards up to (k + 1) B / num_shards.
@@ -112,13 +113,14 @@ def build_train_dataset(
     rows, balance = batch_size // num_shards, balance_of(split, class_balance, seed)
     steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
     numbers = steps.map(rows_of_step(seed, len(split.images), batch_size, rows, shard_index * rows, balance))
-    parallel = workers or tf.data.AUTOTUNE
+    parallel = workers or _cores()
     if service:
         if not can_read(split, augment):
             raise UserError(f"data.service={service}: its workers read packed images only; pack {split.annotations} with ttfnet data pack")
         note_sizes(split, settings["notes"])
         make_row = packed_row(split, image_size, keep_ratio, augment.flip, seed, batch_size)
-        dataset = numbers.unbatch().map(make_row, num_parallel_calls=parallel).batch(rows, drop_remainder=True)
+        calls = workers or tf.data.AUTOTUNE  # on its workers
+        dataset = numbers.unbatch().map(make_row, num_parallel_calls=calls).batch(rows, drop_remainder=True)
         messages = {name: marked(text.format(service)) for name, text in (("lost", _LOST), ("silent", _SILENT))}
         dataset = read_in_order(dataset, service, first_step=start_step, **messages)
     elif augment == Augmentation(flip=augment.flip) and balance is None:
@@ -166,7 +168,7 @@ def build_eval_dataset(
         return eval_sample(split, int(index), image_size=image_size, **settings)
 
     dataset = tf.data.Dataset.range(steps_per_epoch(len(split.images), batch_size) * batch_size)
-    dataset = dataset.map(in_graph(sample, example_signature(split.max_boxes, image_size)), num_parallel_calls=workers or tf.data.AUTOTUNE)
+    dataset = dataset.map(in_graph(sample, example_signature(split.max_boxes, image_size)), num_parallel_calls=workers or _cores())
     return _finish(dataset.batch(batch_size, drop_remainder=True).map(checked))
 
 
@@ -299,9 +301,17 @@ def _close_iterators() -> None:
 def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
     _close_iterators_at_exit()
     options = tf.data.Options()
+    # The thread that chooses numbers of parallel calls sleeps for up to a minute, and to delete an iterator is to wait for it: it may be
+    # woken a moment before it can see that it is cancelled. Nothing here leaves a number to it.
+    options.autotune.enabled = False
     # Shards are cut by index, and a second cut would lose rows.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return dataset.prefetch(_PREFETCH).with_options(options)
+
+
+def _cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_train_arguments(backend: str, broken_images: str, batch_size: int, num_shards: int, shard_index: int) -> None:

@@ -100,7 +100,7 @@ def evaluate(
         batch_size: images per call; does not change the result.
         score_threshold: only detections with higher scores count.
         broken_images: "raise" or "skip"; a skipped image counts as an image without detections.
-        workers: parallel calls of the input pipeline; 0 lets tf.data choose.
+        workers: parallel calls of the input pipeline; 0 is one for each processor core.
         notes: collects messages about images, such as skipped ones.
         on_batch: called with the number of images done so far.
         dataset: of `pipeline.build_eval_dataset` with these arguments, for a split that is evaluated often; None makes one.

@@ -36,7 +36,7 @@ class Evaluator:
             to 64.
         score_threshold: only scores above it count.
         broken_images: "raise" or "skip", see `evaluate`.
-        workers: parallel calls of the input pipeline; 0 lets tf.data choose.
+        workers: parallel calls of the input pipeline; 0 is one for each processor core.
         notes: collects problems of images.
         strategy: whose replicas share the images; None is one device.
         cache: "ram" or "disk" keeps resized images for the next evaluation.

@@ -6,7 +6,7 @@ Run as a program, this module prints it as one line of JSON: for a caller that m
 from __future__ import annotations
 
 import dataclasses
-import os
+import statistics
 import time
 from collections.abc import Callable
 
@@ -20,28 +20,31 @@ from ttfnet_tf.training.choose_precision import CONVOLUTION_FLOPS, bfloat16_unit
 # Floating-point operations of a convolution that take as long as a training step of TTFNet-18 for a pixel of an image, beside
 # `decide.OVERHEAD`: by steps and convolutions timed on one machine with two cores. The run itself measures its steps.
 _FLOPS_OF_A_PIXEL = 265e3
-_ROUNDS = 8
+_ROUNDS = 8  # at least
+_WHILE = 1.0  # seconds, at least
 
 
 def describe_machine() -> MachineFacts:
-    """Times a convolution and its gradients, in bfloat16 too where the processor has units for it; a second or two."""
+    """Times a convolution and its gradients, in bfloat16 too where the processor has units for it; some seconds."""
     gpus = len(tf.config.list_physical_devices("GPU"))
     types = [tf.float32, tf.bfloat16] if gpus or bfloat16_unit() else [tf.float32]
-    seconds = min(_seconds(convolution(one), on_gpu=gpus > 0) for one in types)
+    seconds = min(_seconds(convolution(one)) for one in types)
     devices = max(gpus, 1)
     return MachineFacts(_FLOPS_OF_A_PIXEL * seconds / CONVOLUTION_FLOPS / devices, gpus > 0, free_memory(), devices)
 
 
-def _seconds(call: Callable[[], object], *, on_gpu: bool) -> float:
-    """Of one call: the least of some rounds. On a CPU without what others take of it at this moment, down to half of the time."""
-    walls, processors = [], []
-    for _ in range(_ROUNDS):
-        start, start_of_process = time.monotonic(), time.process_time()
+def _seconds(call: Callable[[], object]) -> float:
+    """Of one call, the median over a while.
+
+    What others take of the machine counts: with an input that is too large for the time that is left the AP is far lower, with one that
+    is smaller than it could be a little.
+    """
+    times: list[float] = []
+    while len(times) < _ROUNDS or sum(times) < _WHILE:
+        start = time.monotonic()
         call()
-        walls.append(time.monotonic() - start)
-        processors.append(time.process_time() - start_of_process)
-    wall = min(walls)
-    return wall if on_gpu else min(wall, max(min(processors) / (os.cpu_count() or 1), wall / 2))
+        times.append(time.monotonic() - start)
+    return statistics.median(times)
 
 
 if __name__ == "__main__":

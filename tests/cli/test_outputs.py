@@ -100,6 +100,7 @@ NOT_OUTPUTS = {
     *(("data check", name) for name in ("annotations", "images", "--val", "--config")),
     *(("data convert", name) for name in ("source", "--images", "--split", "--classes")),
     *(("data pack", name) for name in ("annotations", "images")),
+    ("data shapes", "--classes"),
     *(("data split", name) for name in ("annotations", "images")),
     *(("data merge", "sources"), ("data next", "run"), ("data next", "sources")),
     *(("data show", name) for name in ("annotations", "images", "--ids", "--epochs", "--config")),

@@ -1,8 +1,12 @@
 """Plans by hand, and a simulated run on a machine whose speed changes."""
 
+import os
+
 import numpy as np
 import pytest
 
+from ttfnet_tf.config import dump_config, load_config
+from ttfnet_tf.training.build import without_clock
 from ttfnet_tf.training.schedule import Trapezoid
 from ttfnet_tf.training.time_budget import RunTime, TimeBudget
 from ttfnet_tf.training.time_plan import TimePlan, first_plan, plan_again
@@ -153,3 +157,18 @@ def test_the_plan_holds_every_rate_that_was_used():
     _, steps, plan, rates = _run(360, lambda step: 0.5 if step < 450 else 1.5)
     assert len(plan.trapezoid.bends) > 1
     np.testing.assert_allclose([plan.trapezoid.fraction(step) for step in range(steps)], [rates[step] for step in range(steps)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6, 9, 100])
+@pytest.mark.parametrize("evaluated", [0, 3])
+def test_the_settings_without_a_clock_can_be_read_again(tmp_path, steps, evaluated):
+    """Plans of so few steps that there is no warm-up too, and one that was made again after some steps."""
+    config = load_config(os.devnull, ["optim.schedule=trapezoid", "optim.warmup_ratio=0.02", "train.minutes=1"])
+    plan = first_plan(steps, step_seconds=1.0, cooldown=0.3, warmup_steps=150)
+    if evaluated:
+        plan = plan_again(plan, min(evaluated, steps - 1), 1.0, step_seconds=1.0, cooldown=0.3, slack=0.0)
+    file = tmp_path / "repeat.yaml"
+    file.write_text(dump_config(without_clock(config, plan)))
+    again = load_config(file)
+    assert (again.train.steps, again.optim.warmup_steps) == (plan.trapezoid.total_steps, min(150, steps // 5))
+    assert Trapezoid.of(again.train.steps, again.optim.cooldown, again.optim.cooldown_bends) == plan.trapezoid

@@ -162,6 +162,8 @@ def without_clock(config: Config, plan: TimePlan) -> Config:
         "optim.cooldown": (trapezoid.total_steps - trapezoid.cooldown_step) / trapezoid.total_steps,
         "optim.cooldown_bends": [float(number) for bend in trapezoid.bends[1:] for number in bend],
     }
+    if plan.warmup_steps == 0:  # so few steps; nothing reads the ratio then, and a value of its own would be refused
+        values["optim.warmup_ratio"] = Config().optim.warmup_ratio
     for key, value in values.items():
         config = with_value(config, key, value)
     return config

@@ -240,9 +240,10 @@ def _start(pretrained: str | None, is_detector: bool, batch: int) -> Decision:
         "optim.warmup_steps": optimizer.warmup_steps,
         "optim.warmup_ratio": 0.02,
     }
-    start = "from scratch; model.pretrained=FILE gives more" if pretrained is None else f"from {pretrained}, no stage frozen"
+    start = "from scratch" if pretrained is None else f"from {pretrained}, no stage frozen"
+    more = "; model.pretrained=FILE gives more" if pretrained is None else ""
     limits = f"learning rate {rate:g} after {optimizer.warmup_steps} steps, gradients clipped at {optimizer.clip_norm:g}"
-    return Decision(values, f"weights {start}: {optimizer.name}, {limits}")
+    return Decision(values, f"{start}: {optimizer.name}, {limits}{more}")
 
 
 def _schedule(steps: int, epochs: float) -> Decision:

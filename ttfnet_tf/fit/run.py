@@ -205,8 +205,10 @@ def is_detector(pretrained: str | None) -> bool:
     """Whether these weights are a run, a checkpoint or a SavedModel; anything else is taken for a backbone."""
     if pretrained is None:
         return False
-    folder, names = Path(pretrained), ("config.yaml", "saved_model.pb", "[0-9]*/saved_model.pb")
-    return Path(f"{pretrained.removesuffix('.index')}.index").is_file() or any(any(folder.glob(name)) for name in names)
+    from ttfnet_tf.weights.exported import saved_model_folder
+    from ttfnet_tf.weights.load import is_run
+
+    return is_run(pretrained) or saved_model_folder(pretrained) is not None
 
 
 def named_keys(overrides: Sequence[str]) -> set[str]:

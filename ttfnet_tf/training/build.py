@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from ttfnet_tf.models.parameters import named_parameters
 from ttfnet_tf.runs.moving_average import MovingAverage
 from ttfnet_tf.runs.run_folder import Labels, RunFolder
 from ttfnet_tf.training.choose_precision import choose_precision, hint
+from ttfnet_tf.training.devices import trains_on_gpus
 from ttfnet_tf.training.evaluator import Evaluator
 from ttfnet_tf.training.intervals import Intervals
 from ttfnet_tf.training.loss_scale import LossScale
@@ -193,10 +194,15 @@ def mixing_of(config: Config) -> Mixing:
 
 def batches_of(
     config: Config, strategy: tf.distribute.Strategy, split: CocoSplit, notes: ImageNotes, mixing: Mixing
-) -> Callable[[int], tf.distribute.DistributedDataset]:
-    """A function: number of a batch of the data -> the batches from there on, distributed over the replicas."""
+) -> Callable[[int], Iterable]:
+    """A function: number of a batch of the data -> the batches from there on, distributed over the replicas.
 
-    def batches(start: int) -> tf.distribute.DistributedDataset:
+    One replica on a CPU reads its dataset itself: a distributed one copies to its devices by an iterator of its own, whose deletion may
+    wait for a minute (see `pipeline`), and no option reaches that one.
+    """
+    is_one_cpu = strategy.num_replicas_in_sync == 1 and not trains_on_gpus(strategy)
+
+    def batches(start: int) -> Iterable:
         def worker_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
             shards = context.num_input_pipelines
             dataset = build.train_dataset(
@@ -212,7 +218,7 @@ def batches_of(
                 return dataset
             return dataset.rebatch(context.get_per_replica_batch_size(config.train.batch_size), drop_remainder=True)
 
-        return strategy.distribute_datasets_from_function(worker_dataset)
+        return worker_dataset(tf.distribute.InputContext()) if is_one_cpu else strategy.distribute_datasets_from_function(worker_dataset)
 
     return batches
 

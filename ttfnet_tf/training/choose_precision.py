@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from ttfnet_tf.training.devices import any_worker
+from ttfnet_tf.training.devices import any_worker, trains_on_gpus
 
 BFLOAT16_UNITS = ("amx_bf16", "avx512_bf16")  # as the Linux kernel names them
 FIRST_CAPABILITY = (8, 0)  # of NVIDIA GPUs with bfloat16 tensor cores: Ampere
@@ -31,7 +31,7 @@ def choose_precision(strategy: tf.distribute.Strategy, *, agree: bool) -> tuple[
     Returns:
         "float32" or "mixed_bfloat16", and the line that says so.
     """
-    precision, reason = _of_gpus() if _trains_on_gpus(strategy) else _of_processor()
+    precision, reason = _of_gpus() if trains_on_gpus(strategy) else _of_processor()
     if agree and any_worker(strategy)(tf.constant(float(precision == "float32"))) and precision != "float32":
         precision, reason = "float32", "another worker is no faster in bfloat16"
     return precision, f"train.precision=auto: {precision} ({reason})"
@@ -39,7 +39,7 @@ def choose_precision(strategy: tf.distribute.Strategy, *, agree: bool) -> tuple[
 
 def hint(strategy: tf.distribute.Strategy) -> str | None:
     """A line for a run in float32 whose devices have bfloat16 units, else None."""
-    if _trains_on_gpus(strategy):
+    if trains_on_gpus(strategy):
         return None if _of_gpus()[0] == "float32" else "these GPUs have bfloat16 units; train.precision=auto uses them"
     if (unit := bfloat16_unit()) is None:
         return None
@@ -77,10 +77,6 @@ def tensor_float_32(enabled: bool) -> Iterator[None]:
         yield
     finally:
         tf.config.experimental.enable_tensor_float_32_execution(before)
-
-
-def _trains_on_gpus(strategy: tf.distribute.Strategy) -> bool:
-    return any("GPU" in device.upper() for device in strategy.extended.worker_devices)
 
 
 def _of_gpus() -> tuple[str, str]:

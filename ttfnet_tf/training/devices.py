@@ -77,6 +77,11 @@ def is_not_deterministic(error: BaseException) -> bool:
     return isinstance(error, tf.errors.UnimplementedError) and "determinis" in str(error).lower()
 
 
+def trains_on_gpus(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process trains on GPUs."""
+    return any("GPU" in device.upper() for device in strategy.extended.worker_devices)
+
+
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes files: always, except for the later workers of a multi-worker run."""
     return (strategy.cluster_resolver.task_id or 0) == 0 if strategy.cluster_resolver else True

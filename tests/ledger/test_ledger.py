@@ -380,7 +380,18 @@ def test_the_page_has_a_table_for_each_data_set(ledger, row):
     assert "| a (1.0) | none | 256x256 | 1.5 M | 7.0 | .187 (.550, 2 seeds) | not run |" in text
     assert text.index("| b (") < text.index("| a (")
     assert "![AP by minute on cells](cells.png)" in text
-    assert ledger.page.curves_of(rows) == {"a 256x256": [(5.0, pytest.approx(0.186725))], "b 256x256, imagenet": [(10.0, 0.3)]}
+    assert ledger.page.curves_of(rows) == {"a": [(5.0, pytest.approx(0.186725))], "b, imagenet": [(10.0, 0.3)]}
+
+
+def test_a_system_that_chooses_its_input_by_the_minutes_is_one_line(ledger, row):
+    longer = dataclasses.replace(row, minutes=10.0, input="384x384", images_per_second=3.0)
+    named = dataclasses.replace(row, command=f"{row.command} --size 512", input="512x512")
+    text = ledger.page.body([row, longer, named], {})
+    assert "| a (1.0) | none | 256x256, 384x384 | 1.5 M | 7.0, 3.0 | .123 (.500) | .123 (.500) |" in text
+    assert "| a (1.0) | none | 512x512 | 1.5 M | 7.0 | .123 (.500) | not run |" in text
+    assert set(ledger.page.curves_of([row, longer, named])) == {"a", "a 512 px"}
+    again = dataclasses.replace(row, input="288x288")  # by another commit
+    assert ledger.rows.latest([row, again, named]) == [again, named]
 
 
 def test_only_what_is_between_the_markers_of_the_page_changes(ledger):

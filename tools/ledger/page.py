@@ -73,7 +73,8 @@ def draw(rows: list[Row], out: Path) -> None:
 
 def _label(row: Row) -> str:
     start = "" if row.start == "none" else f", {row.start}"
-    return f"{row.system} {row.input}{start}"
+    size = f" {row.size} px" if row.size else ""
+    return f"{row.system}{size}{start}"
 
 
 def _table(rows: list[Row], minutes: list[float]) -> list[str]:
@@ -85,16 +86,23 @@ def _table(rows: list[Row], minutes: list[float]) -> list[str]:
     ]
     groups: dict[tuple, list[Row]] = defaultdict(list)
     for row in rows:
-        groups[row.system, row.version, row.start, row.input].append(row)
+        groups[row.system, row.version, row.start, row.size].append(row)
     order = sorted(groups.values(), key=lambda group: (-max(row.minutes for row in group), -max(row.AP for row in group)))
     for group in order:
         first = group[0]
-        speeds = [row.images_per_second for row in group if row.images_per_second is not None]
-        speed = f"{sum(speeds) / len(speeds):.1f}" if speeds else ""
+        inputs = list(dict.fromkeys(row.input for row in sorted(group, key=lambda row: row.minutes)))
+        speeds = [_speed([row for row in group if row.input == one]) for one in inputs]
         cells = [_cell([row for row in group if row.minutes == one]) for one in minutes]
         name = f"{first.system} ({first.version})"
-        lines.append(f"| {name} | {first.start} | {first.input} | {first.parameters / 1e6:.1f} M | {speed} | " + " | ".join(cells) + " |")
+        facts = [name, first.start, ", ".join(inputs), f"{first.parameters / 1e6:.1f} M", ", ".join(filter(None, speeds))]
+        lines.append("| " + " | ".join([*facts, *cells]) + " |")
     return lines
+
+
+def _speed(rows: list[Row]) -> str:
+    """Their mean number of images a second; "" where the system does not say."""
+    speeds = [row.images_per_second for row in rows if row.images_per_second is not None]
+    return f"{sum(speeds) / len(speeds):.1f}" if speeds else ""
 
 
 def _cell(rows: list[Row]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+import shlex
 from pathlib import Path
 
 
@@ -37,7 +38,13 @@ class Row:
 
     def key(self) -> tuple:
         """Of two rows with the same key the later one counts."""
-        return self.system, self.data, self.start, self.minutes, self.input, self.seed, self.processor
+        return self.system, self.data, self.start, self.minutes, self.size, self.seed, self.processor
+
+    @property
+    def size(self) -> str:
+        """What `--size` named; "" where the system has the input of its own, which `fit` chooses by the minutes."""
+        words = shlex.split(self.command)
+        return words[words.index("--size") + 1] if "--size" in words else ""
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Row))

@@ -10,9 +10,9 @@ from typing import Any
 SIDES = (96, 128, 160, 192, 224, 256, 320, 384, 512)  # px; square roots of the areas that an input may have
 LEAST_SIDE = 64  # px
 NEEDED = 0.95  # of the highest ceiling, which the input size should allow
-WANTED_STEPS = 200  # times the square root of the minutes: a larger input is not worth fewer steps
-OVERHEAD = 12_000  # px that take as long as what a step does for an image of any size
-LEAST_STEPS = 200  # with fewer, the input becomes smaller than the boxes need
+WANTED_STEPS = 140  # times the square root of the minutes: a larger input is not worth fewer steps
+OVERHEAD = 4_500  # px that take as long as what a step does for an image of any size
+LEAST_STEPS = 120  # with fewer, the input becomes smaller than the boxes need
 CPU_BATCH, GPU_BATCH = 8, 32
 END_SECONDS = 40.0  # of start, compilation, last evaluation, report and export: for the estimate, which the run replaces by measuring
 FEW_BOXES = 100  # of a class; what labelling guides call a prototype

@@ -19,7 +19,7 @@ from ttfnet_tf.training.choose_precision import CONVOLUTION_FLOPS, bfloat16_unit
 
 # Floating-point operations of a convolution that take as long as a training step of TTFNet-18 for a pixel of an image, beside
 # `decide.OVERHEAD`: by steps and convolutions timed on one machine with two cores. The run itself measures its steps.
-_FLOPS_OF_A_PIXEL = 265e3
+_FLOPS_OF_A_PIXEL = 450e3
 _ROUNDS = 8  # at least
 _WHILE = 1.0  # seconds, at least
 

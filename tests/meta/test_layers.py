@@ -27,6 +27,7 @@ LAYERS = (
         "keras2",
         "quiet_import",
         "recipes",
+        "processor",
     ),  # used everywhere
     ("layers", "models", "methods", "config"),  # a detector, and its settings
     ("data", "doctor", "formats"),  # from annotation files to batches

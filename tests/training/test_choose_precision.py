@@ -5,6 +5,7 @@ import types
 import pytest
 import tensorflow as tf
 
+from ttfnet_tf import processor
 from ttfnet_tf.config import Config, config_of
 from ttfnet_tf.training import build as training_build
 from ttfnet_tf.training import choose_precision
@@ -25,13 +26,13 @@ def strategy():
 )
 def test_units_are_read_from_the_flags_of_the_processor(flags, unit, tmp_path):
     (tmp_path / "cpuinfo").write_text(CPUINFO.format(flags))
-    assert choose_precision.bfloat16_unit(tmp_path / "cpuinfo") == unit
+    assert processor.bfloat16_unit(tmp_path / "cpuinfo") == unit
 
 
 def test_a_system_that_does_not_tell_has_no_units(tmp_path):
-    assert choose_precision.bfloat16_unit(tmp_path / "absent") is None
+    assert processor.bfloat16_unit(tmp_path / "absent") is None
     (tmp_path / "cpuinfo").write_text("Hardware: ARM\n")
-    assert choose_precision.bfloat16_unit(tmp_path / "cpuinfo") is None
+    assert processor.bfloat16_unit(tmp_path / "cpuinfo") is None
 
 
 @pytest.mark.parametrize(

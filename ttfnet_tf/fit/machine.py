@@ -15,7 +15,8 @@ import tensorflow as tf
 from ttfnet_tf.data.image_cache import free_memory
 from ttfnet_tf.fit.decide import MachineFacts
 from ttfnet_tf.json_text import json_text
-from ttfnet_tf.training.choose_precision import CONVOLUTION_FLOPS, bfloat16_unit, convolution
+from ttfnet_tf.processor import bfloat16_unit
+from ttfnet_tf.training.choose_precision import CONVOLUTION_FLOPS, convolution
 
 # Floating-point operations of a convolution that take as long as a training step of TTFNet-18 for a pixel of an image, beside
 # `decide.OVERHEAD`: by steps and convolutions timed on one machine with two cores. The run itself measures its steps.

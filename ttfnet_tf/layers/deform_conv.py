@@ -10,6 +10,8 @@ Sampling and the product with the kernel are both linear, so their order is free
 - `gather` multiplies first and samples the product, which has fewer channels in an upsampling neck, by four plain gathers.
   It floors the offset alone and adds the integer base afterwards, which keeps coordinates exact on large maps. XLA compiles it, and it has
   deterministic kernels on GPUs.
+The operation CropAndResize computes in float32 alone. In bfloat16 and float16 both forms multiply first; the casts to float32 and back, of
+K samples for each cell, would take longer than the sampling.
 Both have the same gradient, computed as in `gather`; they differ in the operation that adds up the gradient of the samples, see
 `_add_by_segments`. Automatic differentiation through `tf.image.crop_and_resize` is never used: its CPU gradient for the image has a data
 race, and its gradient for the boxes is serial.
@@ -155,17 +157,24 @@ def _deform(x, dy, dx, mask, kernel, sampler, strides):
             raise ValueError(f"{name} must have {taps} channels for a kernel of shape {kernel.shape}, received shape {tensor.shape}")
     if x.shape[-1] != kernel.shape[2]:
         raise ValueError(f"x of shape {x.shape} does not fit a kernel of shape {kernel.shape}")
-    forward, add_to_cells = {
-        "crop_and_resize": (_forward_crop_and_resize, _add_by_sparse_matrix),
-        "gather": (_forward_gather, _add_by_segments),
-    }[sampler]
+    add_to_cells = _add_by_sparse_matrix if sampler == "crop_and_resize" else _add_by_segments
+    samples_input = sampler == "crop_and_resize" and x.dtype == tf.float32
 
     @tf.custom_gradient
     def function(x, dy, dx, mask, kernel):
-        def gradient(grad):
-            return _gradient(grad, x, dy, dx, mask, kernel, strides, add_to_cells)
+        if samples_input:
+            out, product, corners = _forward_crop_and_resize(x, dy, dx, mask, kernel, strides), None, None
+        else:
+            with tf.name_scope("project"):  # export keeps the rest in float32 by its name
+                product = _project(x, kernel)
+            corners = _corners(x, dy, dx, kernel, strides)
+            out = _forward_gather(product, corners, mask)
 
-        return forward(x, dy, dx, mask, kernel, strides), gradient
+        def gradient(grad):
+            sampled = (_project(x, kernel), _corners(x, dy, dx, kernel, strides)) if samples_input else (product, corners)
+            return _gradient(grad, x, mask, kernel, *sampled, add_to_cells)
+
+        return out, gradient
 
     return function(x, dy, dx, mask, kernel)
 
@@ -197,16 +206,23 @@ def _forward_crop_and_resize(x, dy, dx, mask, kernel, strides):
     return tf.reshape(product, [out.batch, out.height, out.width, kernel.shape[-1]])
 
 
-def _forward_gather(x, dy, dx, mask, kernel, strides):
-    taps, out = mask.shape[-1], _size(mask)
-    with tf.name_scope("project"):  # export keeps the rest in float32 by its name
-        product = _project(x, kernel)
-    corners = _corners(x, dy, dx, kernel, strides)
-    total = 0.0
-    for rows, weight in zip(corners.rows, corners.weights()):
-        weight = tf.cast(tf.reshape(weight * mask, [-1, 1, taps]), x.dtype)
-        total += tf.matmul(weight, tf.gather(product, tf.reshape(rows, [-1, taps])))  # [B h w, 1, D]
-    return tf.reshape(total, [out.batch, out.height, out.width, kernel.shape[-1]])
+def _forward_gather(product, corners, mask):
+    """[B, h, w, D] in the type of `product`, which is of `_project`; sums of several products are float32."""
+    out, total = _size(mask), 0.0
+    weights = [weight * mask for weight in corners.weights()]
+    for rows, weight in zip(_groups(corners.rows, product), _groups(weights, product)):
+        weight = tf.cast(weight[:, None], product.dtype)
+        total += tf.cast(tf.matmul(weight, tf.gather(product, rows)), tf.float32)  # [N, 1, D]
+    return tf.cast(tf.reshape(total, [out.batch, out.height, out.width, product.shape[-1]]), product.dtype)
+
+
+def _groups(corners, product):
+    """Four tensors [B, h, w, K] as matrices of N = B h w rows: four [N, K] for a product in float32, one [N, 4 K] for a shorter one.
+
+    One gather of four corners takes less time than four, and four times the memory, which a shorter type halves.
+    """
+    matrices = [tf.reshape(corner, [-1, corner.shape[-1]]) for corner in corners]
+    return matrices if product.dtype == tf.float32 else [tf.concat(matrices, axis=1)]
 
 
 def _tap_last(kernel):
@@ -264,19 +280,14 @@ def _neighbours(offset, base, length, side):
     return (first, first + 1), fraction, inside
 
 
-def _gradient(grad, x, dy, dx, mask, kernel, strides, add_to_cells):
+def _gradient(grad, x, mask, kernel, product, corners, add_to_cells):
     """Gradients for x, dy, dx, mask and kernel; grad: [B, h, w, D]; `add_to_cells` is one of the two functions below."""
     taps, filters = mask.shape[-1], kernel.shape[-1]
     grad = tf.reshape(grad, [-1, filters])  # [N, D], N = B h w
-    product = _project(x, kernel)
-    corners = _corners(x, dy, dx, kernel, strides)
 
     # The gradients of mask and offsets need one number for each sample and corner: <grad, kernel_k^T x at that corner>.
-    shape = tf.shape(mask)
-    dots = [
-        tf.reshape(tf.cast(tf.linalg.matvec(tf.gather(product, tf.reshape(index, [-1, taps])), grad), tf.float32), shape)
-        for index in corners.rows
-    ]
+    groups = [tf.cast(tf.linalg.matvec(tf.gather(product, rows), grad), tf.float32) for rows in _groups(corners.rows, product)]
+    dots = [tf.reshape(dot, tf.shape(mask)) for group in groups for dot in tf.split(group, 4 // len(groups), axis=1)]
     (left, right), (above, below) = corners.column_weight, corners.row_weight
     upper, lower = left * dots[0] + right * dots[1], left * dots[2] + right * dots[3]
     grad_mask = above * upper + below * lower
@@ -300,15 +311,18 @@ def _add_by_sparse_matrix(grad, rows, weights, cells):
 
     A third of the time of `_add_by_segments` on a CPU. On a GPU it is not deterministic, and takes at most 2^31 / D entries.
     """
-    samples = rows[0].shape[-1] * len(rows)
-    index = tf.reshape(tf.stack(rows, axis=-1), [-1])
-    source = tf.repeat(tf.range(tf.shape(grad)[0]), samples)
-    matrix = tf.SparseTensor(
-        indices=tf.cast(tf.stack([source, index], axis=-1), tf.int64),
-        values=tf.reshape(tf.stack(weights, axis=-1), [-1]),
-        dense_shape=tf.stack([tf.shape(grad, out_type=tf.int64)[0], cells]),
+    index, values = (
+        tf.concat([tf.reshape(one, [-1, one.shape[-1]]) for one in corners], axis=1) for corners in (rows, weights)
+    )  # [N, 4 K]
+    count = tf.shape(grad)[0]
+    # The raw operation takes indices of 32 bits, which are half the memory to write and to read.
+    return tf.raw_ops.SparseTensorDenseMatMul(
+        a_indices=tf.stack([tf.repeat(tf.range(count), index.shape[-1]), tf.reshape(index, [-1])], axis=-1),
+        a_values=tf.reshape(values, [-1]),
+        a_shape=tf.stack([tf.cast(count, tf.int64), cells]),
+        b=grad,
+        adjoint_a=True,
     )
-    return tf.sparse.sparse_dense_matmul(matrix, grad, adjoint_a=True)
 
 
 def _add_by_segments(grad, rows, weights, cells):

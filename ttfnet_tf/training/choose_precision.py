@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import tensorflow as tf
 
+from ttfnet_tf.processor import bfloat16_unit
 from ttfnet_tf.training.devices import any_worker, trains_on_gpus
 
-BFLOAT16_UNITS = ("amx_bf16", "avx512_bf16")  # as the Linux kernel names them
 FIRST_CAPABILITY = (8, 0)  # of NVIDIA GPUs with bfloat16 tensor cores: Ampere
 _WORTH = 0.75  # of float32's time that a convolution may take; above it the casts around it eat the gain
 _ROUNDS = 5
@@ -44,16 +43,6 @@ def hint(strategy: tf.distribute.Strategy) -> str | None:
     if (unit := bfloat16_unit()) is None:
         return None
     return f"this processor has bfloat16 units ({unit}); train.precision=auto uses them if they are faster"
-
-
-def bfloat16_unit(cpuinfo: str | Path = "/proc/cpuinfo") -> str | None:
-    """The first of `BFLOAT16_UNITS` that the processor has, None where there is none or the system does not tell."""
-    try:
-        lines = Path(cpuinfo).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
-    return next((unit for unit in BFLOAT16_UNITS if unit in flags), None)
 
 
 def measure_bfloat16() -> float:

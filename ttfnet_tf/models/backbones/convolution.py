@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ttfnet_tf.keras2 import layers
+from ttfnet_tf.layers.conv2d import Conv2D
 from ttfnet_tf.layers.initializers import he_normal
 
 
@@ -25,4 +26,4 @@ def conv2d(x, filters: int, size: int, stride: int, name: str, seed: int):
     padding = "same" if stride == 1 else "valid"
     if padding == "valid" and size > 1:
         x = layers.ZeroPadding2D(size // 2, name=f"{name}.pad")(x)
-    return layers.Conv2D(filters, size, stride, padding, use_bias=False, kernel_initializer=he_normal(seed, name), name=name)(x)
+    return Conv2D(filters, size, stride, padding, use_bias=False, kernel_initializer=he_normal(seed, name), name=name)(x)

@@ -374,8 +374,8 @@ def test_the_page_has_a_table_for_each_data_set(ledger, row):
         dataclasses.replace(row, seed=1, AP=0.25, AP50=0.6),
         dataclasses.replace(row, system="b", minutes=10.0, AP=0.3, start="imagenet"),
     ]
-    text = ledger.page.body(rows, {"cells": "cells.png"})
-    assert "### cells" in text
+    text = ledger.page.body(rows, {("cells", row.processor): "cells.png"})
+    assert f"### cells, {row.processor}" in text
     assert "| b (1.0) | imagenet | 256x256 | 1.5 M | 7.0 | not run | .300 (.500) |" in text
     assert "| a (1.0) | none | 256x256 | 1.5 M | 7.0 | .187 (.550, 2 seeds) | not run |" in text
     assert text.index("| b (") < text.index("| a (")
@@ -394,6 +394,13 @@ def test_a_system_that_chooses_its_input_by_the_minutes_is_one_line(ledger, row)
     assert ledger.rows.latest([row, again, named]) == [again, named]
 
 
+def test_rows_of_two_processors_are_two_tables(ledger, row):
+    other = dataclasses.replace(row, system="b", processor="Intel(R) Xeon(R) X")
+    text = ledger.page.body([row, other], {})
+    assert text.index(f"### cells, {row.processor}") < text.index("| a (1.0)") < text.index("### cells, Intel Xeon X") < text.index("| b (1.0)")
+    assert ledger.page.image_name(("cells", other.processor)) == "minutes_to_ap_cells_intel_xeon_x.png"
+
+
 def test_only_what_is_between_the_markers_of_the_page_changes(ledger):
     begin, end = ledger.page.BEGIN, ledger.page.END
     assert ledger.page.with_body(f"a\n{begin}\nold\n{end}\nb\n", "new") == f"a\n{begin}\n\nnew\n\n{end}\nb\n"
@@ -405,7 +412,8 @@ def test_the_page_shows_the_rows_that_are_there(ledger):
     """As `python tools/ledger/page.py` writes it."""
     folder = FOLDER.parents[1] / "docs" / "benchmarks"
     rows = ledger.rows.read_rows(folder / "minutes_to_ap.csv")
-    images = {row.data: f"../images/minutes_to_ap_{row.data}.png" for row in rows}
+    images = {place: f"../images/{ledger.page.image_name(place)}" for place in ledger.page.by_place(rows)}
+    assert all((folder / image).is_file() for image in images.values())
     text = (folder / "minutes_to_ap.md").read_text(encoding="utf-8")
     assert ledger.page.with_body(text, ledger.page.body(rows, images)) == text
 

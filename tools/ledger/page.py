@@ -8,6 +8,7 @@ page is written again. What stands between the two markers of the page is replac
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -17,28 +18,43 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
 from rows import Row, append_row, latest, read_rows  # noqa: E402
 
+Place = tuple[str, str]  # data set and processor
+
 BEGIN, END = "<!-- rows: written by tools/ledger/page.py -->", "<!-- end of rows -->"
 NOTHING = "**Nothing has been run yet**: no row is measured, and no system is compared with another."
 
 
-def body(rows: list[Row], curves: dict[str, str]) -> str:
-    """What the page shows of the rows, as Markdown.
+def body(rows: list[Row], curves: dict[Place, str]) -> str:
+    """What the page shows of the rows, as Markdown: a table for each data set and processor.
 
     Args:
         rows: of the ledger.
-        curves: data set -> image, relative to the page.
+        curves: data set and processor -> image, relative to the page.
     """
     if not rows:
         return NOTHING
     parts = []
-    for data in dict.fromkeys(row.data for row in rows):
-        minutes = sorted({row.minutes for row in rows if row.data == data})
-        parts.append(f"### {data}")
-        parts.append("\n".join(_table([row for row in rows if row.data == data], minutes)))
-        if data in curves:
-            parts.append(f"![AP by minute on {data}]({curves[data]})")
+    for (data, processor), here in by_place(rows).items():
+        parts.append(f"### {data}, {processor.replace('(R)', '')}")
+        parts.append("\n".join(_table(here, sorted({row.minutes for row in here}))))
+        if (data, processor) in curves:
+            parts.append(f"![AP by minute on {data}]({curves[data, processor]})")
     parts.append("Every row with its command:\n\n[minutes_to_ap.csv](minutes_to_ap.csv)")
     return "\n\n".join(parts)
+
+
+def by_place(rows: list[Row]) -> dict[Place, list[Row]]:
+    """Data set and processor -> its rows. Rows of two processors are never compared."""
+    found = defaultdict(list)
+    for row in rows:
+        found[row.data, row.processor].append(row)
+    return dict(found)
+
+
+def image_name(place: Place) -> str:
+    """File of the curves."""
+    words = re.findall(r"[a-z0-9-]+", " ".join(place).lower().replace("(r)", ""))
+    return f"minutes_to_ap_{'_'.join(words)}.png"
 
 
 def with_body(text: str, content: str) -> str:
@@ -119,10 +135,9 @@ def main(files: list[str]) -> None:
     table, page = folder / "minutes_to_ap.csv", folder / "minutes_to_ap.md"
     rows = latest([row for file in (table, *map(Path, files)) for row in read_rows(file)])
     curves = {}
-    for data in dict.fromkeys(row.data for row in rows):
-        image = folder.parent / "images" / f"minutes_to_ap_{data}.png"
-        draw([row for row in rows if row.data == data], image)
-        curves[data] = f"../images/{image.name}"
+    for place, here in by_place(rows).items():
+        draw(here, folder.parent / "images" / image_name(place))
+        curves[place] = f"../images/{image_name(place)}"
     table.unlink(missing_ok=True)
     for row in rows:
         append_row(table, row)

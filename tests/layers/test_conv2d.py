@@ -14,35 +14,49 @@ def _gradients(function, x, kernel, weights):
     return out, *tape.gradient(out, [x, kernel], weights)
 
 
-@pytest.mark.parametrize("side", [1, 3, 5])
+@pytest.mark.parametrize(("side", "stride", "padding"), [(1, 1, "SAME"), (3, 1, "SAME"), (5, 1, "SAME"), (1, 2, "VALID"), (3, 2, "VALID")])
 @pytest.mark.parametrize("sizes_known", [True, False])
-def test_values_and_gradients_are_those_of_the_library(side, sizes_known):
+def test_values_and_gradients_are_those_of_the_library(side, stride, padding, sizes_known):
     random = np.random.default_rng(0)
-    x, kernel, weights = (
-        tf.constant(random.standard_normal(shape), tf.float32) for shape in ([2, 4, 7, 6], [side, side, 6, 5], [2, 4, 7, 5])
+    x = tf.constant(random.standard_normal([2, 6, 9, 6]), tf.float32)
+    kernel = tf.constant(random.standard_normal([side, side, 6, 5]), tf.float32)
+    out = tf.nn.conv2d(x, kernel, stride, padding)
+    weights = tf.constant(random.standard_normal(out.shape), tf.float32)
+    unknown = [tf.TensorSpec([None, None, None, 6]), tf.TensorSpec(kernel.shape), tf.TensorSpec([None, None, None, 5])]
+    own = tf.function(
+        lambda *args: _gradients(lambda x, kernel: conv2d.convolve(x, kernel, stride, padding), *args),
+        input_signature=None if sizes_known else unknown,
+        autograph=False,
     )
-    signature = (
-        None if sizes_known else [tf.TensorSpec([None, None, None, 6]), tf.TensorSpec(kernel.shape), tf.TensorSpec([None, None, None, 5])]
-    )
-    own = tf.function(lambda *args: _gradients(conv2d.convolve, *args), input_signature=signature, autograph=False)
-    expected = _gradients(lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "SAME"), x, kernel, weights)
+    expected = _gradients(lambda x, kernel: tf.nn.conv2d(x, kernel, stride, padding), x, kernel, weights)
     for value, right in zip(own(x, kernel, weights), expected):
         np.testing.assert_allclose(value, right, atol=2e-5)
 
 
 def test_the_product_is_taken_for_short_rows_in_bfloat16_on_amx_alone(monkeypatch):
     monkeypatch.setattr(conv2d, "_computes_on_amx", lambda: True)
-    kernel = tf.TensorShape([3, 3, 512, 512])
 
-    def taken(width=8, dtype=tf.bfloat16, shape=kernel):
-        return conv2d.has_short_rows(tf.zeros([1, 1, width, 1], dtype), shape)
+    def taken(width=8, side=3, channels=512, filters=512, stride=1, padding="SAME", dtype=tf.bfloat16):
+        return conv2d.has_short_rows(tf.zeros([1, 1, width, 1], dtype), tf.TensorShape([side, side, channels, filters]), stride, padding)
 
     assert taken()
-    assert taken(width=12)
-    assert not taken(width=13)
+    assert taken(width=14)
+    assert not taken(width=15)
     assert not taken(dtype=tf.float32)
-    assert not taken(shape=tf.TensorShape([1, 1, 512, 512]))
-    assert not taken(shape=tf.TensorShape([3, 3, 128, 256]))
+    assert not taken(side=1)  # TensorFlow computes it as a product by itself
+    assert not taken(channels=128, filters=256)
+    assert not taken(padding="VALID")
+
+    def strided(width, side=3):
+        return taken(width=width, side=side, channels=128, filters=256, stride=2, padding="VALID")
+
+    assert strided(66)  # 32 cells after it
+    assert not strided(67)
+    assert strided(64, side=1)
+    assert not strided(66, side=1)
+    assert not taken(width=66, channels=64, filters=128, stride=2, padding="VALID")
+    assert not taken(stride=2)
+    assert not taken(stride=4, padding="VALID")
     monkeypatch.setattr(conv2d, "_computes_on_amx", lambda: False)
     assert not taken()
 
@@ -63,7 +77,7 @@ def test_a_layer_in_bfloat16_learns_what_it_learns_in_float32(monkeypatch, amx):
     monkeypatch.setattr(conv2d, "_computes_on_amx", lambda: amx)
     calls = []
     own = conv2d.convolve
-    monkeypatch.setattr(conv2d, "convolve", lambda x, kernel: (calls.append(1), own(x, kernel))[1])
+    monkeypatch.setattr(conv2d, "convolve", lambda *args: (calls.append(1), own(*args))[1])
     random = np.random.default_rng(1)
     image = tf.constant(random.standard_normal([2, 4, 6, 256]), tf.float32)
     weights = tf.constant(random.standard_normal([2, 4, 6, 256]), tf.float32)

@@ -397,7 +397,12 @@ def test_a_system_that_chooses_its_input_by_the_minutes_is_one_line(ledger, row)
 def test_rows_of_two_processors_are_two_tables(ledger, row):
     other = dataclasses.replace(row, system="b", processor="Intel(R) Xeon(R) X")
     text = ledger.page.body([row, other], {})
-    assert text.index(f"### cells, {row.processor}") < text.index("| a (1.0)") < text.index("### cells, Intel Xeon X") < text.index("| b (1.0)")
+    assert (
+        text.index(f"### cells, {row.processor}")
+        < text.index("| a (1.0)")
+        < text.index("### cells, Intel Xeon X")
+        < text.index("| b (1.0)")
+    )
     assert ledger.page.image_name(("cells", other.processor)) == "minutes_to_ap_cells_intel_xeon_x.png"
 
 

@@ -1,8 +1,8 @@
 """Convolution whose filter gradient in bfloat16 is a matrix product where that is faster than the library's own.
 
-An AMX tile multiplies 32 cells at a time, and the time of oneDNN's filter gradient hardly decreases when the rows of a map are shorter than
-that: of 512 x 512 channels it takes 6.1 ms for 4 x 4 cells and 7.2 for 8 x 8. Here the windows of all cells are written side by side, and
-one product takes the whole map: 2.1 and 3.2 ms (docs/benchmarks/speed.md).
+An AMX tile multiplies 32 cells at a time, and the time of oneDNN's filter gradient hardly decreases when the rows of its output are shorter
+than that: of 512 x 512 channels it takes 5.1 ms for 4 x 4 cells and 7.1 for 8 x 8. Here the windows of all cells are gathered side by side,
+and one product takes the whole map. docs/benchmarks/speed.md has the times.
 """
 
 from __future__ import annotations
@@ -14,29 +14,38 @@ import tensorflow as tf
 from ttfnet_tf.keras2 import keras
 from ttfnet_tf.processor import bfloat16_unit
 
-_LONGEST_ROW = 12  # cells; from 14 on the library is as fast
-_FEWEST_WEIGHTS = 256 * 256  # input times output channels; below it both take about a millisecond
+# Stride -> the longest row of the output in cells, and the fewest weights of a tap (input times output channels), of a product that is
+# faster. Other strides have none.
+_SHORT_ROWS = {1: (14, 256 * 256), 2: (32, 128 * 256)}
 
 
 class Conv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` with the same values. Its filter gradient has another rounding where `has_short_rows` holds."""
 
     def convolution_op(self, inputs, kernel):
-        if self.strides == (1, 1) and self.padding == "same" and has_short_rows(inputs, kernel.shape):
-            return convolve(inputs, tf.cast(kernel, inputs.dtype))
+        stride, padding = self.strides[0], self.padding.upper()
+        if self.strides[1] == stride and has_short_rows(inputs, kernel.shape, stride, padding):
+            return convolve(inputs, tf.cast(kernel, inputs.dtype), stride, padding)
         return super().convolution_op(inputs, kernel)
 
 
-def has_short_rows(inputs: tf.Tensor, kernel_shape: tf.TensorShape) -> bool:
-    """Whether the filter gradient of a convolution with stride 1 is faster as a matrix product.
+def has_short_rows(inputs: tf.Tensor, kernel_shape: tf.TensorShape, stride: int, padding: str) -> bool:
+    """Whether the filter gradient of a convolution is faster as a matrix product.
 
     Args:
         inputs: [B, H, W, C].
         kernel_shape: [s, s, C, D].
+        stride: distance of the output cells in input cells.
+        padding: "SAME" with stride 1, "VALID" with a larger one; the answer to any other is no.
     """
     side, _, channels, filters = kernel_shape
-    short = inputs.shape[2] is not None and inputs.shape[2] <= _LONGEST_ROW and channels * filters >= _FEWEST_WEIGHTS
-    return side > 1 and short and inputs.dtype == tf.bfloat16 and _computes_on_amx()
+    if inputs.dtype != tf.bfloat16 or stride not in _SHORT_ROWS or padding != ("SAME" if stride == 1 else "VALID"):
+        return False
+    if inputs.shape[2] is None or side == stride == 1:  # nothing is gathered for one cell
+        return False
+    row = inputs.shape[2] if stride == 1 else (inputs.shape[2] - side) // stride + 1
+    longest, fewest = _SHORT_ROWS[stride]
+    return row <= longest and channels * filters >= fewest and _computes_on_amx()
 
 
 @functools.cache
@@ -44,28 +53,48 @@ def _computes_on_amx() -> bool:
     return bfloat16_unit() == "amx_bf16" and not tf.config.list_physical_devices("GPU")
 
 
-@tf.custom_gradient
-def convolve(x, kernel):
-    """Convolution with stride 1 and zeros around the map, whose filter gradient is one matrix product.
+def convolve(x, kernel, stride: int, padding: str) -> tf.Tensor:
+    """Convolution whose filter gradient is one matrix product.
 
     Args:
         x: [B, H, W, C].
         kernel: [s, s, C, D] with s odd, in the type of x.
+        stride: distance of the output cells in input cells.
+        padding: "SAME" with stride 1, or "VALID".
 
     Returns:
-        [B, H, W, D] in the type of x.
+        [B, h, w, D] in the type of x.
     """
-    side = kernel.shape[0]
 
-    def gradient(grad):
-        grad_x = tf.raw_ops.Conv2DBackpropInput(
-            input_sizes=tf.shape(x), filter=kernel, out_backprop=grad, strides=[1, 1, 1, 1], padding="SAME"
-        )
-        height, width = (tf.shape(x)[i] if x.shape[i] is None else x.shape[i] for i in (1, 2))
-        padded = tf.pad(x, [[0, 0], [side // 2] * 2, [side // 2] * 2, [0, 0]])
-        taps = [padded[:, row : row + height, column : column + width] for row in range(side) for column in range(side)]
-        columns = tf.reshape(tf.concat(taps, axis=-1), [-1, side**2 * x.shape[-1]])  # [B H W, s s C]
-        product = tf.matmul(columns, tf.reshape(grad, [-1, grad.shape[-1]]), transpose_a=True)
-        return grad_x, tf.reshape(product, kernel.shape)
+    @tf.custom_gradient
+    def function(x, kernel):
+        def gradient(grad):
+            grad_x = tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=tf.shape(x), filter=kernel, out_backprop=grad, strides=[1, stride, stride, 1], padding=padding
+            )
+            around = kernel.shape[0] // 2 if padding == "SAME" else 0
+            padded = tf.pad(x, [[0, 0], [around] * 2, [around] * 2, [0, 0]]) if around else x
+            columns = _columns(padded, kernel.shape[0], stride, grad)
+            product = tf.matmul(columns, tf.reshape(grad, [-1, grad.shape[-1]]), transpose_a=True)
+            return grad_x, tf.reshape(product, kernel.shape)
 
-    return tf.nn.conv2d(x, kernel, 1, "SAME"), gradient
+        return tf.nn.conv2d(x, kernel, stride, padding), gradient
+
+    return function(x, kernel)
+
+
+def _columns(x, side, stride, out):
+    """[B h w, s s C]: the window of each cell of `out` [B, h, w, D], row after row."""
+    batch, height, width, channels = _size(x)
+    _, rows, columns, _ = _size(out)
+    taps = tf.range(side)
+    row = (tf.range(batch)[:, None] * height + tf.range(rows) * stride)[:, :, None] + taps  # [B, h, s]
+    column = tf.range(columns)[:, None] * stride + taps  # [w, s]
+    cells = row[:, :, None, :, None] * width + column[:, None, :]  # [B, h, w, s, s]
+    return tf.reshape(tf.gather(tf.reshape(x, [-1, channels]), cells), [-1, side**2 * channels])
+
+
+def _size(x):
+    """Its sizes as integers where they are known while tracing, else as scalar tensors."""
+    dynamic = tf.shape(x)
+    return [dynamic[i] if n is None else n for i, n in enumerate(x.shape)]

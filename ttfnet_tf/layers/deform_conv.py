@@ -211,7 +211,7 @@ def _forward_gather(product, corners, mask):
     out, total = _size(mask), 0.0
     weights = [weight * mask for weight in corners.weights()]
     for rows, weight in zip(_groups(corners.rows, product), _groups(weights, product)):
-        weight = tf.cast(weight[:, None], product.dtype)
+        weight = tf.cast(tf.reshape(weight, [-1, 1, weight.shape[-1]]), product.dtype)
         total += tf.cast(tf.matmul(weight, tf.gather(product, rows)), tf.float32)  # [N, 1, D]
     return tf.cast(tf.reshape(total, [out.batch, out.height, out.width, product.shape[-1]]), product.dtype)
 

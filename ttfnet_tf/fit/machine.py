@@ -21,8 +21,8 @@ from ttfnet_tf.training.choose_precision import CONVOLUTION_FLOPS, convolution
 # Floating-point operations of a convolution that take as long as a training step of TTFNet-18 for a pixel of an image, beside
 # `decide.OVERHEAD`: by steps and convolutions timed on one machine with two cores. The run itself measures its steps.
 _FLOPS_OF_A_PIXEL = 450e3
-# Part of a step's time in float32 that bfloat16 does not shorten. Of a step of 8 images of about 256 px: on AMX, where a convolution takes .27 of
-# its time, .37 measured and .37 by this; on AVX512-BF16, .50, .58 and .57.
+# Part of a step's time in float32 that bfloat16 does not shorten. Of a step of 8 images of about 256 px: on AMX, where a convolution takes
+# .27 of its time, .37 measured and .37 by this; on AVX512-BF16, where it takes .50, .58 and .57.
 _NOT_SHORTER = 0.14
 _ROUNDS = 8  # at least
 _WHILE = 1.0  # seconds, at least

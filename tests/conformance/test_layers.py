@@ -12,6 +12,7 @@ import tensorflow as tf
 import ttfnet_tf
 from ttfnet_tf.keras2 import keras
 from ttfnet_tf.layers.batch_norm import SyncBatchNormalization
+from ttfnet_tf.layers.conv2d import Conv2D
 from ttfnet_tf.layers.deform_conv import SAMPLERS, DeformableConv2D
 from ttfnet_tf.layers.initializers import normal
 from ttfnet_tf.layers.recovering_relu import RecoveringReLU
@@ -19,6 +20,7 @@ from ttfnet_tf.layers.upsample import LearnedUpsample, UpsampleBilinear2x
 from ttfnet_tf.models.parameters import named_parameters
 
 LAYERS = {
+    "convolution": lambda: Conv2D(5, 3, padding="same", use_bias=False, name="c"),
     "deformable": lambda: DeformableConv2D(5, 5, "gather", use_bias=False, kernel_initializer=normal(0.1, 0, "a"), name="d"),
     "deformable, defaults": lambda: DeformableConv2D(4),
     "upsample": lambda: UpsampleBilinear2x(name="u"),

@@ -15,6 +15,7 @@ from ttfnet_tf.errors import UserError
 from ttfnet_tf.export.saved_model import export_saved_model, next_version
 from ttfnet_tf.inference.detector import Detector
 from ttfnet_tf.keras2 import MINOR
+from ttfnet_tf.processor import bfloat16_unit
 
 # Stock TensorFlow in a process that cannot import this package. Loads the model with the session loader of TensorFlow Serving, and as
 # Python users do; reads images from a folder and writes the answers to an .npz file.
@@ -115,9 +116,10 @@ def test_served_boxes_are_the_local_ones(answers, local, files):
     assert len({len(local(content)) for content in files.values()}) > 2  # images are told apart
 
 
-# With TensorFlow 2.15 rows of other batches have the same bits. With 2.21 the order of some sums depends on the batch, with oneDNN and
-# without: up to 1.8e-7 was seen in coordinates of 0..1, one to three units in the last place.
-ROWS = 0.0 if MINOR == "2.15" else 5e-7
+# With TensorFlow 2.15 rows of other batches have the same bits, but not on a processor with AMX, for which oneDNN has other kernels in
+# float32 too: 6e-8 was seen there in coordinates of 0..1, one unit in the last place. With 2.21 the order of some sums depends on the
+# batch, with oneDNN and without: up to 1.8e-7, one to three units.
+ROWS = 0.0 if MINOR == "2.15" and bfloat16_unit() != "amx_bf16" else 5e-7
 
 
 @pytest.mark.slow

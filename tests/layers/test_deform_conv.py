@@ -103,6 +103,25 @@ def test_gradients_equal_finite_differences(sampler):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("dtype", "error"), [(tf.bfloat16, 0.02), (tf.float16, 0.003)])
+def test_shorter_types_are_near_the_definition_and_its_gradients(sampler, dtype, error):
+    case = {name: tf.constant(value) for name, value in _case(channels=8, filters=4, seed=4).items()}
+    short = {**case, "x": tf.cast(case["x"], dtype), "kernel": tf.cast(case["kernel"], dtype)}
+    results = []
+    for inputs in (case, short):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            out = deformable_conv2d(**inputs, sampler=sampler)
+            loss = tf.reduce_sum(tf.square(tf.cast(out, tf.float32)))
+        results.append({"out": out, **tape.gradient(loss, inputs)})
+    exact = {**results[0], "out": _slow(**{name: value.numpy() for name, value in case.items()}, strides=1)}
+    assert results[1]["out"].dtype == dtype
+    for name, right in exact.items():
+        value = tf.cast(results[1][name], tf.float32)
+        assert np.linalg.norm(value - right) <= error * np.linalg.norm(right), name
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_at_the_border_of_the_open_interval_there_is_no_gradient(sampler):
     # Every tap of a 1x1 window sits exactly at -1, where a zero-padded gather would see the slope of the first row.
     x = tf.ones([1, 1, 1, 1])

@@ -12,6 +12,7 @@ import functools
 import tensorflow as tf
 
 from ttfnet_tf.keras2 import keras
+from ttfnet_tf.layers.sizes import size_of
 from ttfnet_tf.processor import bfloat16_unit
 
 # Stride -> the longest row of the output in cells, and the fewest weights of a tap (input times output channels), of a product that is
@@ -85,16 +86,10 @@ def convolve(x, kernel, stride: int, padding: str) -> tf.Tensor:
 
 def _columns(x, side, stride, out):
     """[B h w, s s C]: the window of each cell of `out` [B, h, w, D], row after row."""
-    batch, height, width, channels = _size(x)
-    _, rows, columns, _ = _size(out)
+    batch, height, width, channels = size_of(x)
+    _, rows, columns, _ = size_of(out)
     taps = tf.range(side)
     row = (tf.range(batch)[:, None] * height + tf.range(rows) * stride)[:, :, None] + taps  # [B, h, s]
     column = tf.range(columns)[:, None] * stride + taps  # [w, s]
     cells = row[:, :, None, :, None] * width + column[:, None, :]  # [B, h, w, s, s]
     return tf.reshape(tf.gather(tf.reshape(x, [-1, channels]), cells), [-1, side**2 * channels])
-
-
-def _size(x):
-    """Its sizes as integers where they are known while tracing, else as scalar tensors."""
-    dynamic = tf.shape(x)
-    return [dynamic[i] if n is None else n for i, n in enumerate(x.shape)]

@@ -10,8 +10,9 @@ Sampling and the product with the kernel are both linear, so their order is free
 - `gather` multiplies first and samples the product, which has fewer channels in an upsampling neck, by four plain gathers.
   It floors the offset alone and adds the integer base afterwards, which keeps coordinates exact on large maps. XLA compiles it, and it has
   deterministic kernels on GPUs.
-The operation CropAndResize computes in float32 alone. In bfloat16 and float16 both forms multiply first; the casts to float32 and back, of
-K samples for each cell, would take longer than the sampling.
+The operation CropAndResize computes in float32 alone. In bfloat16 and float16 `crop_and_resize` therefore multiplies first, too: the casts
+of K samples for each cell would take longer than the sampling. It gathers all corners at once and keeps the product for the gradient; the
+form `gather` computes it again.
 Both have the same gradient, computed as in `gather`; they differ in the operation that adds up the gradient of the samples, see
 `_add_by_segments`. Automatic differentiation through `tf.image.crop_and_resize` is never used: its CPU gradient for the image has a data
 race, and its gradient for the boxes is serial.
@@ -27,6 +28,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from ttfnet_tf.keras2 import keras
+from ttfnet_tf.layers.sizes import size_of
 
 SAMPLERS = ("crop_and_resize", "gather")
 
@@ -134,20 +136,6 @@ def _check_sampler(sampler):
         raise ValueError(f"sampler must be one of {SAMPLERS}, received {sampler!r}")
 
 
-class _Size(NamedTuple):
-    """Sizes as integers where they are known while tracing, else as scalar tensors."""
-
-    batch: int | tf.Tensor
-    height: int | tf.Tensor
-    width: int | tf.Tensor
-    channels: int
-
-
-def _size(x) -> _Size:
-    dynamic = tf.shape(x)
-    return _Size(*(dynamic[i] if n is None else n for i, n in enumerate(x.shape)))
-
-
 def _deform(x, dy, dx, mask, kernel, sampler, strides):
     """The convolution without bias; dy, dx, mask: [B, h, w, K] float32. Returns [B, h, w, D]."""
     _check_sampler(sampler)
@@ -158,21 +146,21 @@ def _deform(x, dy, dx, mask, kernel, sampler, strides):
     if x.shape[-1] != kernel.shape[2]:
         raise ValueError(f"x of shape {x.shape} does not fit a kernel of shape {kernel.shape}")
     add_to_cells = _add_by_sparse_matrix if sampler == "crop_and_resize" else _add_by_segments
-    samples_input = sampler == "crop_and_resize" and x.dtype == tf.float32
+    keeps_product = sampler == "crop_and_resize" and x.dtype != tf.float32
 
     @tf.custom_gradient
     def function(x, dy, dx, mask, kernel):
-        if samples_input:
-            out, product, corners = _forward_crop_and_resize(x, dy, dx, mask, kernel, strides), None, None
-        else:
+        if keeps_product or sampler == "gather":
             with tf.name_scope("project"):  # export keeps the rest in float32 by its name
                 product = _project(x, kernel)
             corners = _corners(x, dy, dx, kernel, strides)
-            out = _forward_gather(product, corners, mask)
+            out = _forward_gather(product, corners, mask, keeps_product)
+        else:
+            out = _forward_crop_and_resize(x, dy, dx, mask, kernel, strides)
 
         def gradient(grad):
-            sampled = (_project(x, kernel), _corners(x, dy, dx, kernel, strides)) if samples_input else (product, corners)
-            return _gradient(grad, x, mask, kernel, *sampled, add_to_cells)
+            sampled = (product, corners) if keeps_product else (_project(x, kernel), _corners(x, dy, dx, kernel, strides))
+            return _gradient(grad, x, mask, kernel, *sampled, add_to_cells, keeps_product)
 
         return out, gradient
 
@@ -181,7 +169,7 @@ def _deform(x, dy, dx, mask, kernel, sampler, strides):
 
 def _base(like, kernel, strides):
     """Integer cells of the taps without offset: rows [h, 1, K] and columns [1, w, K]."""
-    size, side = _size(like), kernel.shape[0]
+    size, side = size_of(like), kernel.shape[0]
     tap_row, tap_column = tf.repeat(tf.range(side), side) - side // 2, tf.tile(tf.range(side), [side]) - side // 2
     rows = tf.range(size.height)[:, None, None] * strides + tap_row
     columns = tf.range(size.width)[None, :, None] * strides + tap_column
@@ -189,7 +177,7 @@ def _base(like, kernel, strides):
 
 
 def _forward_crop_and_resize(x, dy, dx, mask, kernel, strides):
-    size, taps = _size(x), mask.shape[-1]
+    size, taps = size_of(x), mask.shape[-1]
     padded = tf.pad(tf.cast(x, tf.float32), [[0, 0], [1, 1], [1, 1], [0, 0]])  # samples in (-1, 0) blend with zeros
     rows, columns = _base(dy, kernel, strides)
     height, width = tf.cast(size.height, tf.float32), tf.cast(size.width, tf.float32)
@@ -197,7 +185,7 @@ def _forward_crop_and_resize(x, dy, dx, mask, kernel, strides):
     y = (tf.clip_by_value(dy + tf.cast(rows, tf.float32), -1.0, height) + 1.0) / (height + 1.0)
     x_ = (tf.clip_by_value(dx + tf.cast(columns, tf.float32), -1.0, width) + 1.0) / (width + 1.0)
     boxes = tf.reshape(tf.stack([y, x_, y, x_], axis=-1), [-1, 4])
-    out = _size(mask)
+    out = size_of(mask)
     image = tf.repeat(tf.range(size.batch), out.height * out.width * taps)
     columns = tf.image.crop_and_resize(padded, boxes, image, [1, 1])  # [B h w K, 1, 1, C]
     columns = tf.reshape(columns, [-1, taps, size.channels]) * tf.reshape(mask, [-1, taps, 1])
@@ -206,23 +194,20 @@ def _forward_crop_and_resize(x, dy, dx, mask, kernel, strides):
     return tf.reshape(product, [out.batch, out.height, out.width, kernel.shape[-1]])
 
 
-def _forward_gather(product, corners, mask):
+def _forward_gather(product, corners, mask, at_once):
     """[B, h, w, D] in the type of `product`, which is of `_project`; sums of several products are float32."""
-    out, total = _size(mask), 0.0
+    out, total = size_of(mask), 0.0
     weights = [weight * mask for weight in corners.weights()]
-    for rows, weight in zip(_groups(corners.rows, product), _groups(weights, product)):
+    for rows, weight in zip(_groups(corners.rows, at_once), _groups(weights, at_once)):
         weight = tf.cast(tf.reshape(weight, [-1, 1, weight.shape[-1]]), product.dtype)
         total += tf.cast(tf.matmul(weight, tf.gather(product, rows)), tf.float32)  # [N, 1, D]
     return tf.cast(tf.reshape(total, [out.batch, out.height, out.width, product.shape[-1]]), product.dtype)
 
 
-def _groups(corners, product):
-    """Four tensors [B, h, w, K] as matrices of N = B h w rows: four [N, K] for a product in float32, one [N, 4 K] for a shorter one.
-
-    One gather of four corners takes less time than four, and four times the memory, which a shorter type halves.
-    """
+def _groups(corners, at_once):
+    """Four tensors [B, h, w, K] as matrices of N = B h w rows: four [N, K], or one [N, 4 K], which takes less time and more memory."""
     matrices = [tf.reshape(corner, [-1, corner.shape[-1]]) for corner in corners]
-    return matrices if product.dtype == tf.float32 else [tf.concat(matrices, axis=1)]
+    return [tf.concat(matrices, axis=1)] if at_once else matrices
 
 
 def _tap_last(kernel):
@@ -250,7 +235,7 @@ class _Corners(NamedTuple):
 
 
 def _corners(x, dy, dx, kernel, strides) -> _Corners:
-    size, taps = _size(x), dy.shape[-1]
+    size, taps = size_of(x), dy.shape[-1]
     rows, columns = _base(dy, kernel, strides)
     (row0, row1), row_fraction, row_inside = _neighbours(dy, rows, size.height, kernel.shape[0])
     (column0, column1), column_fraction, column_inside = _neighbours(dx, columns, size.width, kernel.shape[0])
@@ -280,13 +265,13 @@ def _neighbours(offset, base, length, side):
     return (first, first + 1), fraction, inside
 
 
-def _gradient(grad, x, mask, kernel, product, corners, add_to_cells):
+def _gradient(grad, x, mask, kernel, product, corners, add_to_cells, at_once):
     """Gradients for x, dy, dx, mask and kernel; grad: [B, h, w, D]; `add_to_cells` is one of the two functions below."""
     taps, filters = mask.shape[-1], kernel.shape[-1]
     grad = tf.reshape(grad, [-1, filters])  # [N, D], N = B h w
 
     # The gradients of mask and offsets need one number for each sample and corner: <grad, kernel_k^T x at that corner>.
-    groups = [tf.cast(tf.linalg.matvec(tf.gather(product, rows), grad), tf.float32) for rows in _groups(corners.rows, product)]
+    groups = [tf.cast(tf.linalg.matvec(tf.gather(product, rows), grad), tf.float32) for rows in _groups(corners.rows, at_once)]
     dots = [tf.reshape(dot, tf.shape(mask)) for group in groups for dot in tf.split(group, 4 // len(groups), axis=1)]
     (left, right), (above, below) = corners.column_weight, corners.row_weight
     upper, lower = left * dots[0] + right * dots[1], left * dots[2] + right * dots[3]
@@ -311,9 +296,7 @@ def _add_by_sparse_matrix(grad, rows, weights, cells):
 
     A third of the time of `_add_by_segments` on a CPU. On a GPU it is not deterministic, and takes at most 2^31 / D entries.
     """
-    index, values = (
-        tf.concat([tf.reshape(one, [-1, one.shape[-1]]) for one in corners], axis=1) for corners in (rows, weights)
-    )  # [N, 4 K]
+    (index,), (values,) = _groups(rows, True), _groups(weights, True)  # [N, 4 K]
     count = tf.shape(grad)[0]
     # The raw operation takes indices of 32 bits, which are half the memory to write and to read.
     return tf.raw_ops.SparseTensorDenseMatMul(
